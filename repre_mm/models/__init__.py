@@ -1,0 +1,21 @@
+"""The model: taps (levels of one forward), necks (alignment), decoders (pixels), losses (weighting), and repre,
+which tells the story of one step.
+"""
+
+from repre_mm.models.decoders import RePreDecoder
+from repre_mm.models.losses import FixedWeighting, UncertaintyWeighting
+from repre_mm.models.necks import RePreNeck, sample_levels
+from repre_mm.models.repre import RePreAlgorithm
+from repre_mm.models.taps import EncoderLevels, LevelTap, encoder_levels
+
+__all__ = [
+    'EncoderLevels',
+    'FixedWeighting',
+    'LevelTap',
+    'RePreAlgorithm',
+    'RePreDecoder',
+    'RePreNeck',
+    'UncertaintyWeighting',
+    'encoder_levels',
+    'sample_levels',
+]

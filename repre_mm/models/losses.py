@@ -1,0 +1,97 @@
+"""How the contrastive and the reconstruction loss are joined: learned uncertainty weights or fixed ones.
+
+A weighting is a module ``(contrast, recon) -> (total, weights)``; a new balance is one class here.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from repre_mm.registry import MODELS
+
+Weights = dict[str, Tensor]
+
+
+@MODELS.register_module()
+class UncertaintyWeighting(BaseModule):
+    r"""Homoscedastic-uncertainty weighting (Kendall et al., CVPR 2018; RePre, Eq. 4).
+
+    .. math:: L = e^{-s_1} (L_{contrast} + shift) + s_1 + e^{-s_2} L_{recon} + s_2
+
+    with learned log-variances s. At its minimum over s the weight of a loss is the inverse of its value, so the
+    objective is a sum of logarithms; a loss that can be negative would make it unbounded below.
+
+    The log-variances stay in fp32 and must not be decayed: weight decay would pull both weights back to 1. The
+    shipped configs give them ``decay_mult=0`` and a learning rate of their own through
+    ``paramwise_cfg=dict(custom_keys={'loss_weighting': ...})``.
+
+    Args:
+        contrast_shift: Added to the contrastive loss before weighting; the negative of its lower bound for
+            losses that can be negative (1.0 for SimSiam's negative cosine). The shift has no gradient of its own.
+        max_ratio: Bound on the ratio of the two weights, either way; None leaves it free.
+
+    Raises:
+        ValueError: A loss is negative after the shift; the message names the loss and the remedy.
+    """
+
+    def __init__(
+        self, contrast_shift: float = 0.0, max_ratio: float | None = None, init_cfg: dict | None = None
+    ) -> None:
+        super().__init__(init_cfg)
+        if max_ratio is not None and max_ratio < 1:
+            raise ValueError(f'max_ratio={max_ratio} must be at least 1 (1 keeps both weights equal)')
+        self.contrast_shift = contrast_shift
+        self.max_ratio = max_ratio
+        self.log_vars = nn.Parameter(torch.zeros(2))  # s_contrast, s_recon
+
+    def forward(self, contrast: Tensor, recon: Tensor) -> tuple[Tensor, Weights]:
+        """Join two scalar losses.
+
+        Returns:
+            The total (scalar, fp32) and the detached weights ``weight_contrast`` and ``weight_recon``.
+        """
+        if contrast.detach() + self.contrast_shift < 0:
+            raise ValueError(
+                f'the contrastive loss is {contrast.item():.4f}, below zero'
+                + (f' even after contrast_shift={self.contrast_shift}' if self.contrast_shift else '')
+                + '. Uncertainty weighting minimises the logarithm of each loss, so a negative loss is unbounded. '
+                'Set loss_weighting=dict(type="repre_mm.UncertaintyWeighting", contrast_shift=...) to the '
+                'negative of its lower bound (1.0 for SimSiam), or use type="repre_mm.FixedWeighting".'
+            )
+        if self.max_ratio is not None:
+            self._project()
+        with torch.autocast(contrast.device.type, enabled=False):
+            log_vars = self.log_vars.float()
+            weights = torch.exp(-log_vars)
+            total = weights[0] * (contrast.float() + self.contrast_shift) + weights[1] * recon.float() + log_vars.sum()
+        return total, {'weight_contrast': weights[0].detach(), 'weight_recon': weights[1].detach()}
+
+    @torch.no_grad()
+    def _project(self) -> None:
+        # A projection of the parameters, not a clamp in the graph: a clamped value would have no gradient and
+        # could never come back from the bound.
+        middle, half_gap = self.log_vars.mean(), (self.log_vars[0] - self.log_vars[1]) / 2
+        half_gap = half_gap.clamp(-math.log(self.max_ratio) / 2, math.log(self.max_ratio) / 2)
+        self.log_vars.copy_(torch.stack([middle + half_gap, middle - half_gap]))
+
+
+@MODELS.register_module()
+class FixedWeighting(BaseModule):
+    """Constant weights: ``contrast * L_contrast + recon * L_recon``.
+
+    With ``recon=0`` the reconstruction is still computed and logged, and training is bit-identical to the plain
+    algorithm: adding zero changes no gradient.
+    """
+
+    def __init__(self, contrast: float = 1.0, recon: float = 1.0, init_cfg: dict | None = None) -> None:
+        super().__init__(init_cfg)
+        self.register_buffer('weights', torch.tensor([contrast, recon], dtype=torch.float32), persistent=False)
+
+    def forward(self, contrast: Tensor, recon: Tensor) -> tuple[Tensor, Weights]:
+        """Join two scalar losses; returns the total and ``weight_contrast`` and ``weight_recon``."""
+        total = self.weights[0] * contrast + self.weights[1] * recon
+        return total, {'weight_contrast': self.weights[0], 'weight_recon': self.weights[1]}

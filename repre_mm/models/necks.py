@@ -1,0 +1,103 @@
+"""RePreNeck: K levels of one encoder forward, brought to one layout and (by default) one width."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from repre_mm.registry import MODELS
+
+
+def sample_levels(depth: int, num_levels: int) -> list[int]:
+    """Indices of K evenly spaced levels, the last one always among them (RePre, Sec. 3.2).
+
+    ``floor(L / K) * k - 1`` for k = 1 .. K - 1, and L - 1 (zero-based); L = 12, K = 4 gives 2, 5, 8, 11.
+
+    Args:
+        depth: L, the number of blocks (ViT) or stages (Swin).
+        num_levels: K.
+
+    Raises:
+        ValueError: K is below 1 or larger than L.
+    """
+    if not 1 <= num_levels <= depth:
+        raise ValueError(
+            f'num_levels={num_levels} levels cannot be sampled from an encoder of depth {depth}: choose 1 to {depth}'
+        )
+    step = depth // num_levels
+    return [step * k - 1 for k in range(1, num_levels)] + [depth - 1]
+
+
+@MODELS.register_module()
+class RePreNeck(BaseModule):
+    """Choose K levels of the online encoder and project each to the decoder's width (RePre, Sec. 3.2).
+
+    Args:
+        in_channels: Channels of every level that the encoder offers, shallow to deep (L values). Inferred from
+            the backbone by :class:`RePreAlgorithm`.
+        num_levels: K, sampled by :func:`sample_levels`. Ignored when ``indices`` is given.
+        indices: Explicit levels, ascending and zero-based; negative ones count from the end.
+        features: ``'multi'`` for K levels, ``'single'`` for the last level alone (the paper's Table 4).
+        out_channels: D, the width after a 1x1 convolution per level; ``None`` keeps the encoder's own widths
+            (the paper's full-width decoder, which costs several times more).
+
+    Attributes:
+        indices: The chosen levels, ascending.
+        out_channels: Channels of each returned map.
+
+    Raises:
+        ValueError: An index or K does not fit the depth, or ``features`` is unknown.
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        num_levels: int = 4,
+        indices: Sequence[int] | None = None,
+        features: str = 'multi',
+        out_channels: int | None = 128,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        depth = len(in_channels)
+        if features not in ('multi', 'single'):
+            raise ValueError(f"features={features!r} is unknown: use 'multi' or 'single'")
+        if features == 'single':
+            self.indices = [depth - 1]
+        elif indices is None:
+            self.indices = sample_levels(depth, num_levels)
+        else:
+            self.indices = _checked_indices(indices, depth)
+        widths = [in_channels[i] for i in self.indices]
+        self.out_channels = widths if out_channels is None else [out_channels] * len(widths)
+        self.projections = nn.ModuleList(
+            nn.Identity() if out_channels is None else nn.Conv2d(width, out_channels, kernel_size=1) for width in widths
+        )
+
+    def forward(self, levels: Sequence[Tensor]) -> list[Tensor]:
+        """Project the chosen levels.
+
+        Args:
+            levels: K maps (B, C_k, h_k, w_k), shallow to deep: the levels named by ``indices``.
+
+        Returns:
+            K maps (B, D, h_k, w_k).
+        """
+        if len(levels) != len(self.projections):
+            raise ValueError(f'RePreNeck expects {len(self.projections)} levels, got {len(levels)}')
+        return [project(level) for project, level in zip(self.projections, levels, strict=True)]
+
+
+def _checked_indices(indices: Sequence[int], depth: int) -> list[int]:
+    wrong = [i for i in indices if not -depth <= i < depth]
+    if wrong or not indices:
+        raise ValueError(
+            f'indices={list(indices)} do not fit an encoder of depth {depth}: '
+            f'use values from 0 to {depth - 1} (or -{depth} to -1)'
+        )
+    positive = [i % depth for i in indices]
+    if positive != sorted(set(positive)):
+        raise ValueError(f'indices={list(indices)} must ascend from shallow to deep without repetition')
+    return positive

@@ -1,0 +1,223 @@
+"""Levels of one encoder forward: which modules produce them, and how to listen without running anything twice.
+
+``encoder_levels`` knows the families of encoders, ``LevelTap`` listens to one forward. Neither knows RePre.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from mmpretrain.models import ResNet, SwinTransformer, VisionTransformer
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class EncoderLevels:
+    """The levels that an encoder offers, shallow to deep: L blocks of a ViT, or the stages of a pyramid.
+
+    Attributes:
+        modules: One module per level; its forward output is that level.
+        channels: Channels C of each level.
+        strides: Input pixels per map cell of each level, (vertical, horizontal).
+        to_map: ``(module output, (h, w)) -> (B, C, h, w)``, where (h, w) is input size over stride.
+    """
+
+    modules: Sequence[nn.Module]
+    channels: Sequence[int]
+    strides: Sequence[tuple[int, int]]
+    to_map: Callable[[Any, tuple[int, int]], Tensor]
+
+    def __len__(self) -> int:
+        return len(self.modules)
+
+
+def tokens_to_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Drop the leading class and register tokens and lay the patch tokens out as a map.
+
+    Args:
+        tokens: (B, T + N, C) with T >= 0 extra tokens in front, N = h * w.
+        grid: (h, w).
+
+    Returns:
+        (B, C, h, w).
+
+    Raises:
+        ValueError: There are fewer tokens than the grid has cells.
+    """
+    h, w = grid
+    extra = tokens.shape[1] - h * w
+    if extra < 0:
+        raise ValueError(f'the encoder gave {tokens.shape[1]} tokens for a grid of {h} x {w} patches')
+    # (B, T + N, C) -> (B, N, C) -> (B, C, h, w)
+    return tokens[:, extra:].transpose(1, 2).reshape(tokens.shape[0], tokens.shape[2], h, w)
+
+
+def _pair(size: int | Sequence[int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+
+
+def _vit_levels(vit: VisionTransformer) -> EncoderLevels:
+    stride = _pair(vit.patch_embed.projection.stride)
+    depth = len(vit.layers)
+    return EncoderLevels(list(vit.layers), [vit.embed_dims] * depth, [stride] * depth, tokens_to_map)
+
+
+def _swin_levels(swin: SwinTransformer) -> EncoderLevels:
+    # A stage hands over (tokens, (h, w)) before patch merging, unless it is told to merge inside.
+    if swin.out_after_downsample:
+        raise ValueError(
+            'SwinTransformer(out_after_downsample=True) merges patches inside its stages: '
+            'RePre needs each stage before merging, so set out_after_downsample=False'
+        )
+    patch = _pair(swin.patch_embed.projection.stride)
+    strides = [(patch[0] * 2**i, patch[1] * 2**i) for i in range(len(swin.stages))]
+    return EncoderLevels(
+        list(swin.stages),
+        list(swin.num_features),
+        strides,
+        # The stage's own (h, w): it may have padded an odd map.
+        lambda output, _: tokens_to_map(output[0], output[1]),
+    )
+
+
+def _resnet_levels(resnet: ResNet) -> EncoderLevels:
+    stages = [getattr(resnet, name) for name in resnet.res_layers]
+    strides, stride = [], 4  # the stem: a strided convolution and a strided pooling
+    for stage_stride in resnet.strides[: len(stages)]:
+        stride *= stage_stride
+        strides.append((stride, stride))
+    widths = [resnet.base_channels * 2**i * resnet.expansion for i in range(len(stages))]
+    return EncoderLevels(stages, widths, strides, lambda output, _: output)
+
+
+_FAMILIES: list[tuple[type[nn.Module], Callable[[Any], EncoderLevels]]] = [
+    (VisionTransformer, _vit_levels),  # MoCoV3ViT and DistilledVisionTransformer are subclasses
+    (SwinTransformer, _swin_levels),
+    (ResNet, _resnet_levels),
+]
+
+
+def encoder_levels(backbone: nn.Module) -> EncoderLevels:
+    """Describe the levels of an encoder.
+
+    An adapter can describe itself with a method ``encoder_levels() -> EncoderLevels``.
+
+    Raises:
+        TypeError: The encoder is of no known family; the message says what to do.
+    """
+    if hasattr(backbone, 'encoder_levels'):
+        return backbone.encoder_levels()
+    for family, describe in _FAMILIES:
+        if isinstance(backbone, family):
+            return describe(backbone)
+    known = ', '.join(family.__name__ for family, _ in _FAMILIES)
+    raise TypeError(
+        f'RePre does not know the levels of {type(backbone).__name__}. Known families: {known}. '
+        'For another encoder, give it a method `encoder_levels()` returning an EncoderLevels.'
+    )
+
+
+class LevelTap:
+    """Listens to the one forward of the online encoder that sees a given view, and keeps its levels.
+
+    The hooks exist only between opening and closing, so copies of the encoder (EMA targets, ``deepcopy``) never
+    carry them; what was heard leaves with the caller of :meth:`open`, so no graph tensor stays behind.
+    """
+
+    def __init__(self) -> None:
+        # Where the view sits in a stacked batch is a fact of the algorithm's code, not of the data: found by
+        # comparing pixels once per (call, batch shape), then reused, since a comparison makes a GPU wait.
+        self._layouts: dict[tuple[int, int, int], slice | None] = {}
+        self._reset()
+
+    def _reset(self, view: Tensor | None = None, need_grad: bool = True) -> None:
+        self._view = view
+        self._need_grad = need_grad
+        self._rows: slice | None = None  # of the view in the call under way; None: not in this call
+        self._found: slice | None = None  # of the view in the call that was heard
+        self._calls = 0
+        self._heard: dict[int, Any] = {}
+
+    @contextmanager
+    def open(
+        self, backbone: nn.Module, indices: Sequence[int], view: Tensor, need_grad: bool = True
+    ) -> Iterator[dict[int, Tensor]]:
+        """Listen while the body of the ``with`` statement runs.
+
+        Args:
+            backbone: The online encoder.
+            indices: The levels wanted.
+            view: (B, 3, H, W), the very pixels whose levels are wanted, as the algorithm receives them.
+            need_grad: Pass over forwards without gradients (those that make the keys of a shared encoder).
+
+        Yields:
+            A dict that holds ``{index: (B, C, h, w)}`` once the encoder has seen the view; it
+            stays empty if that never happens.
+        """
+        levels = encoder_levels(backbone)
+        maps: dict[int, Tensor] = {}
+        self._reset(view, need_grad)
+        handles = [backbone.register_forward_pre_hook(self._enter), backbone.register_forward_hook(self._leave)]
+        for index in indices:
+            handles.append(levels.modules[index].register_forward_hook(self._listener(index)))
+        try:
+            yield maps
+            for index, output in self._heard.items():
+                stride = levels.strides[index]
+                grid = (view.shape[-2] // stride[0], view.shape[-1] // stride[1])
+                maps[index] = levels.to_map(output, grid)[self._found]
+        finally:
+            for handle in handles:
+                handle.remove()
+            self._reset()
+
+    def _enter(self, module: nn.Module, args: tuple) -> None:
+        if self._heard or (self._need_grad and not torch.is_grad_enabled()):
+            return
+        self._rows = self._rows_of_view(args[0])
+        self._calls += 1
+
+    def _listener(self, index: int) -> Callable[[nn.Module, tuple, Any], None]:
+        def listen(module: nn.Module, args: tuple, output: Any) -> None:
+            if self._rows is not None:
+                self._heard[index] = output
+
+        return listen
+
+    def _leave(self, module: nn.Module, args: tuple, output: Any) -> None:
+        if self._rows is not None:
+            self._found, self._rows = self._rows, None
+
+    def _rows_of_view(self, batch: Tensor) -> slice | None:
+        view = self._view
+        if batch.shape[1:] != view.shape[1:] or len(batch) % len(view):
+            return None
+        if batch.data_ptr() == view.data_ptr() and batch.shape == view.shape and batch.stride() == view.stride():
+            return slice(None)
+        key = (self._calls, len(batch), len(view))
+        if key not in self._layouts:
+            self._layouts[key] = find_rows(batch, view)
+        return self._layouts[key]
+
+
+def find_rows(batch: Tensor, view: Tensor) -> slice | None:
+    """Find a view inside a batch that stacks several views: one block after another, or interleaved.
+
+    Args:
+        batch: (V * B, 3, H, W), V >= 1 views.
+        view: (B, 3, H, W).
+
+    Returns:
+        The rows of ``batch`` that equal ``view``, or None.
+    """
+    size, views = len(view), len(batch) // len(view)
+    blocks = [slice(i * size, (i + 1) * size) for i in range(views)]
+    interleaved = [slice(i, None, views) for i in range(views)]
+    for rows in blocks + interleaved:
+        if torch.equal(batch[rows], view):
+            return rows
+    return None

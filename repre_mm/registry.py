@@ -1,0 +1,32 @@
+"""The package's registries: children of mmengine's roots, under the scope ``repre_mm``.
+
+Hanging them under mmengine (not under mmpretrain) is what lets ``type='repre_mm.X'`` resolve from mmpretrain,
+mmdet and mmseg configs alike, without ``custom_imports``: a scope prefix is looked up from the common root, and
+the ``locations`` are imported on the first look-up.
+"""
+
+import mmengine.registry as root
+from mmengine.registry import Registry
+
+_SCOPE = 'repre_mm'
+
+
+def _child(parent: Registry, location: str) -> Registry:
+    return Registry(parent.name, scope=_SCOPE, parent=parent, locations=[location])
+
+
+MODELS = _child(root.MODELS, 'repre_mm.models')
+DATASETS = _child(root.DATASETS, 'repre_mm.datasets')
+TRANSFORMS = _child(root.TRANSFORMS, 'repre_mm.datasets')
+HOOKS = _child(root.HOOKS, 'repre_mm.engine')
+MODEL_WRAPPERS = _child(root.MODEL_WRAPPERS, 'repre_mm.engine')
+OPTIM_WRAPPERS = _child(root.OPTIM_WRAPPERS, 'repre_mm.engine')
+
+__all__ = [
+    'DATASETS',
+    'HOOKS',
+    'MODELS',
+    'MODEL_WRAPPERS',
+    'OPTIM_WRAPPERS',
+    'TRANSFORMS',
+]
