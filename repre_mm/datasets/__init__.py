@@ -1,0 +1,24 @@
+"""Image folders, reading of image files, the transforms of the pipelines, and toy scenes."""
+
+from repre_mm.datasets.image_folder import ImageFolder
+from repre_mm.datasets.listing import DatasetError, find_images
+from repre_mm.datasets.reading import ImageReadError, LoadImage, read_image
+
+__all__ = [
+    'DatasetError',
+    'ImageFolder',
+    'ImageReadError',
+    'LoadImage',
+    'find_images',
+    'make_toy_scenes',
+    'read_image',
+]
+
+
+def __getattr__(name: str) -> object:
+    # Imported on first use: training reads folders and has no use for the painter of toy scenes.
+    if name == 'make_toy_scenes':
+        from repre_mm.datasets.toy_scenes import make_toy_scenes
+
+        return make_toy_scenes
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

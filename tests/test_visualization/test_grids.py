@@ -1,0 +1,114 @@
+"""Grids of reconstructions: what is drawn where, and what is refused."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_array_equal
+from PIL import Image
+
+from repre_mm.visualization import reconstruction_grid, save_png
+
+
+def find_tiles(grid, size):
+    """The (height, width) of a label-free grid and its tiles as a dict (row, column) -> (size, size, 3)."""
+    step, margin = size + 8, 20
+    rows = (grid.shape[0] - 2 * margin + 8) // step
+    columns = (grid.shape[1] - 2 * margin + 8) // step
+    return {
+        (row, column): grid[margin + row * step :, margin + column * step :][:size, :size]
+        for row in range(rows)
+        for column in range(columns)
+    }
+
+
+def test_tiles_hold_input_reconstruction_and_error():
+    inputs = torch.zeros(2, 3, 200, 200)
+    inputs[0, 0] = 1.0  # a red image and a black one
+    reconstructions = torch.full_like(inputs, 0.2)
+    tiles = find_tiles(reconstruction_grid(inputs, reconstructions, labels=False), 200)
+    assert len(tiles) == 6
+    assert_array_equal(tiles[0, 0], np.full((200, 200, 3), [255, 0, 0]))
+    assert_array_equal(tiles[0, 1], np.zeros((200, 200, 3)))
+    assert_array_equal(tiles[1, 0], np.full((200, 200, 3), 51))
+    # Errors of 0.4 and 0.2 on a scale up to 0.4: the first is the end of the colour map, the second its
+    # middle.
+    assert tiles[2, 0].min() > 180
+    assert 60 < tiles[2, 1].mean() < 150
+
+
+def test_small_images_are_enlarged_without_smoothing():
+    inputs = torch.rand(1, 3, 48, 48, generator=torch.Generator().manual_seed(0))
+    tiles = find_tiles(reconstruction_grid(inputs, inputs, labels=False), 192)
+    pixels = (inputs[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+    assert_array_equal(tiles[0, 0], pixels.repeat(4, axis=0).repeat(4, axis=1))
+    assert_array_equal(tiles[0, 0], tiles[1, 0])
+    assert tiles[2, 0].max() < 10  # no error: the dark end
+
+
+def test_out_of_range_reconstruction_is_clipped_for_display_only():
+    inputs = np.ones((2, 3, 160, 160), np.float32)
+    reconstructions = inputs.copy()
+    reconstructions[0] = 3.0
+    tiles = find_tiles(reconstruction_grid(inputs, reconstructions, labels=False), 160)
+    assert_array_equal(tiles[1, 0], tiles[0, 0])
+    assert tiles[2, 0].mean() > tiles[2, 1].mean() + 100
+
+
+def test_max_images_and_labels():
+    images = torch.rand(5, 3, 160, 160)
+    bare = reconstruction_grid(images, images, max_images=3, labels=False)
+    assert bare.shape == (2 * 20 + 3 * 160 + 2 * 8, 2 * 20 + 3 * 160 + 2 * 8, 3)
+    assert bare.dtype == np.uint8
+    labelled = reconstruction_grid(images, images, max_images=3)
+    assert labelled.shape[0] == bare.shape[0] + 20
+    left = labelled.shape[1] - bare.shape[1]
+    assert left > 100
+    captions = labelled[:, 20 : 20 + left - 20]
+    assert (captions < 128).any() and (captions == 255).mean() > 0.7
+    assert_array_equal(labelled[: bare.shape[0] - 20, left + 20 :], bare[:-20, 20:])
+
+
+def test_tensors_of_any_kind():
+    images = torch.rand(1, 3, 16, 16, requires_grad=True)
+    expected = reconstruction_grid(images.detach().numpy(), np.zeros((1, 3, 16, 16)))
+    assert_array_equal(reconstruction_grid(images, torch.zeros(1, 3, 16, 16, dtype=torch.bfloat16)), expected)
+
+
+def test_bad_input_is_named():
+    images = torch.rand(2, 3, 16, 16)
+    with pytest.raises(ValueError, match=r'inputs must have shape .* not \(3, 16, 16\)'):
+        reconstruction_grid(images[0], images)
+    with pytest.raises(ValueError, match='shapes differ'):
+        reconstruction_grid(images, images[:, :, :8])
+    with pytest.raises(ValueError, match=r'\[0, 1\].*before mean/std normalisation'):
+        reconstruction_grid(images - 2, images)
+    with pytest.raises(ValueError, match='reconstructions hold NaN'):
+        reconstruction_grid(images, images * float('nan'))
+    with pytest.raises(ValueError, match=r'max_images .* 0'):
+        reconstruction_grid(images, images, max_images=0)
+
+
+def test_save_png(tmp_path):
+    picture = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    path = tmp_path / 'new' / 'picture.png'
+    save_png(picture, path)
+    save_png(picture[::-1], path)
+    assert_array_equal(np.array(Image.open(path)), picture[::-1])
+    assert [file.name for file in path.parent.iterdir()] == ['picture.png']
+    with pytest.raises(ValueError, match=r'uint8 .* float64 .*\(5, 7\)'):
+        save_png(np.zeros((5, 7)), path)
+
+
+def test_failed_save_keeps_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / 'picture.png'
+    path.write_bytes(b'old')
+
+    def fail(self, file, format):
+        file.write_bytes(b'half')
+        raise OSError('disk full')
+
+    monkeypatch.setattr(Image.Image, 'save', fail)
+    with pytest.raises(OSError, match='disk full'):
+        save_png(np.zeros((2, 2, 3), np.uint8), path)
+    assert path.read_bytes() == b'old'
+    assert [file.name for file in tmp_path.iterdir()] == ['picture.png']
