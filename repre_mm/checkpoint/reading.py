@@ -1,0 +1,138 @@
+"""Tensors-only reading of checkpoint files: a file from elsewhere must not be able to run code."""
+
+import os
+import re
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.runner.checkpoint import get_torch_safe_globals
+
+# First bytes of what is often saved under a checkpoint's name, and what it means.
+_LOOKALIKES = (
+    (
+        re.compile(rb'\s*<(!doctype|html|\?xml)', re.I),
+        'it is a web page: the download was redirected or refused',
+    ),
+    (
+        re.compile(rb'version https://git-lfs'),
+        'it is a Git LFS pointer, not the file itself: run `git lfs pull`',
+    ),
+)
+_ZIP_MAGIC = b'PK\x03\x04'
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be read or does not fit; the message names the path, the cause and the fix."""
+
+
+def read_checkpoint(path: str | os.PathLike, *, map_location: Any = 'cpu', unsafe: bool = False) -> dict[str, Any]:
+    """Read a checkpoint written by MMEngine or ``torch.save``.
+
+    Only tensors, plain containers, NumPy arrays and MMEngine's log history are read. MMEngine's own loader
+    falls back to full unpickling, which runs whatever code the file holds; this one does so only if told to.
+
+    Args:
+        path: The file.
+        map_location: Where the tensors go, as in ``torch.load``.
+        unsafe: Allow full unpickling: the file may run any code. Only for files whose origin is trusted.
+
+    Returns:
+        The dictionary that the file holds: a training checkpoint or a plain state dict.
+
+    Raises:
+        CheckpointError: The path is missing, a folder or unreadable; the file is empty, truncated, no
+            checkpoint at all (a web page, for instance), not a dictionary, or needs unpickling and ``unsafe``
+            is off.
+    """
+    path = Path(path).expanduser()
+    head = _read_head(path)
+    try:
+        with torch.serialization.safe_globals(_allowed_globals()):
+            checkpoint = torch.load(path, map_location=map_location, weights_only=not unsafe)
+    except UnpicklingError as error:
+        raise CheckpointError(_unpickling_message(path, str(error))) from error
+    except Exception as error:  # a damaged file surfaces as almost any exception of the unpickler
+        if head.startswith(_ZIP_MAGIC):
+            cause = 'the file is truncated or damaged: copy or download it again, or use an older checkpoint'
+        else:
+            cause = 'it is not a checkpoint written by torch.save, or it is damaged'
+        raise CheckpointError(f'cannot read {path}: {cause} ({_first_line(error)})') from error
+    if not isinstance(checkpoint, dict):
+        raise CheckpointError(
+            f'cannot use {path}: it holds a {type(checkpoint).__name__}, not a dictionary. '
+            'Save model.state_dict(), or a dictionary with the key "state_dict"'
+        )
+    return checkpoint
+
+
+def _read_head(path: Path) -> bytes:
+    """First bytes of a file that exists, has content, and is not an obvious look-alike."""
+    if path.is_dir():
+        raise CheckpointError(f'{path} is a folder, not a checkpoint{_siblings(path)}')
+    try:
+        with path.open('rb') as file:
+            head = file.read(64)
+    except FileNotFoundError as error:
+        raise CheckpointError(f'there is no checkpoint {path}{_siblings(path.parent)}') from error
+    except OSError as error:
+        raise CheckpointError(f'cannot open {path}: {error.strerror}') from error
+    if not head:
+        raise CheckpointError(f'cannot read {path}: the file is empty, as after a full disk or a broken download')
+    for pattern, meaning in _LOOKALIKES:
+        if pattern.match(head):
+            raise CheckpointError(f'cannot read {path}: {meaning}')
+    return head
+
+
+def _siblings(folder: Path) -> str:
+    """What to try instead: the newest checkpoints in a folder."""
+    if not folder.is_dir():
+        return f'; there is no folder {folder} either'
+    found = sorted(folder.glob('*.pth'), key=lambda file: file.stat().st_mtime, reverse=True)
+    if not found:
+        return f'; {folder} holds no *.pth file'
+    return f'; {folder} holds {", ".join(file.name for file in found[:5])}{", ..." if len(found) > 5 else ""}'
+
+
+def _unpickling_message(path: Path, error: str) -> str:
+    found = re.search(r'(?:GLOBAL|function|class) (\S+)', error)
+    if found is None:
+        return (
+            f'cannot read {path}: it is not a checkpoint written by torch.save, or it is damaged '
+            f'({_first_line(error.split("WeightsUnpickler error:")[-1].strip())})'
+        )
+    return (
+        f'refused to read {path}: besides tensors it holds {found[1]}, and rebuilding that could run code '
+        'from the file. Save only its state dict where it was made; or, if you trust where it comes from, '
+        'read it with unsafe=True (--unsafe on the command line)'
+    )
+
+
+def _first_line(error: object) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def _allowed_globals() -> list:
+    """What MMEngine's training checkpoints hold besides tensors, as an allow-list for ``torch.load``.
+
+    MMEngine's list allows ``getattr``, for the four methods that a pickled HistoryBuffer names. A crafted
+    file can walk from there to ``exec`` and run it through HistoryBuffer's ``__setstate__``, so the name
+    ``getattr`` is bound to a function that gives these four methods and nothing else.
+    """
+    allowed = [entry for entry in get_torch_safe_globals() if entry is not getattr]
+    allowed += [(_history_method, 'builtins.getattr')]
+    allowed += [type(np.dtype(code)) for code in '?bhilqBHILQefdFD']
+    # NumPy 2 moved these two; files written under either version must load under either.
+    for function in (np.zeros(0).__reduce__()[0], np.float64(0).__reduce__()[0]):
+        allowed += [(function, f'numpy.{core}.multiarray.{function.__name__}') for core in ('core', '_core')]
+    return allowed
+
+
+def _history_method(owner: type, name: str) -> Any:
+    if owner is not HistoryBuffer or name not in ('min', 'max', 'current', 'mean'):
+        raise UnpicklingError(f'Unsupported global: GLOBAL getattr({owner!r}, {name!r})')
+    return getattr(owner, name)

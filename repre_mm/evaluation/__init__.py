@@ -1,0 +1,23 @@
+"""Measuring frozen encoders: features, k nearest neighbours, linear probe. Plain functions, no Runner."""
+
+from repre_mm.evaluation.features import extract_features, global_features
+from repre_mm.evaluation.knn import knn_classify
+from repre_mm.evaluation.linear_probe import LinearProbeResult, linear_probe
+from repre_mm.evaluation.protocol import (
+    EvaluationError,
+    evaluate_config,
+    image_folder_loader,
+    load_frozen_encoder,
+)
+
+__all__ = [
+    'EvaluationError',
+    'LinearProbeResult',
+    'evaluate_config',
+    'extract_features',
+    'global_features',
+    'image_folder_loader',
+    'knn_classify',
+    'linear_probe',
+    'load_frozen_encoder',
+]

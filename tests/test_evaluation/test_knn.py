@@ -1,0 +1,127 @@
+"""Weighted kNN against brute force and scikit-learn."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.neighbors import KNeighborsClassifier
+
+from repre_mm.evaluation import knn_classify
+from repre_mm.evaluation.knn import _stable_topk
+
+CLASSES = 7
+
+
+def _data(train: int = 400, test: int = 150, width: int = 12, seed: int = 0):
+    generator = torch.Generator().manual_seed(seed)
+    centres = torch.randn(CLASSES, width, generator=generator)
+    labels = torch.randint(CLASSES, (train + test,), generator=generator)
+    features = centres[labels] + 1.5 * torch.randn(train + test, width, generator=generator)
+    features *= 1 + torch.rand(train + test, 1, generator=generator)  # lengths must not matter
+    return features[:train], labels[:train], features[train:], labels[train:]
+
+
+@pytest.mark.parametrize('temperature', [0.07, 0.5])
+def test_equals_scikit_learn(temperature):
+    train, labels, test, _ = _data()
+    ours = knn_classify(train, labels, test, k=(1, 10, 20, 100, 200), temperature=temperature)
+    assert list(ours) == [1, 10, 20, 100, 200]
+    for k, predictions in ours.items():
+        reference = KNeighborsClassifier(
+            k,
+            metric='cosine',
+            algorithm='brute',
+            weights=lambda distance: np.exp((1 - distance) / temperature),
+        )
+        reference.fit(train.double().numpy(), labels.numpy())
+        np.testing.assert_array_equal(predictions.numpy(), reference.predict(test.double().numpy()))
+
+
+def test_equals_a_loop():
+    train, labels, test, _ = _data(train=60, test=20)
+    predictions = knn_classify(train, labels, test, k=5)[5]
+    for query, predicted in zip(test, predictions, strict=True):
+        similarities = torch.cosine_similarity(query[None].double(), train.double())
+        votes = torch.zeros(CLASSES, dtype=torch.float64)
+        for index in similarities.argsort(descending=True)[:5]:
+            votes[labels[index]] += torch.exp(similarities[index] / 0.07)
+        assert predicted == votes.argmax()
+
+
+@pytest.mark.parametrize('chunks', [(1, 13), (64, 37), (1000, 1000)])
+def test_chunks_do_not_change_the_result(chunks):
+    train, labels, test, _ = _data()
+    expected = knn_classify(train, labels, test, k=(5, 50))
+    found = knn_classify(train, labels, test, k=(5, 50), query_chunk=chunks[0], bank_chunk=chunks[1])
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize('bank_chunk', [1, 3, 100])
+def test_of_equally_similar_neighbours_the_first_in_the_bank_counts(bank_chunk):
+    train = torch.eye(4).repeat_interleave(3, dim=0)  # every direction three times
+    labels = torch.tensor([2, 0, 1] * 4)
+    predictions = knn_classify(train, labels, torch.eye(4), k=(1, 2, 3), bank_chunk=bank_chunk)
+    assert predictions[1].tolist() == [2] * 4
+    assert predictions[2].tolist() == [0] * 4  # equal votes for 2 and 0: the lower class
+    assert predictions[3].tolist() == [0] * 4
+
+
+def test_negative_similarities_are_ordered():
+    train = torch.tensor([[-1.0, 0.1], [-1.0, 1.0], [-1.0, 3.0], [0.0, -1.0]])
+    predictions = knn_classify(train, torch.tensor([3, 2, 1, 0]), torch.tensor([[1.0, 0.0]]), k=(1, 2))
+    assert predictions[1].tolist() == [0]  # right angle
+    nearest = knn_classify(train[:3], torch.tensor([3, 2, 1]), torch.tensor([[1.0, 0.0]]), k=1)
+    assert nearest[1].tolist() == [1]  # all behind; the last one least
+
+
+def test_small_temperature_leaves_the_nearest():
+    train, labels, test, _ = _data()
+    nearest = knn_classify(train, labels, test, k=1)[1]
+    torch.testing.assert_close(knn_classify(train, labels, test, k=20, temperature=1e-6)[20], nearest)
+
+
+def test_memory_does_not_grow_with_the_bank():
+    """A chunk is what is held: no tensor of queries x bank is ever made."""
+    largest = 0
+
+    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            nonlocal largest
+            result = function(*args, **(kwargs or {}))
+            if isinstance(result, torch.Tensor):
+                largest = max(largest, result.untyped_storage().nbytes() if result.numel() else 0)
+            return result
+
+    train, labels = torch.rand(20_000, 8), torch.randint(CLASSES, (20_000,))
+    queries = torch.rand(300, 8)
+    with Watch():
+        knn_classify(train, labels, queries, k=10, query_chunk=50, bank_chunk=500)
+    assert largest <= train.nbytes
+    assert largest < 300 * 20_000 * 4 / 10
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'k': 401}, 'k=401 is larger than the bank of 400'),
+        ({'k': (5, 0)}, 'at least 1'),
+        ({'k': ()}, 'at least 1'),
+        ({'temperature': 0.0}, 'temperature'),
+        ({'num_classes': 3}, 'not below num_classes=3'),
+        ({'train_labels': torch.zeros(3, dtype=torch.long)}, '400 training features'),
+        ({'test_features': torch.rand(5, 3)}, 'one width'),
+    ],
+)
+def test_bad_input(changes, message):
+    train, labels, test, _ = _data()
+    arguments = {'train_features': train, 'train_labels': labels, 'test_features': test, 'k': 5, **changes}
+    with pytest.raises(ValueError, match=message):
+        knn_classify(**arguments)
+
+
+@pytest.mark.parametrize('k', [1, 7, 200])
+def test_topk_among_many_equal_values(k):
+    values = torch.randint(-3, 4, (50, 200), generator=torch.Generator().manual_seed(0)).float()
+    expected = values.sort(dim=1, descending=True, stable=True)
+    found, indices = _stable_topk(values, k)
+    torch.testing.assert_close(found, expected.values[:, :k], rtol=0, atol=0)
+    torch.testing.assert_close(indices, expected.indices[:, :k], rtol=0, atol=0)

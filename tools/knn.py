@@ -1,0 +1,24 @@
+"""Score a frozen encoder by weighted k-nearest-neighbour classification.
+
+python tools/knn.py CONFIG CHECKPOINT --data DIR [--k 10 20] [--out knn.json]
+"""
+
+from repre_mm.evaluation import knn
+from repre_mm.evaluation.cli import evaluation_parser, run_evaluation
+
+
+def main() -> None:
+    parser = evaluation_parser('Score a frozen encoder by weighted k-nearest-neighbour classification.')
+    parser.add_argument('--k', type=int, nargs='+', default=knn.KS, help='numbers of neighbours (default: %(default)s)')
+    parser.add_argument(
+        '--temperature', type=float, default=knn.TEMPERATURE, help='of the votes (default: %(default)s)'
+    )
+    args = parser.parse_args()
+    result = run_evaluation(args, 'knn', {'k': args.k, 'temperature': args.temperature})['knn']
+    print(f'\nkNN top-1 in percent ({result["protocol"]}, temperature {result["temperature"]:g})')
+    for k, top1 in result['top1'].items():
+        print(f'{f"k={k}":>8} {top1:7.2f}')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,29 @@
+"""Score a frozen encoder by a linear classifier on cached features.
+
+python tools/linear_probe.py CONFIG CHECKPOINT --data DIR [--solver lbfgs] [--out linear.json]
+"""
+
+from repre_mm.evaluation.cli import evaluation_parser, run_evaluation
+from repre_mm.evaluation.linear_probe import LEARNING_RATES
+
+
+def main() -> None:
+    parser = evaluation_parser('Score a frozen encoder by a linear classifier on cached features.')
+    parser.add_argument('--solver', choices=('sgd', 'lbfgs'), default='sgd', help='default: %(default)s')
+    parser.add_argument('--epochs', type=int, default=100, help='over the cached features (default: %(default)s)')
+    parser.add_argument('--lrs', type=float, nargs='+', default=LEARNING_RATES, help='to sweep (default: %(default)s)')
+    parser.add_argument('--weight-decay', type=float, help='default: 0 for sgd, 1e-4 for lbfgs')
+    args = parser.parse_args()
+    options = {name: getattr(args, name) for name in ('solver', 'epochs', 'lrs', 'weight_decay')}
+    result = run_evaluation(args, 'linear', options)['linear']
+    print(f'\nlinear probe, accuracy in percent ({result["protocol"]})')
+    for name in ('top1', 'top5'):
+        if result[name] is not None:
+            print(f'{name:>8} {result[name]:7.2f}')
+    for lr, score in result['per_lr'].items():
+        chosen = '  <- chosen' if lr == result['best_lr'] else ''
+        print(f'{f"lr {lr:g}":>8} {score:7.2f} on held-out training images{chosen}')
+
+
+if __name__ == '__main__':
+    main()
