@@ -1,0 +1,17 @@
+# MoCo v3, ViT-B/16, 300 epochs of ImageNet-1K: the baseline of the RePre config beside it.
+#
+#   bash tools/dist_train.sh configs/pretrain/mocov3/mocov3_vit-base-p16_32xb128-amp-coslr-300e_in1k.py 8 --data DIR
+#
+# Needs: ImageNet-1K as DIR/{train,val}/<class>/*, a batch of 4096 over 32 GPUs (32 x 128).
+# Hyper-parameters: arXiv 2104.02057 and its released launch command for ViT-Base.
+# Target: linear evaluation 76.5 % top-1 (RePre, Table 1, "base"). Not reproduced here yet.
+_base_ = '../../_base_/mocov3_imagenet.py'
+
+train_dataloader = dict(batch_size=128)
+model = dict(
+    type='MoCoV3',
+    base_momentum=0.01,
+    backbone=dict(type='MoCoV3ViT', arch='base', img_size=224, patch_size=16, stop_grad_conv1=True),
+    neck=dict(in_channels=768, **_base_.projector),
+    head=_base_.head,
+)

@@ -1,0 +1,7 @@
+# RePre on MoCo v3, toy scenes, tiny ViT.
+#
+#   python tools/make_toy_scenes.py data/toy_scenes
+#   python tools/train.py configs/toy/repre_mocov3_vit-tiny_toy.py
+_base_ = './mocov3_vit-tiny_toy.py'
+
+model = dict(_delete_=True, type='repre_mm.RePreAlgorithm', algorithm=_base_.model)

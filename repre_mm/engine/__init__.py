@@ -1,0 +1,15 @@
+"""Training around the model: launching, precision, several processes, hooks."""
+
+from repre_mm.engine.distributed import DistributedDataParallel, init_distributed
+from repre_mm.engine.hooks import OnlineKNNHook, ReconstructionHook, ThroughputHook, WeightingGuardHook
+from repre_mm.engine.precision import BFloat16OptimWrapper
+
+__all__ = [
+    'BFloat16OptimWrapper',
+    'DistributedDataParallel',
+    'OnlineKNNHook',
+    'ReconstructionHook',
+    'ThroughputHook',
+    'WeightingGuardHook',
+    'init_distributed',
+]

@@ -1,0 +1,52 @@
+"""Parameters and multiply-adds of a pre-training step, counted while one runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import MessageHub
+from mmengine.registry import MODELS, DefaultScope
+from torch.utils.flop_counter import FlopCounterMode
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a model costs.
+
+    Attributes:
+        encoder_params: Parameters of the online encoder, which is what remains after pre-training.
+        params: All trained parameters; the target network is not among them.
+        step_macs: Multiply-adds of one training step (forward and backward of all views) per image.
+    """
+
+    encoder_params: int
+    params: int
+    step_macs: float
+
+
+def count_cost(cfg: Config, batch: int = 2) -> Cost:
+    """Run one step of a config's model at its own image size, on random pixels, and count.
+
+    Matrix products, convolutions and attention are counted; element-wise work is not, as is usual.
+
+    Args:
+        cfg: A config with ``model`` and ``image_size``, two views per image.
+        batch: Images in the counted step; BatchNorm needs two.
+    """
+    hub = MessageHub.get_current_instance()
+    if hub.get_info('max_iters') is None:
+        hub.update_info('max_iters', 1)  # mmpretrain's moving average asks for it
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmpretrain'):
+        model = MODELS.build({'data_preprocessor': cfg.get('data_preprocessor'), **cfg.model})
+    model.init_weights()
+    views = [torch.randn(batch, 3, cfg.image_size, cfg.image_size) for _ in range(2)]
+    with FlopCounterMode(display=False) as counter:
+        loss, _ = model.parse_losses(model(views, None, mode='loss'))
+        loss.backward()
+    return Cost(
+        encoder_params=sum(p.numel() for p in model.backbone.parameters()),
+        params=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        step_macs=counter.get_total_flops() / 2 / batch,
+    )

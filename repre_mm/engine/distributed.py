@@ -1,0 +1,77 @@
+"""Several processes, on GPUs over nccl or on CPUs over gloo, behind the same commands."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import torch
+import torch.distributed as dist
+from mmengine.logging import print_log
+from mmengine.model import MMDistributedDataParallel
+from mmengine.model.utils import revert_sync_batchnorm
+from mmpretrain.models.selfsup import MoCoV3ViT
+from torch import nn
+
+from repre_mm.registry import MODEL_WRAPPERS
+
+
+def init_distributed(launcher: str) -> None:
+    """Join the process group on a machine without GPUs; with GPUs the Runner does it.
+
+    mmengine's own start-up calls ``torch.cuda.set_device``, which a CPU machine refuses, and skips itself when
+    the group exists already.
+
+    Args:
+        launcher: ``'none'``, ``'pytorch'`` (torchrun) or ``'slurm'``.
+
+    Raises:
+        RuntimeError: The variables that the launcher sets are missing.
+    """
+    if launcher == 'none' or torch.cuda.is_available() or dist.is_initialized():
+        return
+    if launcher == 'slurm':
+        _read_slurm()
+    missing = [
+        name for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT') if name not in os.environ
+    ]
+    if missing:
+        raise RuntimeError(
+            f'--launcher {launcher} needs the environment variables {", ".join(missing)}: start the '
+            'run with tools/dist_train.sh or tools/slurm_train.sh, or leave --launcher out'
+        )
+    dist.init_process_group(backend='gloo')
+
+
+def _read_slurm() -> None:
+    """Say in torch's variables what Slurm says in its own."""
+    names = {'RANK': 'SLURM_PROCID', 'WORLD_SIZE': 'SLURM_NTASKS', 'LOCAL_RANK': 'SLURM_LOCALID'}
+    for name, source in names.items():
+        if source in os.environ:
+            os.environ[name] = os.environ[source]
+    os.environ.setdefault('MASTER_PORT', '29500')
+    if 'MASTER_ADDR' not in os.environ and 'SLURM_NODELIST' in os.environ:
+        command = ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']]
+        os.environ['MASTER_ADDR'] = subprocess.check_output(command, text=True).split()[0]
+
+
+@MODEL_WRAPPERS.register_module()
+class DistributedDataParallel(MMDistributedDataParallel):
+    """MMEngine's DDP, prepared for what the stack gets wrong.
+
+    - On a CPU there are no device ids, and SyncBN is refused: it becomes BatchNorm with statistics per process.
+    - ``MoCoV3ViT`` freezes its position embedding in ``init_weights()``, which the Runner calls after wrapping;
+      DDP would then wait for a gradient that never comes. It is frozen before.
+    """
+
+    def __init__(self, module: nn.Module, device_ids: list[int] | None = None, **kwargs) -> None:
+        for child in module.modules():
+            if isinstance(child, MoCoV3ViT):
+                child.pos_embed.requires_grad = False
+        if next(module.parameters()).device.type == 'cpu':
+            device_ids = None
+            if any(isinstance(child, nn.SyncBatchNorm) for child in module.modules()):
+                print_log('SyncBN does not run on CPUs: using BatchNorm with statistics per process', 'current')
+                module = revert_sync_batchnorm(module)
+        kwargs.setdefault('broadcast_buffers', False)
+        super().__init__(module=module, device_ids=device_ids, **kwargs)

@@ -1,0 +1,8 @@
+"""Hooks of a pre-training run; only they know the Runner."""
+
+from repre_mm.engine.hooks.guards import WeightingGuardHook
+from repre_mm.engine.hooks.online_knn import OnlineKNNHook
+from repre_mm.engine.hooks.reconstruction import ReconstructionHook
+from repre_mm.engine.hooks.throughput import ThroughputHook
+
+__all__ = ['OnlineKNNHook', 'ReconstructionHook', 'ThroughputHook', 'WeightingGuardHook']

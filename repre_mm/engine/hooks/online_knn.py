@@ -1,0 +1,91 @@
+"""A kNN score of the encoder while it trains, where the data has labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch.utils.data import DataLoader
+
+from repre_mm.datasets import DatasetError
+from repre_mm.evaluation.features import extract_features
+from repre_mm.evaluation.knn import knn_classify
+from repre_mm.evaluation.protocol import EvaluationError, image_folder_loader
+from repre_mm.registry import HOOKS
+
+
+@HOOKS.register_module()
+class OnlineKNNHook(Hook):
+    """Log ``val/knn_top1`` (percent) from frozen features every few epochs.
+
+    The bank is the training split, the queries are the validation split of the same folder. Without class folders
+    or without ``val`` there is no score, which is said once at the start.
+
+    Args:
+        dataset: Config of the image folder (``type``, ``root``); ``--data`` replaces its root.
+        image_size: Side of the evaluation crop, in pixels.
+        mean: Of the training's normalisation, in units of [0, 255].
+        std: Likewise.
+        interval: Epochs between two scores; the last epoch is always scored.
+        k: Neighbours.
+        batch_size: Images per forward.
+        workers: Loading processes.
+    """
+
+    priority = 'LOW'
+
+    def __init__(
+        self,
+        dataset: dict,
+        image_size: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        interval: int = 5,
+        k: int = 20,
+        batch_size: int = 128,
+        workers: int = 2,
+    ) -> None:
+        self.root = dataset['root']
+        self.image_size, self.mean, self.std = image_size, mean, std
+        self.interval, self.k, self.batch_size, self.workers = interval, k, batch_size, workers
+        self._loaders: tuple[DataLoader, DataLoader] | None = None
+
+    def before_train(self, runner: Runner) -> None:
+        """Look for labelled images before the first step."""
+        if not is_main_process():
+            return
+        options = {'batch_size': self.batch_size, 'workers': self.workers, 'strict': False}
+        try:
+            bank = image_folder_loader(self.root, 'train', self.image_size, **options)
+            queries = image_folder_loader(
+                self.root, 'val', self.image_size, classes=bank.dataset.metainfo['classes'], **options
+            )
+        except (DatasetError, EvaluationError) as error:
+            runner.logger.info(f'no online kNN score: {error}')
+            return
+        if self.k > len(bank.dataset):
+            runner.logger.info(f'no online kNN score: k={self.k} neighbours of {len(bank.dataset)} images')
+            return
+        self._loaders = bank, queries
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Score on schedule."""
+        epoch = runner.epoch + 1
+        if self._loaders is None or (epoch % self.interval and epoch != runner.max_epochs):
+            return
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        device = next(model.parameters()).device
+        options = {'mean': self.mean, 'std': self.std, 'device': device, 'progress': False}
+        # Loaders draw a seed from the global stream: scoring must not change the training that follows.
+        with torch.random.fork_rng():
+            bank, labels = extract_features(model.backbone, self._loaders[0], **options)
+            queries, truth = extract_features(model.backbone, self._loaders[1], **options)
+        guesses = knn_classify(bank.to(device), labels, queries.to(device), k=self.k)[self.k]
+        top1 = 100 * (guesses == truth).double().mean().item()
+        runner.logger.info(f'Epoch [{epoch}] online kNN: top-1 {top1:.2f} % (k={self.k}, {len(truth)} images)')
+        runner.message_hub.update_scalar('val/knn_top1', top1)
+        runner.visualizer.add_scalar('val/knn_top1', top1, epoch)

@@ -1,0 +1,94 @@
+"""Faults that a user makes: each gives one message that names the culprit, before work starts where possible."""
+
+import argparse
+from pathlib import Path
+
+import pytest
+from fixtures.data import make_image_folder
+
+from repre_mm.engine.launch import build_runner, load_config
+
+CONFIG = Path(__file__).parents[1] / 'fixtures/tiny_config.py'
+
+
+def build(tmp_path: Path, data: Path | str | None = None, config: str = str(CONFIG), **options):
+    work_dir = tmp_path / 'run'
+    args = argparse.Namespace(
+        config=config, work_dir=str(work_dir), data=data and str(data), amp=False, launcher='none', cfg_options=options
+    )
+    cfg = load_config(args)
+    cfg.experiment_name = str(tmp_path)
+    return build_runner(cfg)
+
+
+def test_missing_config(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'no such config: configs/none.py'):
+        build(tmp_path, config='configs/none.py')
+
+
+def test_missing_data_folder(tmp_path):
+    with pytest.raises(ValueError, match=r'the data folder .*/nowhere does not exist. Name yours with --data'):
+        build(tmp_path, tmp_path / 'nowhere')
+    assert not (tmp_path / 'run').exists()
+
+
+def test_empty_data_folder(tmp_path):
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(ValueError, match=r'no images under .*/empty'):
+        build(tmp_path, tmp_path / 'empty')
+    assert not (tmp_path / 'run').exists()
+
+
+def test_folder_of_other_files(tmp_path):
+    (tmp_path / 'texts').mkdir()
+    (tmp_path / 'texts/a.txt').write_text('no image')
+    with pytest.raises(ValueError, match=r'no images under .*/texts: .*1 \.txt file'):
+        build(tmp_path, tmp_path / 'texts')
+
+
+def test_toy_config_without_toy_scenes_says_how_to_make_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r'python tools/make_toy_scenes.py'):
+        build(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('option', 'value', 'error', 'message'),
+    [
+        (
+            'model.algorithm.type',
+            'MocoV33',
+            KeyError,
+            r"algorithm.type='MocoV33' is not registered; did you mean MoCoV3",
+        ),
+        ('model.neck.num_levels', 9, ValueError, r'num_levels=9 .* depth 4: choose 1 to 4'),
+    ],
+)
+def test_wrong_model_settings(tmp_path, option, value, error, message):
+    images = make_image_folder(tmp_path / 'images')
+    with pytest.raises(error, match=message):
+        build(tmp_path, images, **{option: value})
+
+
+def test_crop_that_the_patch_does_not_divide(tmp_path):
+    runner = build(
+        tmp_path,
+        make_image_folder(tmp_path / 'images'),
+        **{
+            'train_dataloader.dataset.pipeline.1.transforms.0.0.scale': 36,
+            'train_dataloader.dataset.pipeline.1.transforms.1.0.scale': 36,
+        },
+    )
+    with pytest.raises(ValueError, match='36 x 36 pixels is not divisible by the patch of 8 x 8: choose a crop of 32'):
+        runner.train()
+
+
+def test_a_corrupt_image_among_good_ones_is_replaced_and_named(tmp_path):
+    images = make_image_folder(tmp_path / 'images', train=32)
+    (images / 'train/dark/bad.jpg').write_bytes((images / 'train/dark/0.jpg').read_bytes()[:300])
+    runner = build(tmp_path, images, **{'train_cfg.max_epochs': 1})
+    runner.train()
+    assert runner.iter == 8
+    log = next((tmp_path / 'run').glob('*/*.log')).read_text()
+    assert 'bad.jpg' in log
+    assert 'another image takes its place' in log
