@@ -1,0 +1,41 @@
+# `make` lists the targets. Everything runs in .venv, which `make setup` makes.
+PYTHON_IN_VENV := .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow lint format doctor lock clean clean-env
+
+help: ## list these targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+setup: ## make .venv (again only when requirements.lock or pyproject.toml changed)
+	@tools/setup_env.sh
+
+demo: setup ## pre-train on toy scenes in some minutes, on the CPU too
+	$(PYTHON_IN_VENV) tools/demo.py
+
+test: setup ## the quick tests
+	$(PYTHON_IN_VENV) -m pytest
+
+test-slow: setup ## the slow tests too
+	$(PYTHON_IN_VENV) -m pytest -m ''
+
+lint: setup ## check style, change nothing
+	$(PYTHON_IN_VENV) -m ruff check
+	$(PYTHON_IN_VENV) -m ruff format --check
+
+format: setup ## mend what the linter can mend
+	$(PYTHON_IN_VENV) -m ruff check --fix
+	$(PYTHON_IN_VENV) -m ruff format
+
+doctor: setup ## is this installation able to pre-train, and if not, what is the fix?
+	$(PYTHON_IN_VENV) -m repre_mm.doctor
+
+lock: setup ## renew requirements.lock from pyproject.toml
+	tools/renew_lock.sh
+
+clean: ## remove caches and build files, keep .venv and your runs
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
+	find repre_mm tests tools configs -name __pycache__ -type d -exec rm -rf {} +
+
+clean-env: ## remove .venv; `make setup` then makes a new one
+	rm -rf .venv

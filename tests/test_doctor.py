@@ -1,0 +1,159 @@
+"""The doctor: faults are put in by hand, and each must come out with its level and a fix."""
+
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from repre_mm import doctor
+from repre_mm.doctor import Finding
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def levels(findings: list[Finding]) -> list[str]:
+    return [finding.level for finding in findings]
+
+
+@pytest.mark.parametrize(
+    ('version', 'level'),
+    [((3, 9, 18), 'error'), ((3, 10, 0), 'ok'), ((3, 12, 9), 'ok'), ((3, 13, 0), 'error')],
+)
+def test_python_range(version, level):
+    (finding,) = doctor.check_python(version)
+    assert finding.level == level
+    assert finding.value.startswith('.'.join(map(str, version)))
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """Makes an installed package 'sickly' with a given source; returns the function that makes it."""
+
+    def make(source: str, needed: bool = True) -> str:
+        (tmp_path / 'sickly.py').write_text(source)
+        info = tmp_path / 'sickly-1.5.dist-info'
+        info.mkdir()
+        (info / 'METADATA').write_text('Metadata-Version: 2.1\nName: sickly\nVersion: 1.5\n')
+        monkeypatch.syspath_prepend(str(tmp_path))
+        monkeypatch.delitem(sys.modules, 'sickly', raising=False)
+        monkeypatch.setitem(doctor.PACKAGES, 'sickly', ('sickly', 'sickly', needed))
+        return 'sickly'
+
+    yield make
+    sys.modules.pop('sickly', None)
+
+
+def test_package_that_works_reports_its_build(package):
+    label = package("__version__ = '1.5+cu130'")
+    assert doctor.check_package(label, {'sickly': '==1.*'}) == Finding('sickly', '1.5+cu130')
+
+
+@pytest.mark.parametrize(('needed', 'level'), [(True, 'error'), (False, 'warning')])
+def test_package_that_does_not_import(package, needed, level):
+    finding = doctor.check_package(package("raise OSError('libx.so: no such file\\nmore')", needed), {})
+    assert finding.level == level
+    assert finding.value == '1.5 does not import: OSError: libx.so: no such file'
+    assert finding.fix
+
+
+def test_package_of_another_version(package):
+    finding = doctor.check_package(package(''), {'sickly': '>=2,<3'})
+    assert finding.level == 'error'
+    assert '1.5' in finding.value and '<3,>=2' in finding.value.replace('>=2,<3', '<3,>=2')
+    assert 'make clean-env setup' in finding.fix
+
+
+def test_package_that_is_missing(monkeypatch):
+    monkeypatch.setitem(doctor.PACKAGES, 'mmdet', ('no-such-distribution', 'mmdet', False))
+    finding = doctor.check_package('mmdet', {})
+    assert (finding.level, finding.value) == ('warning', 'no-such-distribution is not installed')
+
+
+def test_clashes_need_both_distributions():
+    installed = {'opencv-python': '5', 'opencv-python-headless': '5', 'mmcv': '2.1'}
+    findings = doctor.check_clashes(installed.get)
+    assert [finding.name for finding in findings] == ['opencv-python']
+    assert levels(findings) == ['warning']
+    assert doctor.check_clashes({'onedl-mmcv': '2.3.6'}.get) == []
+
+
+def test_mmcv_without_ops_is_a_warning():
+    def run_nms(device):
+        raise ModuleNotFoundError("No module named 'mmcv._ext'")
+
+    (finding,) = doctor.check_mmcv_ops(run_nms)
+    assert finding.level == 'warning'
+    assert "NMS fails on cpu: ModuleNotFoundError: No module named 'mmcv._ext'" in finding.value
+    assert 'make clean-env setup' in finding.fix
+
+
+def test_mmcv_with_wrong_ops_is_a_warning():
+    (finding,) = doctor.check_mmcv_ops(lambda device: False)
+    assert finding.level == 'warning'
+    assert 'wrong boxes' in finding.value
+
+
+def test_mmcv_ops_of_this_installation():
+    pytest.importorskip('mmcv._ext', reason='mmcv was installed without its ops', exc_type=ImportError)
+    assert levels(doctor.check_mmcv_ops()) == ['ok']
+
+
+def test_devices_name_the_cores(monkeypatch):
+    monkeypatch.setattr(doctor.os, 'sched_getaffinity', lambda pid: {0, 1, 2})
+    assert doctor.check_devices()[0].value.startswith('3 cores')
+
+
+@pytest.mark.parametrize(
+    ('content', 'name', 'expected'),
+    [
+        ({'MoCoV3': Path}, 'MoCoV3', ('ok', 'in pathlib')),
+        ({}, 'MoCoV3', ('error', 'is not in the registry MODELS')),
+        (None, 'MoCoV3', ('error', 'cannot be looked up: AttributeError')),
+    ],
+)
+def test_registered_names(monkeypatch, content, name, expected):
+    registry = SimpleNamespace() if content is None else SimpleNamespace(MODELS=content)
+    monkeypatch.setitem(sys.modules, 'repre_mm.registry', registry)
+    finding = doctor.check_registered('MODELS', name, needed=True)
+    assert finding.level == expected[0]
+    assert finding.value.startswith(expected[1])
+
+
+def test_disk():
+    assert levels(doctor.check_disk(free_bytes=6 * 2**30)) == ['ok']
+    (finding,) = doctor.check_disk(free_bytes=2**30)
+    assert (finding.level, finding.value) == ('warning', '1.0 GiB, a run may need 5 GiB')
+
+
+def test_report_of_a_warning_says_that_pretraining_works(capsys):
+    code = doctor.report([Finding('torch', '2.11'), Finding('mmdet', 'is broken', 'warning', 'mend it')])
+    out = capsys.readouterr().out
+    assert code == 0
+    assert 'warning: mmdet: is broken. Fix: mend it\n' in out
+    assert 'Pre-training works' in out
+
+
+def test_report_of_an_error_names_it_and_fails(capsys):
+    code = doctor.report([Finding('mmdet', 'broken', 'warning', 'a'), Finding('torch', 'gone', 'error', 'b')])
+    assert code == 1
+    assert capsys.readouterr().out.endswith('Pre-training cannot run: torch.\n')
+
+
+def test_starts_without_any_package():
+    # -S leaves site-packages out.
+    command = [sys.executable, '-S', '-m', 'repre_mm.doctor']
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr == ''
+    assert 'error: torch: torch is not installed. Fix: run `make clean-env setup`' in done.stdout
+
+
+@pytest.mark.slow
+def test_pretraining_needs_no_mmcv_ops():
+    code = "import sys; sys.modules['mmcv._ext'] = None; from repre_mm import doctor; sys.exit(doctor.main())"
+    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert 'warning: mmcv ops: NMS fails on cpu' in done.stdout
+    assert 'Pre-training works' in done.stdout
