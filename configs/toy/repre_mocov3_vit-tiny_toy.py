@@ -4,4 +4,10 @@
 #   python tools/train.py configs/toy/repre_mocov3_vit-tiny_toy.py
 _base_ = './mocov3_vit-tiny_toy.py'
 
-model = dict(_delete_=True, type='repre_mm.RePreAlgorithm', algorithm=_base_.model)
+model = dict(
+    _delete_=True,
+    type='repre_mm.RePreAlgorithm',
+    algorithm=_base_.model,
+    neck=dict(type='repre_mm.RePreNeck', out_channels=64),
+    loss_weighting=dict(type='repre_mm.UncertaintyWeighting', max_ratio=1.0),
+)

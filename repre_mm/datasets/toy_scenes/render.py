@@ -147,12 +147,12 @@ class _Canvas:
 def render_portrait(name: str, rng: np.random.Generator, size: int) -> Scene:
     """A square picture of ``size`` pixels with one object of class ``name`` that is at least 80 % visible."""
     canvas = _Canvas(rng, size, size)
-    for _ in range(rng.integers(0, 4)):
+    for _ in range(rng.integers(0, 2)):
         canvas.add_clutter(rng.uniform(0.08, 0.2), 0)
     parts = build_object(name, rng)
     points = np.concatenate([part.outline for part in parts])
     extent = np.ptp(points, axis=0).max()
-    scale = min(rng.uniform(0.5, 0.85), 0.95 / extent)
+    scale = min(rng.uniform(0.7, 0.95), 0.98 / extent)
     room = np.maximum(0, 1 - scale * np.ptp(points, axis=0)) / 2
     centre = 0.5 + rng.uniform(-0.8, 0.8, 2) * room
     placed = [Part(p.name, (p.outline * scale + centre) * size) for p in parts]

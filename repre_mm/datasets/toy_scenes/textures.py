@@ -96,9 +96,9 @@ def background(rng: np.random.Generator, height: int, width: int) -> tuple[np.nd
     upper = rng.integers(2)
     stuff = np.where(y < horizon, upper, STUFF.index('ground')).astype(np.uint8)
     relief = {
-        'sky': rng.uniform(0.05, 0.2) * _fractal(rng, height, width, (2, 4)),
-        'wall': rng.uniform(0.04, 0.12) * _pattern(rng, height, width, rng.uniform(4, 14)),
-        'ground': rng.uniform(0.04, 0.12) * _fractal(rng, height, width, (6, 20, 50)),
+        'sky': rng.uniform(0.02, 0.06) * _fractal(rng, height, width, (2, 4)),
+        'wall': rng.uniform(0.01, 0.04) * _pattern(rng, height, width, rng.uniform(4, 14)),
+        'ground': rng.uniform(0.01, 0.04) * _fractal(rng, height, width, (6, 20, 50)),
     }
     for name in (STUFF[upper], 'ground'):
         color = _hsv_color(rng, (0.05, 0.45), (0.15, 0.65))
