@@ -6,7 +6,6 @@ frozen features, and the branch by its mean L1 on validation images, with a pict
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 
@@ -20,11 +19,11 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    from repre_mm.engine.launch import build_runner, load_config
+    from repre_mm.engine.launch import build_runner, load_config, one_line_errors
     from repre_mm.evaluation.pretraining import evaluate_pretraining
 
     args = parse_args()
-    try:
+    with one_line_errors():
         cfg = load_config(args)
         if not Path(args.checkpoint).is_file():
             raise FileNotFoundError(f'no such checkpoint: {args.checkpoint}')
@@ -34,8 +33,6 @@ def main() -> None:
             return
         cfg.load_from = args.checkpoint
         runner = build_runner(cfg)
-    except (ValueError, KeyError, FileNotFoundError) as error:
-        sys.exit(f'error: {error}')
     runner.test()
 
 

@@ -1,7 +1,6 @@
 """Train from a config: ``python tools/train.py CONFIG [--data DIR] [--work-dir DIR] [--resume] [--amp]``."""
 
 import argparse
-import sys
 
 
 def parse_args() -> argparse.Namespace:
@@ -14,15 +13,13 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    from repre_mm.engine.launch import build_runner, load_config
+    from repre_mm.engine.launch import build_runner, load_config, one_line_errors
 
     args = parse_args()
-    try:
+    with one_line_errors():
         cfg = load_config(args)
         cfg.resume = args.resume
         runner = build_runner(cfg)
-    except (ValueError, KeyError, FileNotFoundError) as error:
-        sys.exit(f'error: {error}')
     runner.train()
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,16 @@ def load_config(args: argparse.Namespace) -> Config:
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / path.stem)
     return cfg
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """End the process with one line, not a traceback, when what is set up inside is wrong."""
+    try:
+        yield
+    except (ValueError, KeyError, FileNotFoundError) as error:
+        # str() of a KeyError would put the message in quotes.
+        sys.exit(f'error: {error.args[0] if isinstance(error, KeyError) else error}')
 
 
 def dataset_configs(node: Any) -> Iterator[ConfigDict]:
