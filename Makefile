@@ -2,10 +2,10 @@
 PYTHON_IN_VENV := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format doctor lock clean clean-env
+.PHONY: help setup demo report transfer-demo test test-slow lint format doctor lock clean clean-env
 
 help: ## list these targets
-	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
 setup: ## make .venv (again only when requirements.lock or pyproject.toml changed)
 	@tools/setup_env.sh
@@ -13,10 +13,16 @@ setup: ## make .venv (again only when requirements.lock or pyproject.toml change
 demo: setup ## pre-train on toy scenes in some minutes, on the CPU too
 	$(PYTHON_IN_VENV) tools/demo.py
 
-test: setup ## the quick tests
-	$(PYTHON_IN_VENV) -m pytest
+report: setup ## one page about the demo run: curves, scores, pictures
+	$(PYTHON_IN_VENV) tools/report.py work_dirs/demo
 
-test-slow: setup ## the slow tests too
+transfer-demo: setup ## detect and segment toy scenes, from scratch and from RePre
+	$(PYTHON_IN_VENV) tools/transfer_demo.py
+
+test: setup ## the quick tests, on all cores
+	$(PYTHON_IN_VENV) -m pytest -n auto --dist worksteal
+
+test-slow: setup ## the slow tests too, one after another
 	$(PYTHON_IN_VENV) -m pytest -m ''
 
 lint: setup ## check style, change nothing

@@ -19,8 +19,8 @@ def main() -> None:
     )
     add = parser.add_argument
     add('out', type=Path, metavar='OUT', help='folder: new, empty, or with an unfinished set')
-    add('--num-train', type=int, default=2000, help='training images in cls/')
-    add('--num-val', type=int, default=500, help='validation images in cls/')
+    add('--num-train', type=int, default=4000, help='training images in cls/')
+    add('--num-val', type=int, default=1000, help='validation images in cls/')
     add('--num-scenes-train', type=int, default=400, help='training scenes in coco/ and cityscapes/')
     add('--num-scenes-val', type=int, default=100, help='validation scenes in coco/ and cityscapes/')
     add('--image-size', type=int, default=96, help='side of an image in cls/, in pixels')

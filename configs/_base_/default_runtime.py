@@ -9,6 +9,7 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
 )
 custom_hooks = [
+    dict(type='repre_mm.MomentumUpdateHook'),
     dict(type='repre_mm.ThroughputHook'),
     dict(type='repre_mm.ReconstructionHook', interval=1),
     dict(type='repre_mm.WeightingGuardHook'),

@@ -1,46 +1,10 @@
-# MoCo v3 for vision transformers on ImageNet-1K: data, views, head, optimizer, schedule (arXiv 2104.02057, Sec. 5
-# and its released launch commands). What differs between ViT-S and ViT-B is in the configs that use this.
-_base_ = './default_runtime.py'
+# MoCo v3 on ImageNet-1K: heads, optimizer, schedule (arXiv 2104.02057, Sec. 5, and its released launch commands).
+# What differs between the encoders is in the configs that use this.
+_base_ = ['./imagenet.py', './views/mocov3.py']
 
-data_root = 'data/imagenet'
-image_size = 224
 epochs, warmup_epochs = 300, 40
 temperature = 0.2
-mean, std = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
-# mmpretrain's colour transforms work on BGR; the preprocessor turns it into RGB.
-data_preprocessor = dict(type='SelfSupDataPreprocessor', mean=mean, std=std, to_rgb=True)
-
-crop = dict(type='RandomResizedCrop', scale=image_size, crop_ratio_range=(0.08, 1.0), backend='pillow')
-jitter = dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1, backend='cv2')
-colour = [
-    dict(type='RandomApply', transforms=[jitter], prob=0.8),
-    dict(type='RandomGrayscale', prob=0.2, keep_channels=True, channel_weights=(0.114, 0.587, 0.299)),
-]
-blur = dict(type='GaussianBlur', magnitude_range=(0.1, 2.0), magnitude_std='inf')
-flip = dict(type='RandomFlip', prob=0.5)
-view_1 = [crop, *colour, dict(**blur, prob=1.0), flip]
-view_2 = [crop, *colour, dict(**blur, prob=0.1), dict(type='Solarize', thr=128, prob=0.2), flip]
-
-train_dataloader = dict(
-    batch_size=512,
-    num_workers=12,
-    persistent_workers=True,
-    pin_memory=True,
-    drop_last=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    collate_fn=dict(type='default_collate'),
-    dataset=dict(
-        type='repre_mm.ImageFolder',
-        root=data_root,
-        split='train',
-        labels=False,
-        pipeline=[
-            dict(type='repre_mm.LoadImage', channel_order='bgr'),
-            dict(type='MultiView', num_views=[1, 1], transforms=[view_1, view_2]),
-            dict(type='PackInputs'),
-        ],
-    ),
-)
+train_dataloader = dict(dataset=dict(pipeline=_base_.pipeline))
 
 projector = dict(
     type='NonLinearNeck',
@@ -74,18 +38,3 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', by_epoch=True, begin=warmup_epochs, end=epochs, convert_to_iter_based=True),
 ]
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=epochs)
-
-custom_hooks = [
-    dict(type='repre_mm.ThroughputHook'),
-    dict(type='repre_mm.ReconstructionHook', interval=10),
-    dict(type='repre_mm.WeightingGuardHook'),
-    dict(
-        type='repre_mm.OnlineKNNHook',
-        dataset=dict(type='repre_mm.ImageFolder', root=data_root),
-        image_size=image_size,
-        mean=mean,
-        std=std,
-        interval=25,
-        workers=12,
-    ),
-]

@@ -11,7 +11,7 @@ _base_ = '../_base_/default_runtime.py'
 data_root = 'data/toy_scenes/cls'
 image_size = 48
 batch_size = 64
-epochs = 26
+epochs = 18
 temperature = 0.1
 mean, std = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 # mmpretrain's colour transforms work on BGR; the preprocessor turns it into RGB.
@@ -89,6 +89,7 @@ train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=epochs)
 
 default_hooks = dict(logger=dict(interval=10))
 custom_hooks = [
+    dict(type='repre_mm.MomentumUpdateHook'),
     dict(type='repre_mm.ThroughputHook'),
     dict(type='repre_mm.ReconstructionHook', interval=10),
     dict(type='repre_mm.WeightingGuardHook'),

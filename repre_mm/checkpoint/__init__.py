@@ -1,6 +1,21 @@
-"""Reading checkpoints safely and filling encoders from them: the only place that knows key names."""
+"""Reading checkpoints safely, filling encoders from them, exporting: the only place that knows key names."""
 
-from repre_mm.checkpoint.encoder import LoadReport, encoder_state_dict, load_encoder
+from repre_mm.checkpoint.config import build_encoder
+from repre_mm.checkpoint.encoder import load_encoder, load_pretrained
+from repre_mm.checkpoint.export import export_encoder
+from repre_mm.checkpoint.inspection import inspect_checkpoint
 from repre_mm.checkpoint.reading import CheckpointError, read_checkpoint
+from repre_mm.checkpoint.recognise import recognise
+from repre_mm.checkpoint.report import LoadReport
 
-__all__ = ['CheckpointError', 'LoadReport', 'encoder_state_dict', 'load_encoder', 'read_checkpoint']
+__all__ = [
+    'CheckpointError',
+    'LoadReport',
+    'build_encoder',
+    'export_encoder',
+    'inspect_checkpoint',
+    'load_encoder',
+    'load_pretrained',
+    'read_checkpoint',
+    'recognise',
+]

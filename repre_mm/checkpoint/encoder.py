@@ -1,171 +1,153 @@
-"""From a checkpoint to a filled encoder, with a report of what was filled and what was not."""
+"""From a checkpoint file to a filled encoder, with a report of what was filled and what was not."""
+
+from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
+from repre_mm.checkpoint.layouts import Layout, State, convert
+from repre_mm.checkpoint.provenance import provenance
 from repre_mm.checkpoint.reading import CheckpointError, read_checkpoint
+from repre_mm.checkpoint.recognise import CLASSIFIERS, Source, layout_of, recognise
+from repre_mm.checkpoint.report import LoadReport
+from repre_mm.checkpoint.resize import Grid, fit_positions
 
 #: Below this share of filled parameters an encoder counts as not loaded: features would be those of random
 #: weights.
 MIN_FILLED = 0.95
 
-# Position embeddings that mmpretrain's backbones resize themselves when they are loaded at another image
-# size.
-_RESIZED_BY_BACKBONE = ('pos_embed', 'absolute_pos_embed')
+# Buffers that follow from the architecture: nothing is lost when a file lacks them or has those of another window.
+_CONSTANTS = ('relative_position_index', 'attn_mask')
 
 
-@dataclass(frozen=True)
-class LoadReport:
-    """What became of every key.
-
-    Attributes:
-        loaded: Keys copied (the resized ones too).
-        missing: Keys of the encoder that the checkpoint lacks.
-        unexpected: Keys under the prefix that the encoder lacks.
-        mismatched: Key -> (shape in the checkpoint, shape in the encoder), not copied.
-        resized: Likewise, for position embeddings that were interpolated to the encoder's grid.
-        filled: Share of the encoder's parameters, by number of elements, that were filled; 0 to 1.
-    """
-
-    loaded: tuple[str, ...]
-    missing: tuple[str, ...]
-    unexpected: tuple[str, ...]
-    mismatched: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
-    resized: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
-    filled: float
-
-    @property
-    def complete(self) -> bool:
-        """Whether every tensor of the encoder was filled."""
-        return not (self.missing or self.mismatched)
-
-    def table(self, max_keys: int = 5) -> str:
-        """Text for people: one line per kind, naming up to ``max_keys`` keys of each."""
-
-        def shapes(changes: dict) -> list[str]:
-            return [f'{key} {list(theirs)} -> {list(ours)}' for key, (theirs, ours) in changes.items()]
-
-        def row(kind: str, entries: tuple | list) -> str:
-            more = f', and {len(entries) - max_keys} more' if len(entries) > max_keys else ''
-            return f'  {kind:<11}{len(entries):>5}  {", ".join(entries[:max_keys])}{more}'.rstrip()
-
-        lines = [f'encoder parameters filled: {self.filled:.2%}', f'  {"loaded":<11}{len(self.loaded):>5}']
-        lines += [
-            row(kind, entries)
-            for kind, entries in (
-                ('resized', shapes(self.resized)),
-                ('missing', self.missing),
-                ('mismatched', shapes(self.mismatched)),
-                ('unexpected', self.unexpected),
-            )
-            if entries
-        ]
-        return '\n'.join(lines)
-
-
-def encoder_state_dict(checkpoint: Mapping[str, Any], prefix: str = 'backbone.') -> dict[str, Tensor]:
-    """The encoder's tensors in a checkpoint, under the encoder's own names.
-
-    Args:
-        checkpoint: MMEngine's training checkpoint (``{'state_dict': ..., 'meta': ...}``) or a plain state
-            dict.
-        prefix: Where the encoder sits in it; ``''`` when the checkpoint is the encoder itself. MMEngine's
-            self-supervised methods keep the online encoder, the one that is trained, under ``backbone.``.
-
-    Returns:
-        Name -> tensor, with ``prefix`` (and the ``module.`` of a distributed wrapper before it) taken off.
-
-    Raises:
-        CheckpointError: There are no tensors, or none under ``prefix``; the message lists the prefixes
-            present.
-    """
-    state = checkpoint.get('state_dict', checkpoint)
-    if not isinstance(state, Mapping):
-        raise CheckpointError(f'"state_dict" in the checkpoint is a {type(state).__name__}, not a dictionary')
-    tensors = {key.removeprefix('module.'): value for key, value in state.items() if isinstance(value, Tensor)}
-    if not tensors:
-        raise CheckpointError(
-            f'the checkpoint holds no tensors under "state_dict" or at its top level, only {_listed(state)}'
-        )
-    if prefix and not prefix.endswith('.'):
-        prefix += '.'
-    encoder = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-    if not encoder:
-        counts = Counter(f'{key.split(".")[0]}.' for key in tensors)
-        present = ', '.join(f'{name} ({count})' for name, count in counts.most_common(12))
-        raise CheckpointError(
-            f'no tensor of the checkpoint is under the prefix {prefix!r}. Prefixes present: {present}. '
-            "Name the one that holds the encoder, or '' if the checkpoint is the encoder itself"
-        )
-    return encoder
-
-
-def load_encoder(
-    encoder: nn.Module, path: str | os.PathLike, prefix: str = 'backbone.', *, unsafe: bool = False
+def load_pretrained(
+    backbone: nn.Module,
+    path: str | os.PathLike,
+    *,
+    trust: bool = False,
+    min_share: float = MIN_FILLED,
+    prefix: str | None = None,
+    source_grid: Grid | None = None,
 ) -> LoadReport:
-    """Fill an encoder, in place, from a checkpoint file.
+    """Fill an encoder, in place, from any checkpoint that is recognised.
+
+    The encoder and the file may name their tensors differently (see :mod:`repre_mm.checkpoint.layouts`), and may be
+    made for other image sizes and windows. Where a file holds several encoders, the one is taken that its project
+    evaluates (see :func:`repre_mm.checkpoint.recognise.recognise`).
 
     Args:
-        encoder: For instance an mmpretrain backbone.
-        path: The checkpoint.
-        prefix: See :func:`encoder_state_dict`.
-        unsafe: See :func:`repre_mm.checkpoint.read_checkpoint`.
+        backbone: ViT, Swin or ResNet of mmpretrain, mmdet, mmseg, timm, torchvision, or
+            :class:`~repre_mm.models.backbones.TimmBackbone`; an encoder of another family takes files in its own names.
+        path: The file.
+        trust: Unpickle the file, which may run code; see :func:`repre_mm.checkpoint.read_checkpoint`.
+        min_share: The share of the encoder's parameters, by number of elements, that has to be filled; and likewise the
+            share of the file's encoder that has to find a place.
+        prefix: Where in the file the encoder is, if not the one that would be taken.
+        source_grid: Rows and columns of patches of the file's position embedding, if not square.
 
     Returns:
-        The report. Tensors whose shapes differ keep the encoder's values and are listed; position embeddings
-        of another image size are resized by mmpretrain's backbones and are listed too.
+        The report. Tensors that do not fit keep the encoder's values and are listed.
 
     Raises:
-        CheckpointError: The file is unreadable, lacks the prefix, or fills less than ``MIN_FILLED`` of the
-            parameters.
+        CheckpointError: The file is unreadable, holds no encoder that fits, holds NaN, or fills too little. The
+            encoder is unchanged then.
     """
+    checkpoint = read_checkpoint(path, unsafe=trust)
+    layout, root = layout_of(backbone)
     try:
-        state = encoder_state_dict(read_checkpoint(path, unsafe=unsafe), prefix)
+        source = recognise(checkpoint, prefix=prefix, like=layout)
+        check_finite(source)
+        if source.layout and source.layout.family == 'ViT':
+            _check_heads(backbone, provenance(checkpoint).get('num_heads'))
+        state = {root + name: value for name, value in _renamed(source, layout, backbone).items()}
+        resized = fit_positions(state, backbone, layout, source_grid)
     except CheckpointError as error:
-        if str(path) in str(error):
-            raise
         raise CheckpointError(f'cannot use {path}: {error}') from error
-    target = {key: tuple(value.shape) for key, value in encoder.state_dict().items()}
-    differing = {key: (tuple(state[key].shape), target[key]) for key in state.keys() & target.keys()}
-    differing = {key: shapes for key, shapes in sorted(differing.items()) if shapes[0] != shapes[1]}
-    resized = {key: shapes for key, shapes in differing.items() if _load_resized(encoder, key, state[key])}
-    mismatched = {key: shapes for key, shapes in differing.items() if key not in resized}
-    fitting = {key: value for key, value in state.items() if key in target and key not in differing}
-    loaded = [key for key in target if key in fitting or key in resized]
 
-    sizes = {name: parameter.numel() for name, parameter in encoder.named_parameters()}
-    filled = sum(sizes.get(key, 0) for key in loaded) / max(sum(sizes.values()), 1)
-    report = LoadReport(
-        loaded=tuple(loaded),
-        missing=tuple(key for key in target if key not in state),
-        unexpected=tuple(key for key in state if key not in target),
-        mismatched=mismatched,
-        resized=resized,
-        filled=filled,
-    )
-    if filled < MIN_FILLED:
+    report, fitting = _compare(backbone, state, resized, source, root)
+    if report.filled < min_share:
         raise CheckpointError(
-            f'{path} does not fit the encoder: only {filled:.1%} of its parameters would be filled, '
-            f'{MIN_FILLED:.0%} are needed. {_likely_cause(report, encoder)}\n{report.table()}'
+            f'{path} does not fit the encoder: only {report.filled:.1%} of its parameters would be filled, '
+            f'{min_share:.0%} are needed. {_likely_cause(report, backbone)}\n{report.table()}'
         )
-    encoder.load_state_dict(fitting, strict=False)
+    left_over = sum(state[name].numel() for name in report.unexpected)
+    share = left_over / sum(value.numel() for value in state.values())
+    if share > 1 - min_share:
+        raise CheckpointError(
+            f'{path} does not fit the encoder: {share:.1%} of what it holds would be left over, so it comes from a '
+            f'deeper encoder, or another one: use the config that it was trained with\n{report.table()}'
+        )
+    backbone.load_state_dict(fitting, strict=False)
     return report
 
 
-def _load_resized(encoder: nn.Module, key: str, value: Tensor) -> bool:
-    """Let the backbone's own loading hook interpolate a position embedding; False when it has none."""
-    if key not in _RESIZED_BY_BACKBONE or value.shape[-1] != encoder.get_parameter(key).shape[-1]:
-        return False
-    try:
-        encoder.load_state_dict({key: value}, strict=False)
-    except RuntimeError:  # torch's "size mismatch": no hook changed the shape, or the grid is not square
-        return False
-    return True
+def load_encoder(
+    encoder: nn.Module, path: str | os.PathLike, prefix: str | None = 'backbone.', *, unsafe: bool = False
+) -> LoadReport:
+    """:func:`load_pretrained` for training checkpoints: the online encoder, under ``backbone.``."""
+    return load_pretrained(encoder, path, trust=unsafe, prefix=prefix)
+
+
+def check_finite(source: Source) -> None:
+    """Refuse an encoder that a diverged training left.
+
+    Raises:
+        CheckpointError: A tensor holds NaN or infinity.
+    """
+    bad = [name for name, value in source.state.items() if value.is_floating_point() and not value.isfinite().all()]
+    if bad:
+        raise CheckpointError(
+            f'{len(bad)} tensors hold NaN or infinity ({", ".join(bad[:3])}, ...): the training had diverged. '
+            'Take an earlier checkpoint'
+        )
+
+
+def _check_heads(backbone: nn.Module, theirs: int | None) -> None:
+    """A ViT's number of heads shows in no shape: every weight would fit, and mean something else."""
+    ours = next((m.num_heads for m in backbone.modules() if isinstance(getattr(m, 'num_heads', None), int)), None)
+    if None not in (theirs, ours) and theirs != ours:
+        raise CheckpointError(
+            f'it was trained with {theirs} attention heads, this encoder has {ours}: set num_heads={theirs} in the '
+            "backbone's arch (or use the config that it was trained with)"
+        )
+
+
+def _renamed(source: Source, layout: Layout, backbone: nn.Module) -> State:
+    if source.layout is None:
+        return source.state
+    if source.layout.family != layout.family:
+        raise CheckpointError(
+            f'it holds a {source.layout.family} ({source}), another kind of encoder than {type(backbone).__name__}: '
+            'use the config that it was trained with'
+        )
+    return convert(source.state, source.layout, layout)
+
+
+def _compare(backbone: nn.Module, state: State, resized: State, source: Source, root: str) -> tuple[LoadReport, State]:
+    """The report, and the tensors to copy."""
+    target = backbone.state_dict()
+    shapes = {name: (tuple(state[name].shape), tuple(value.shape)) for name, value in target.items() if name in state}
+    fitting = {
+        name: resized.get(name, state[name])
+        for name, (theirs, ours) in shapes.items()
+        if theirs == ours or name in resized
+    }
+    counted = {name for name in target if not name.endswith(_CONSTANTS)}
+    unexpected = [name for name in state if name not in target and not name.endswith(_CONSTANTS)]
+    heads = [name for name in unexpected if name.removeprefix(root).split('.')[0] in CLASSIFIERS]
+    sizes = {name: parameter.numel() for name, parameter in backbone.named_parameters()}
+    report = LoadReport(
+        loaded=tuple(fitting),
+        missing=tuple(name for name in target if name in counted and name not in state),
+        unexpected=tuple(name for name in unexpected if name not in heads),
+        mismatched={name: both for name, both in shapes.items() if name in counted and name not in fitting},
+        resized={name: both for name, both in shapes.items() if name in resized},
+        filled=sum(sizes.get(name, 0) for name in fitting) / max(sum(sizes.values()), 1),
+        source=str(source),
+        heads=(*source.heads, *heads),
+    )
+    return report, fitting
 
 
 def _likely_cause(report: LoadReport, encoder: nn.Module) -> str:
@@ -175,12 +157,9 @@ def _likely_cause(report: LoadReport, encoder: nn.Module) -> str:
             f'Most shapes differ ({key}: {list(theirs)} in the checkpoint, {list(ours)} in the encoder), so '
             'it comes from another size of model: use the config that it was trained with.'
         )
+    if report.loaded:
+        return 'It lacks whole layers, so it comes from a shallower encoder: use the config that it was trained with.'
     return (
         f'Most names differ, so it comes from another kind of encoder than {type(encoder).__name__}, or the '
         'prefix is wrong: use the config that it was trained with.'
     )
-
-
-def _listed(mapping: Mapping, limit: int = 8) -> str:
-    names = ', '.join(repr(key) for key in list(mapping)[:limit]) or 'nothing'
-    return names + (', ...' if len(mapping) > limit else '')

@@ -1,5 +1,6 @@
 """Tensors-only reading of checkpoint files: a file from elsewhere must not be able to run code."""
 
+import json
 import os
 import re
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import get_torch_safe_globals
+from safetensors import SafetensorError, safe_open
 
 # First bytes of what is often saved under a checkpoint's name, and what it means.
 _LOOKALIKES = (
@@ -23,6 +25,12 @@ _LOOKALIKES = (
     ),
 )
 _ZIP_MAGIC = b'PK\x03\x04'
+# A safetensors file starts with the length of its header in 8 bytes, then the header, in JSON.
+_SAFETENSORS = re.compile(rb'[\s\S]{6}\0\0\{"')
+#: Where the header of a safetensors file holds our meta data, as JSON.
+SAFETENSORS_META = 'repre_mm'
+#: In ``meta['format']`` of what :func:`repre_mm.checkpoint.export_encoder` writes.
+EXPORT_FORMAT = 'repre_mm encoder 1'
 
 
 class CheckpointError(ValueError):
@@ -30,7 +38,7 @@ class CheckpointError(ValueError):
 
 
 def read_checkpoint(path: str | os.PathLike, *, map_location: Any = 'cpu', unsafe: bool = False) -> dict[str, Any]:
-    """Read a checkpoint written by MMEngine or ``torch.save``.
+    """Read a checkpoint written by MMEngine, ``torch.save`` or safetensors.
 
     Only tensors, plain containers, NumPy arrays and MMEngine's log history are read. MMEngine's own loader
     falls back to full unpickling, which runs whatever code the file holds; this one does so only if told to.
@@ -41,7 +49,8 @@ def read_checkpoint(path: str | os.PathLike, *, map_location: Any = 'cpu', unsaf
         unsafe: Allow full unpickling: the file may run any code. Only for files whose origin is trusted.
 
     Returns:
-        The dictionary that the file holds: a training checkpoint or a plain state dict.
+        The dictionary that the file holds: a training checkpoint or a plain state dict. Of a safetensors file
+        ``{'state_dict': tensors, 'meta': header}``.
 
     Raises:
         CheckpointError: The path is missing, a folder or unreadable; the file is empty, truncated, no
@@ -50,6 +59,8 @@ def read_checkpoint(path: str | os.PathLike, *, map_location: Any = 'cpu', unsaf
     """
     path = Path(path).expanduser()
     head = _read_head(path)
+    if _SAFETENSORS.match(head):
+        return _read_safetensors(path, map_location)
     try:
         with torch.serialization.safe_globals(_allowed_globals()):
             checkpoint = torch.load(path, map_location=map_location, weights_only=not unsafe)
@@ -67,6 +78,23 @@ def read_checkpoint(path: str | os.PathLike, *, map_location: Any = 'cpu', unsaf
             'Save model.state_dict(), or a dictionary with the key "state_dict"'
         )
     return checkpoint
+
+
+def _read_safetensors(path: Path, map_location: Any) -> dict[str, Any]:
+    try:
+        with safe_open(path, framework='pt', device=str(map_location)) as file:
+            header = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.offset_keys()}
+    except SafetensorError as error:
+        raise CheckpointError(
+            f'cannot read {path}: the safetensors file is truncated or damaged: copy or download it again '
+            f'({_first_line(error)})'
+        ) from error
+    try:
+        meta = json.loads(header[SAFETENSORS_META])
+    except (KeyError, ValueError):  # not one of ours: what its author wrote is not read as such
+        meta = header
+    return {'state_dict': tensors, 'meta': meta}
 
 
 def _read_head(path: Path) -> bytes:
@@ -108,7 +136,7 @@ def _unpickling_message(path: Path, error: str) -> str:
     return (
         f'refused to read {path}: besides tensors it holds {found[1]}, and rebuilding that could run code '
         'from the file. Save only its state dict where it was made; or, if you trust where it comes from, '
-        'read it with unsafe=True (--unsafe on the command line)'
+        'read it with unsafe=True (--trust or --unsafe on the command line)'
     )
 
 

@@ -1,17 +1,21 @@
 """Image folders, reading of image files, the transforms of the pipelines, and toy scenes."""
 
+from repre_mm.datasets.fast import FastMultiView
 from repre_mm.datasets.image_folder import ImageFolder
 from repre_mm.datasets.listing import DatasetError, find_images
 from repre_mm.datasets.reading import ImageReadError, LoadImage, read_image
+from repre_mm.datasets.views import view_sizes
 
 __all__ = [
     'DatasetError',
+    'FastMultiView',
     'ImageFolder',
     'ImageReadError',
     'LoadImage',
     'find_images',
     'make_toy_scenes',
     'read_image',
+    'view_sizes',
 ]
 
 

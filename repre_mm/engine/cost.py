@@ -8,7 +8,10 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MessageHub
 from mmengine.registry import MODELS, DefaultScope
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
+
+from repre_mm.datasets import view_sizes
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ def count_cost(cfg: Config, batch: int = 2) -> Cost:
     Matrix products, convolutions and attention are counted; element-wise work is not, as is usual.
 
     Args:
-        cfg: A config with ``model`` and ``image_size``, two views per image.
+        cfg: A config with ``model`` and a training pipeline that cuts views with ``MultiView``.
         batch: Images in the counted step; BatchNorm needs two.
     """
     hub = MessageHub.get_current_instance()
@@ -41,8 +44,9 @@ def count_cost(cfg: Config, batch: int = 2) -> Cost:
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmpretrain'):
         model = MODELS.build({'data_preprocessor': cfg.get('data_preprocessor'), **cfg.model})
     model.init_weights()
-    views = [torch.randn(batch, 3, cfg.image_size, cfg.image_size) for _ in range(2)]
-    with FlopCounterMode(display=False) as counter:
+    views = [torch.randn(batch, 3, size, size) for size in view_sizes(cfg.train_dataloader.dataset.pipeline)]
+    # Attention as plain products: the counter does not know the fused kernels of CPUs.
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         loss, _ = model.parse_losses(model(views, None, mode='loss'))
         loss.backward()
     return Cost(

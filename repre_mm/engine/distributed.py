@@ -7,12 +7,12 @@ import subprocess
 
 import torch
 import torch.distributed as dist
-from mmengine.logging import print_log
+from mmengine.config import ConfigDict
 from mmengine.model import MMDistributedDataParallel
-from mmengine.model.utils import revert_sync_batchnorm
 from mmpretrain.models.selfsup import MoCoV3ViT
 from torch import nn
 
+from repre_mm.models.sync_batchnorm import sync_batchnorm_on_cpu
 from repre_mm.registry import MODEL_WRAPPERS
 
 
@@ -43,6 +43,37 @@ def init_distributed(launcher: str) -> None:
     dist.init_process_group(backend='gloo')
 
 
+def check_equal_batches(dataloader: ConfigDict) -> None:
+    """Refuse a sampler that gives some processes fewer images than others.
+
+    Methods gather the other processes' embeddings: with batches of different sizes they would be mixed up, with a
+    different number of batches the processes would wait for each other for ever.
+
+    Args:
+        dataloader: The config of the training dataloader.
+
+    Raises:
+        ValueError: ``round_up=False``, which leaves the remainder to some of the processes.
+    """
+    if not dataloader.sampler.get('round_up', True):
+        raise ValueError(
+            'train_dataloader.sampler.round_up=False gives some processes fewer images than others, and a contrastive '
+            'method needs the same number on all: set it to True'
+        )
+
+
+def leave_distributed() -> None:
+    """Leave the process group, if there is one, so that the process can end.
+
+    A gloo worker thread drops the tensors of a finished collective a moment after the caller goes on. When the
+    interpreter is shutting down by then, the thread cannot take its lock and aborts the process. Every thread has
+    done with its tensors once a barrier, which holds none, came through.
+    """
+    if dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
+
+
 def _read_slurm() -> None:
     """Say in torch's variables what Slurm says in its own."""
     names = {'RANK': 'SLURM_PROCID', 'WORLD_SIZE': 'SLURM_NTASKS', 'LOCAL_RANK': 'SLURM_LOCALID'}
@@ -59,7 +90,7 @@ def _read_slurm() -> None:
 class DistributedDataParallel(MMDistributedDataParallel):
     """MMEngine's DDP, prepared for what the stack gets wrong.
 
-    - On a CPU there are no device ids, and SyncBN is refused: it becomes BatchNorm with statistics per process.
+    - On a CPU there are no device ids, and torch's SyncBatchNorm is refused: another one takes its place.
     - ``MoCoV3ViT`` freezes its position embedding in ``init_weights()``, which the Runner calls after wrapping;
       DDP would then wait for a gradient that never comes. It is frozen before.
     """
@@ -70,8 +101,6 @@ class DistributedDataParallel(MMDistributedDataParallel):
                 child.pos_embed.requires_grad = False
         if next(module.parameters()).device.type == 'cpu':
             device_ids = None
-            if any(isinstance(child, nn.SyncBatchNorm) for child in module.modules()):
-                print_log('SyncBN does not run on CPUs: using BatchNorm with statistics per process', 'current')
-                module = revert_sync_batchnorm(module)
+            sync_batchnorm_on_cpu(module)
         kwargs.setdefault('broadcast_buffers', False)
         super().__init__(module=module, device_ids=device_ids, **kwargs)

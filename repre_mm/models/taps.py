@@ -117,6 +117,7 @@ def encoder_levels(backbone: nn.Module) -> EncoderLevels:
     known = ', '.join(family.__name__ for family, _ in _FAMILIES)
     raise TypeError(
         f'RePre does not know the levels of {type(backbone).__name__}. Known families: {known}. '
+        "For a timm model use type='repre_mm.TimmBackbone'. "
         'For another encoder, give it a method `encoder_levels()` returning an EncoderLevels.'
     )
 
@@ -157,6 +158,9 @@ class LevelTap:
         Yields:
             A dict that holds ``{index: (B, C, h, w)}`` once the encoder has seen the view; it
             stays empty if that never happens.
+
+        Raises:
+            RuntimeError: The encoder saw the view without calling the modules of its levels.
         """
         levels = encoder_levels(backbone)
         maps: dict[int, Tensor] = {}
@@ -166,6 +170,13 @@ class LevelTap:
             handles.append(levels.modules[index].register_forward_hook(self._listener(index)))
         try:
             yield maps
+            missing = [index for index in indices if index not in self._heard]
+            if missing and self._found is not None:
+                raise RuntimeError(
+                    f'{type(backbone).__name__} encoded view 1 without calling the modules of its levels {missing} '
+                    f'({type(levels.modules[missing[0]]).__name__}): its forward goes round them, or re-computes their '
+                    'parts for the backward pass (activation checkpointing); choose another encoder, or switch that off'
+                )
             for index, output in self._heard.items():
                 stride = levels.strides[index]
                 grid = (view.shape[-2] // stride[0], view.shape[-1] // stride[1])

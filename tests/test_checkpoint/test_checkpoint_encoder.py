@@ -5,7 +5,7 @@ import torch
 from mmpretrain.models import MoCoV3ViT, SwinTransformer, VisionTransformer
 from torch import nn
 
-from repre_mm.checkpoint import CheckpointError, encoder_state_dict, load_encoder
+from repre_mm.checkpoint import CheckpointError, load_encoder, recognise
 
 
 def _vit(img_size: int = 32, embed_dims: int = 24, num_layers: int = 2, cls: type = VisionTransformer):
@@ -50,25 +50,25 @@ def test_whole_encoder_is_filled_and_gives_the_same_features(tmp_path, build):
 
 @pytest.mark.parametrize('prefix', ['module.backbone.', 'backbone.'])
 def test_distributed_wrapper_is_taken_off(prefix):
-    state = encoder_state_dict({'state_dict': {f'{prefix}w': torch.ones(1), f'{prefix}layers.0.b': torch.ones(2)}})
-    assert sorted(state) == ['layers.0.b', 'w']
+    content = {'state_dict': {f'{prefix}w': torch.ones(1), f'{prefix}layers.0.b': torch.ones(2)}}
+    assert sorted(recognise(content, prefix='backbone.').state) == ['layers.0.b', 'w']
 
 
 def test_plain_state_dict_and_other_prefixes():
     plain = {'w': torch.ones(1), 'encoder_q.w': torch.zeros(1)}
-    assert encoder_state_dict(plain, prefix='')['w'] == 1
-    assert list(encoder_state_dict(plain, prefix='encoder_q')) == ['w']
+    assert recognise(plain, prefix='').state['w'] == 1
+    assert list(recognise(plain, prefix='encoder_q').state) == ['w']
 
 
 def test_absent_prefix_lists_those_present():
     state = {'head.w': torch.ones(1), 'encoder_q.a': torch.ones(1), 'encoder_q.b': torch.ones(1)}
     with pytest.raises(CheckpointError, match=r"'backbone\.'.*encoder_q\. \(2\), head\. \(1\)"):
-        encoder_state_dict({'state_dict': state})
+        recognise({'state_dict': state}, prefix='backbone.')
 
 
 def test_no_tensors_at_all():
     with pytest.raises(CheckpointError, match="'epoch', 'model'"):
-        encoder_state_dict({'epoch': 3, 'model': {'w': torch.ones(1)}})
+        recognise({'epoch': 3, 'model': {'w': 1}}, prefix='backbone.')
 
 
 def test_error_names_the_file(tmp_path):

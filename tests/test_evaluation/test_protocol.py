@@ -3,6 +3,7 @@
 import json
 import runpy
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -181,7 +182,7 @@ def test_knn_command(monkeypatch, capsys, config, data_root, tmp_path):
     result = json.loads(out.read_text())
     assert result['checkpoint'] == 'random'
     assert result['knn'] == {'protocol': 'knn-v1', 'temperature': 0.07, 'top1': {'1': 100.0, '5': 100.0}}
-    assert result['versions']['torch'] == torch.__version__
+    assert result['versions']['torch'] == metadata.version('torch')
     assert str(tmp_path) not in out.read_text()
     assert 'k=5  100.00' in capsys.readouterr().out
 

@@ -4,8 +4,8 @@ import copy
 
 import pytest
 import torch
-import torch.nn.functional as F
 from fixtures.models import ENCODERS, MEAN, STD, make_views, mocov3
+from fixtures.reference import graph_tensors, plain_l1, train
 from mmengine.registry import MODELS as ROOT_MODELS
 from mmpretrain.models.selfsup import BaseSelfSupervisor
 from mmpretrain.registry import MODELS as MMPRETRAIN_MODELS
@@ -18,46 +18,6 @@ def build(encoder: str, **kwargs) -> nn.Module:
     model = MODELS.build(dict(type='repre_mm.RePreAlgorithm', algorithm=mocov3(ENCODERS[encoder][0]), **kwargs))
     model.init_weights()
     return model
-
-
-def plain_levels(backbone: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
-    """The K = 4 levels of a fresh forward, computed by walking through the encoder."""
-    batch = len(x)
-    if hasattr(backbone, 'stages'):
-        tokens, (h, w) = backbone.patch_embed(x)
-        maps = []
-        for stage in backbone.stages:
-            for block in stage.blocks:
-                tokens = block(tokens, (h, w))
-            maps.append(tokens.transpose(1, 2).reshape(batch, -1, h, w))
-            if stage.downsample is not None:
-                tokens, (h, w) = stage.downsample(tokens, (h, w))
-        return maps
-    tokens, (h, w) = backbone.patch_embed(x)
-    tokens = torch.cat([backbone.cls_token.expand(batch, -1, -1), tokens], dim=1) + backbone.pos_embed
-    outputs = []
-    for block in backbone.layers:
-        tokens = block(tokens)
-        outputs.append(tokens[:, 1:].transpose(1, 2).reshape(batch, -1, h, w))
-    depth = len(outputs)
-    return [outputs[depth // 4 * k - 1] for k in (1, 2, 3)] + [outputs[depth - 1]]
-
-
-def plain_l1(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """Eq. 3 of the paper: project, fuse from deep to shallow, 1x1 head, every cell to its patch, mean |.|."""
-    levels = plain_levels(model.backbone, x)
-    maps = [F.conv2d(m, p.weight, p.bias) for m, p in zip(levels, model.repre_neck.projections, strict=True)]
-    deep = maps[-1]
-    for shallow, block in zip(maps[-2::-1], model.repre_decoder.fusions, strict=True):
-        deep = F.interpolate(deep, shallow.shape[-2:], mode='bilinear', align_corners=False)
-        deep = torch.cat([deep, shallow], dim=1)
-        for conv in (block[0], block[2]):
-            deep = F.relu(F.conv2d(deep, conv.weight, conv.bias, padding=1))
-    head = model.repre_decoder.head
-    patches = F.conv2d(deep, head.weight, head.bias)
-    image = F.pixel_shuffle(patches, x.shape[-1] // patches.shape[-1])
-    target = (x * torch.tensor(STD).view(3, 1, 1) + torch.tensor(MEAN).view(3, 1, 1)) / 255
-    return (image - target).abs().mean()
 
 
 def contrastive_loss(model: nn.Module, views: list[torch.Tensor]) -> torch.Tensor:
@@ -217,30 +177,6 @@ def test_any_crop_size(size):
     assert out['recon_l1'].isfinite()
 
 
-def graph_tensors(module: nn.Module) -> list[str]:
-    """Names of everything reachable from a module's attributes that hangs on an autograd graph."""
-    found, seen = [], set()
-
-    def walk(thing, path):
-        if id(thing) in seen or len(path) > 200:
-            return
-        seen.add(id(thing))
-        if isinstance(thing, torch.Tensor):
-            if thing.grad_fn is not None:
-                found.append(path)
-        elif isinstance(thing, dict):
-            for key, value in thing.items():
-                walk(value, f'{path}.{key}')
-        elif isinstance(thing, (list, tuple)):
-            for i, value in enumerate(thing):
-                walk(value, f'{path}[{i}]')
-        elif hasattr(thing, '__dict__'):
-            walk(vars(thing), path)
-
-    walk(module, 'model')
-    return found
-
-
 def test_nothing_heard_stays_behind(encoder_name):
     model = build(encoder_name)
     views = make_views(ENCODERS[encoder_name][1])
@@ -262,18 +198,6 @@ def test_nothing_stays_behind_after_an_error():
         model([torch.randn(2, 3, 32, 32), 'no tensor'], None, mode='loss')
     assert graph_tensors(model) == []
     assert all(not m._forward_hooks for m in model.modules())
-
-
-def train(model: nn.Module, batches: list, lr: float = 1e-2) -> tuple[list, dict]:
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=lr, weight_decay=0.1)
-    losses = []
-    for views in batches:
-        loss, _ = model.parse_losses(model(views, None, mode='loss'))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.detach())
-    return losses, model.state_dict()
 
 
 def test_weight_zero_is_bit_identical_to_the_plain_algorithm(encoder_name):

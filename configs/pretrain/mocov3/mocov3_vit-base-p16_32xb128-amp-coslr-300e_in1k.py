@@ -1,6 +1,7 @@
 # MoCo v3, ViT-B/16, 300 epochs of ImageNet-1K: the baseline of the RePre config beside it.
 #
-#   bash tools/dist_train.sh configs/pretrain/mocov3/mocov3_vit-base-p16_32xb128-amp-coslr-300e_in1k.py 8 --data DIR
+#   NNODES=4 NODE_RANK=... MASTER_ADDR=... bash tools/dist_train.sh \
+#       configs/pretrain/mocov3/mocov3_vit-base-p16_32xb128-amp-coslr-300e_in1k.py 8 --data DIR
 #
 # Needs: ImageNet-1K as DIR/{train,val}/<class>/*, a batch of 4096 over 32 GPUs (32 x 128).
 # Hyper-parameters: arXiv 2104.02057 and its released launch command for ViT-Base.

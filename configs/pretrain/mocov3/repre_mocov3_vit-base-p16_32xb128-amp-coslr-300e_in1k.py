@@ -1,6 +1,6 @@
 # RePre on MoCo v3, ViT-B/16, 300 epochs of ImageNet-1K.
 #
-#   bash tools/dist_train.sh \
+#   NNODES=4 NODE_RANK=... MASTER_ADDR=... bash tools/dist_train.sh \
 #       configs/pretrain/mocov3/repre_mocov3_vit-base-p16_32xb128-amp-coslr-300e_in1k.py 8 --data DIR
 #
 # Needs: ImageNet-1K as DIR/{train,val}/<class>/*, a batch of 4096 over 32 GPUs (32 x 128).

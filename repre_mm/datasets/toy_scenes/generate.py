@@ -41,8 +41,8 @@ _UNFINISHED = 'toy_scenes.json.unfinished'
 def make_toy_scenes(
     root: str | os.PathLike[str],
     *,
-    num_train: int = 2000,
-    num_val: int = 500,
+    num_train: int = 4000,
+    num_val: int = 1000,
     num_scenes_train: int = 400,
     num_scenes_val: int = 100,
     image_size: int = 96,

@@ -1,0 +1,35 @@
+# ImageNet-1K for every full-size run: files, normalisation, and the score while it trains.
+_base_ = './default_runtime.py'
+
+data_root = 'data/imagenet'
+image_size = 224
+mean, std = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
+# mmpretrain's colour transforms work on BGR; the preprocessor turns it into RGB.
+data_preprocessor = dict(type='SelfSupDataPreprocessor', mean=mean, std=std, to_rgb=True)
+
+# Each method adds the batch size of a GPU and the pipeline (its views).
+train_dataloader = dict(
+    num_workers=12,
+    persistent_workers=True,
+    pin_memory=True,
+    drop_last=True,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    collate_fn=dict(type='default_collate'),
+    dataset=dict(type='repre_mm.ImageFolder', root=data_root, split='train', labels=False),
+)
+
+custom_hooks = [
+    dict(type='repre_mm.MomentumUpdateHook'),
+    dict(type='repre_mm.ThroughputHook'),
+    dict(type='repre_mm.ReconstructionHook', interval=10),
+    dict(type='repre_mm.WeightingGuardHook'),
+    dict(
+        type='repre_mm.OnlineKNNHook',
+        dataset=dict(type='repre_mm.ImageFolder', root=data_root),
+        image_size=image_size,
+        mean=mean,
+        std=std,
+        interval=25,
+        workers=12,
+    ),
+]

@@ -1,0 +1,50 @@
+# SimSiam on ImageNet-1K with vision transformers. Views, heads and the predictor's constant learning rate are SimSiam's
+# (arXiv 2011.10566, Sec. 4 and App. A; main_simsiam.py). It has no published ViT run; our choice: optimizer, schedule
+# and fixed patch projection of MoCo v3's command for ViT-S at a batch of 1024 (its CONFIG.md).
+_base_ = ['./imagenet.py', './views/mocov2.py']
+
+epochs, warmup_epochs = 300, 40
+lr = 6e-4
+train_dataloader = dict(dataset=dict(pipeline=_base_.pipeline))
+
+projector = dict(
+    type='NonLinearNeck',
+    hid_channels=2048,
+    out_channels=2048,
+    num_layers=3,
+    with_last_bn_affine=False,
+    with_avg_pool=False,
+)
+head = dict(
+    type='LatentPredictHead',
+    predictor=dict(
+        type='NonLinearNeck',
+        in_channels=2048,
+        hid_channels=512,
+        out_channels=2048,
+        with_last_bn=False,
+        with_last_bias=True,
+        with_avg_pool=False,
+    ),
+    loss=dict(type='CosineSimilarityLoss'),
+)
+
+# lr = 1.5e-4 * batch / 256, at a batch of 1024 over all processes.
+optim_wrapper = dict(
+    type='repre_mm.BFloat16OptimWrapper',
+    optimizer=dict(type='AdamW', lr=lr, weight_decay=0.1),
+    paramwise_cfg=dict(
+        custom_keys={
+            'predictor': dict(fix_lr=True),
+            # The log-variances of the uncertainty weighting: a learning rate of their own, no weight decay.
+            'loss_weighting': dict(lr_mult=8.0, decay_mult=0.0),
+        }
+    ),
+)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1e-4, by_epoch=True, begin=0, end=warmup_epochs, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', by_epoch=True, begin=warmup_epochs, end=epochs, convert_to_iter_based=True),
+]
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=epochs)
+
+custom_hooks = [*_base_.custom_hooks, dict(type='SimSiamHook', fix_pred_lr=True, lr=lr, adjust_by_epoch=False)]

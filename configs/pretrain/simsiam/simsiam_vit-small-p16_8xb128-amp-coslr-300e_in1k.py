@@ -1,0 +1,16 @@
+# SimSiam, ViT-S/16, 300 epochs of ImageNet-1K: the baseline of the RePre config beside it.
+#
+#   bash tools/dist_train.sh configs/pretrain/simsiam/simsiam_vit-small-p16_8xb128-amp-coslr-300e_in1k.py 8 --data DIR
+#
+# Needs: ImageNet-1K as DIR/{train,val}/<class>/*, a batch of 1024 over 8 GPUs (8 x 128).
+# Hyper-parameters: configs/_base_/simsiam_imagenet.py says where each comes from.
+# Target: none, the paper has no number for SimSiam.
+_base_ = '../../_base_/simsiam_imagenet.py'
+
+train_dataloader = dict(batch_size=128)
+model = dict(
+    type='SimSiam',
+    backbone=dict(type='MoCoV3ViT', arch='mocov3-small', img_size=224, patch_size=16, stop_grad_conv1=True),
+    neck=dict(in_channels=384, **_base_.projector),
+    head=_base_.head,
+)

@@ -1,0 +1,32 @@
+# DINO on toy scenes, tiny ViT: the baseline of repre_dino_vit-tiny_toy.py.
+#
+#   python tools/make_toy_scenes.py data/toy_scenes
+#   python tools/train.py configs/toy/dino_vit-tiny_toy.py
+#
+# Needs a CPU and minutes. Data, views, encoder, optimizer and budget are those of mocov3_vit-tiny_toy.py, plus four
+# local crops of half the size; the loss and the head are DINO's (arXiv 2104.14294), scaled down, with a teacher that
+# follows faster since there are only a thousand steps.
+_base_ = './mocov3_vit-tiny_toy.py'
+
+local_crop = dict(_base_.crop, scale=24, crop_ratio_range=(0.05, 0.3))
+views = [_base_.view_1, _base_.view_2, [local_crop, *_base_.view_1[1:]]]
+pipeline = [
+    dict(type='repre_mm.LoadImage', channel_order='bgr'),
+    dict(type='MultiView', num_views=[1, 1, 4], transforms=views),
+    dict(type='PackInputs'),
+]
+train_dataloader = dict(dataset=dict(pipeline=pipeline))
+
+model = dict(
+    _delete_=True,
+    type='repre_mm.DINO',
+    base_momentum=0.05,
+    backbone=dict(_base_.model.backbone, drop_path_rate=0.1),
+    neck=dict(type='repre_mm.DINONeck', in_channels=128, hid_channels=512, bottleneck_channels=64, out_channels=1024),
+    head=dict(type='repre_mm.DINOHead', student_temp=0.1, teacher_temp=0.04),
+)
+custom_hooks = [
+    *_base_.custom_hooks,
+    dict(type='repre_mm.DINOHook', freeze_last_layer=1),
+    dict(type='repre_mm.ClipGradPerParameterHook', max_norm=3.0),
+]

@@ -1,0 +1,13 @@
+# RePre on BYOL, toy scenes, tiny ViT.
+#
+#   python tools/make_toy_scenes.py data/toy_scenes
+#   python tools/train.py configs/toy/repre_byol_vit-tiny_toy.py
+_base_ = './byol_vit-tiny_toy.py'
+
+model = dict(
+    _delete_=True,
+    type='repre_mm.RePreAlgorithm',
+    algorithm=_base_.model,
+    neck=dict(type='repre_mm.RePreNeck', out_channels=64),
+    loss_weighting=dict(type='repre_mm.UncertaintyWeighting', max_ratio=1.0),
+)

@@ -1,0 +1,233 @@
+"""The encoder alone, in the names of another library: tensors only, small, with a note of where it comes from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from safetensors.torch import save as to_safetensors
+from torch import Tensor
+
+from repre_mm.checkpoint.config import build_encoder
+from repre_mm.checkpoint.encoder import check_finite, load_pretrained
+from repre_mm.checkpoint.layouts import State, describe, get_layout
+from repre_mm.checkpoint.provenance import provenance
+from repre_mm.checkpoint.reading import EXPORT_FORMAT, SAFETENSORS_META, CheckpointError, read_checkpoint
+from repre_mm.checkpoint.recognise import Source, recognise
+from repre_mm.checkpoint.resize import resize_position_embedding, square_grid
+from repre_mm.version import __version__
+
+TARGETS = ('mmpretrain', 'mmdet', 'mmseg', 'timm', 'torchvision', 'safetensors')
+
+# Whose names each library reads; mmdet's and mmseg's Swin, and every ResNet, have mmpretrain's.
+_NAMES = {
+    'ViT': {'mmpretrain': 'mmpretrain', 'mmseg': 'mmseg', 'timm': 'timm', 'torchvision': 'torchvision'},
+    'Swin': {
+        'mmpretrain': 'mmpretrain',
+        'mmdet': 'mmpretrain',
+        'mmseg': 'mmpretrain',
+        'timm': 'timm',
+        'torchvision': 'torchvision',
+    },
+    'ResNet': dict.fromkeys(('mmpretrain', 'mmdet', 'mmseg', 'timm', 'torchvision'), 'mmpretrain'),
+}
+_LACKING = {
+    ('ViT', 'mmdet'): 'mmdet has no plain ViT: it runs that of mmpretrain, so export with --to mmpretrain',
+}
+# mmpretrain's norms of outputs that other libraries do not give: after average pooling, of shallower stages. The last
+# map is the same without them.
+_EXTRA_NORMS = {'ViT': re.compile('ln2'), 'Swin': re.compile(r'norm\d'), 'ResNet': re.compile('(?!)')}
+# mmseg's own ViT takes names as they are; the other backbones of OpenMMLab are told, or look for, a prefix.
+_WITHOUT_PREFIX = ('ViT', 'mmseg')
+
+
+def export_encoder(
+    path: str | os.PathLike,
+    out: str | os.PathLike,
+    to: str,
+    *,
+    trust: bool = False,
+    prefix: str | None = None,
+    image_size: tuple[int, int] | None = None,
+    config: str | os.PathLike | None = None,
+) -> dict[str, Any]:
+    """Write the encoder of a checkpoint for a library.
+
+    ``torch.save`` files hold ``{'state_dict': ..., 'meta': ...}``; a safetensors file has the encoder's own names, and
+    the meta data in its header. The file appears whole or not at all, and is read back and compared.
+
+    Args:
+        path: Any checkpoint that is recognised.
+        out: Where to.
+        to: One of ``TARGETS``.
+        trust: See :func:`repre_mm.checkpoint.read_checkpoint`.
+        prefix: Where in the file the encoder is, if not the one that would be taken.
+        image_size: (height, width) in pixels; a ViT's positions are interpolated to it as mmpretrain would at run time.
+        config: The config that it was trained with: checked to fit, and noted.
+
+    Returns:
+        The meta data: format, names, prefix, left_out (norms that the library's encoder lacks, if any), family, what is
+        known of the architecture and the training (see
+        :func:`repre_mm.checkpoint.provenance.provenance`), parameters, sha256 of the tensors, and the exporting code.
+
+    Raises:
+        CheckpointError: The source is unreadable or not recognised, the library cannot hold the encoder, or ``out``
+            cannot be written.
+    """
+    out = Path(out).expanduser()
+    _check_out(out, to)
+    checkpoint = read_checkpoint(path, unsafe=trust)
+    known = provenance(checkpoint)
+    if config is not None:
+        load_pretrained(build_encoder(Config.fromfile(config)), path, trust=trust, prefix=prefix)
+        known['config'] = Path(config).name
+    try:
+        source = recognise(checkpoint, prefix=prefix)
+        check_finite(source)
+        state = dict(source.state)
+        if image_size is not None:
+            _resize(state, source, image_size)
+        state, names = _for_library(state, source, to)
+    except CheckpointError as error:
+        raise CheckpointError(f'cannot export {path}: {error}') from error
+
+    # A view would be saved with all of what it looks into.
+    state = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
+    meta = {
+        'format': EXPORT_FORMAT,
+        **names,
+        'family': source.layout.family if source.layout else 'unknown',
+        'architecture': describe(source.state, source.layout) if source.layout else {},
+        **known,
+        'source': f'{Path(path).name}: {source}',
+        'numbers': sum(value.numel() for value in state.values()),
+        'sha256': tensors_sha256(state),
+        'exporter': _this_code(),
+    }
+    if to == 'safetensors':
+        header = {'format': 'pt', SAFETENSORS_META: json.dumps(meta)}
+        write_atomically(out, lambda file: file.write_bytes(to_safetensors(state, header)))
+    else:
+        write_atomically(out, lambda file: _torch_save({'state_dict': state, 'meta': meta}, file))
+    if tensors_sha256(read_checkpoint(out)['state_dict']) != meta['sha256']:
+        raise CheckpointError(f'{out} reads back other than it was written: the disk or its file system is damaged')
+    return meta
+
+
+def tensors_sha256(state: State) -> str:
+    """Hash of names, types, shapes and bytes, whatever their order: equal for equal tensors in any file format."""
+    digest = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        digest.update(f'{name} {value.dtype} {list(value.shape)}\n'.encode())
+        digest.update(_bytes(value))
+    return digest.hexdigest()
+
+
+def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+    """Let ``write`` make a file beside ``path``, then put it in its place: the old file or the new one, never half.
+
+    Raises:
+        CheckpointError: The folder cannot be written, or the disk is full.
+    """
+    draft = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    try:
+        write(draft)
+        with draft.open('rb+') as file:
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    except (OSError, RuntimeError) as error:  # torch.save wraps a full disk in a RuntimeError
+        raise CheckpointError(f'cannot write {path}: {error}') from error
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _check_out(out: Path, to: str) -> None:
+    if to not in TARGETS:
+        raise CheckpointError(f'cannot export to {to!r}: choose one of {", ".join(TARGETS)}')
+    if out.is_dir() or not out.parent.is_dir():
+        raise CheckpointError(
+            f'cannot write {out}: ' + ('it is a folder' if out.is_dir() else f'no folder {out.parent}')
+        )
+    if (out.suffix == '.safetensors') != (to == 'safetensors'):
+        raise CheckpointError(
+            f'cannot write {out} with --to {to}: readers go by the ending, .safetensors for --to safetensors and '
+            '.pth for the others'
+        )
+
+
+def _for_library(state: State, source: Source, to: str) -> tuple[State, dict[str, Any]]:
+    """The state in the library's names, with its prefix; and whose names, which prefix, what was left out."""
+    layout = source.layout
+    if to == 'safetensors':
+        return state, {'names': layout.library if layout else 'as in the source', 'prefix': ''}
+    if layout is None:
+        # timm's names are what TimmBackbone has kept; of others nothing is known.
+        if to == 'timm' and source.place.endswith('backbone.model.'):
+            return state, {'names': 'timm', 'prefix': ''}
+        raise CheckpointError(
+            f'its family has no table of names ({source}): export with --to safetensors, or --to timm where it was '
+            'trained as repre_mm.TimmBackbone'
+        )
+    if to not in _NAMES[layout.family]:
+        raise CheckpointError(_LACKING[layout.family, to])
+    target = get_layout(layout.family, _NAMES[layout.family][to])
+    left_out: list[str] = []
+    if target != layout:
+        pivot = layout.to_pivot(state)
+        strangers = target.strangers(pivot)
+        left_out = [name for name in strangers if _EXTRA_NORMS[layout.family].fullmatch(name.rpartition('.')[0])]
+        state = target.from_pivot({name: value for name, value in pivot.items() if name not in left_out})
+        strangers = [name for name in strangers if name not in left_out]
+        lacking = [name for name in target.needs if name not in state]
+        if strangers or lacking:
+            cause = f'has no place for {", ".join(strangers[:5])}' if strangers else f'needs {", ".join(lacking)}'
+            raise CheckpointError(f'the {layout.family} of {to} {cause}; --to mmpretrain or --to safetensors will do')
+    prefix = 'backbone.' if to.startswith('mm') and (layout.family, to) != _WITHOUT_PREFIX else ''
+    names = {'names': target.library, 'prefix': prefix}
+    return {prefix + name: value for name, value in state.items()}, names | ({'left_out': left_out} if left_out else {})
+
+
+def _resize(state: State, source: Source, image_size: tuple[int, int]) -> None:
+    """Interpolate the positions of a ViT in place."""
+    if source.layout is None or source.layout.family != 'ViT':
+        raise CheckpointError(
+            'only a ViT has positions that belong to an image size: leave image_size (--img-size) out'
+        )
+    name = next((name for name in state if name.endswith(('pos_embed', 'pos_embedding'))), None)
+    patch = describe(state, source.layout)['patch_size']
+    if name is None or any(side % patch for side in image_size):
+        raise CheckpointError(f'image_size (--img-size) must be multiples of the patch, {patch} pixels: {image_size}')
+    grid = square_grid(state, name)
+    if grid is None:
+        raise CheckpointError(f'{name} has {state[name].shape[1]} positions, which is no square grid')
+    state[name] = resize_position_embedding(state[name], grid, (image_size[0] // patch, image_size[1] // patch))
+
+
+def _torch_save(content: dict[str, Any], path: Path) -> None:
+    with path.open('wb') as file:  # given a path, torch would write the draft's name into the file
+        torch.save(content, file)
+
+
+def _bytes(value: Tensor) -> bytes:
+    return value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+
+
+def _this_code() -> str:
+    """Version, and commit where the package is in a clone."""
+    folder = Path(__file__).parents[2]
+    command = ['git', '-C', str(folder), 'rev-parse', '--short=12', 'HEAD']
+    if not (folder / '.git').exists():
+        return f'repre_mm {__version__}'
+    try:
+        commit = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return f'repre_mm {__version__}'
+    return f'repre_mm {__version__}, commit {commit}'

@@ -1,0 +1,220 @@
+"""Find the encoder in a checkpoint by its names: ours, OpenMMLab's, timm's, torchvision's and the methods' releases."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from repre_mm.checkpoint.layouts import LAYOUTS, Layout, State
+from repre_mm.checkpoint.reading import EXPORT_FORMAT, CheckpointError
+
+# Where encoders are kept: (container, prefix, what it is), the one to take first. A container is an entry of the
+# checkpoint that holds tensors ('' is the checkpoint itself). Where a file has several, each project's own
+# evaluation decides: DINO's takes the teacher, MoCo's and MoBY's the online encoder, timm's the averaged weights.
+_PLACES = (
+    ('teacher', r'backbone\.', "DINO's release, the teacher"),
+    ('student', r'backbone\.', "DINO's release, the student (there is no teacher)"),
+    ('state_dict', r'base_encoder\.', "MoCo v3's release, the online encoder"),
+    ('state_dict', r'encoder_q\.(0\.)?', 'MoCo, the query encoder'),
+    ('model', r'encoder\.', "MoBY's release, the online encoder"),
+    ('state_dict_ema|model_ema', '', 'timm or DeiT training checkpoint, the averaged weights'),
+    ('state_dict|', r'backbone\.(model\.)?', 'OpenMMLab checkpoint, the online encoder'),
+    ('ema_state_dict', r'(backbone\.(model\.)?)?', 'averaged weights only, as MMEngine keeps them'),
+    ('state_dict|model|', '', 'weights of an encoder'),
+    (
+        'state_dict|model|',
+        r'(momentum_encoder|target_net|encoder_k|teacher)\.((0|backbone)\.)?(model\.)?',
+        'the target encoder only (there is no online one)',
+    ),
+)
+# What distributed and compiled models put before names, and moving averages around the model they copy.
+_WRAPPERS = re.compile(r'(?:(?<=^)|(?<=\.))(module|_orig_mod)\.')
+
+CLASSIFIERS = ('head', 'heads', 'fc', 'classifier', 'head_dist', 'last_linear')
+
+# Names by which projects that are not read show.
+_FOREIGN = (
+    (re.compile(r'(^|\.)embeddings\.patch_embeddings\.'), 'Hugging Face transformers'),
+    (re.compile(r'(^|\.)visual\.(conv1|transformer\.resblocks)\.'), 'CLIP'),
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """An encoder in a checkpoint.
+
+    Attributes:
+        what: For people, e.g. ``"DINO's release, the teacher"``.
+        place: Its container and prefix, e.g. ``'teacher: module.backbone.'``.
+        layout: How its tensors are named; None when no layout that is known.
+        state: Its tensors, under their names without the prefix, classifiers left out.
+        heads: Names of the classifiers and projectors that were left out.
+        others: Places of the other encoders in the file.
+    """
+
+    what: str
+    place: str
+    layout: Layout | None
+    state: State
+    heads: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f'{self.what} ({self.place}; {self.layout or "unknown names"})'
+
+
+def layout_of(encoder: nn.Module) -> tuple[Layout, str]:
+    """How an encoder names its tensors, and the prefix before these names (``'model.'`` in a wrapper, or ``''``).
+
+    An encoder of no known family gets a layout of its own, which fits files of the same architecture only.
+    """
+    names = {name: value.ndim for name, value in encoder.state_dict().items()}
+    for layout in LAYOUTS:
+        for prefix in layout.at(names):
+            if all(name.startswith(prefix) for name in names):
+                return layout, prefix
+    root = 'model.' if all(name.startswith('model.') for name in names) else ''
+    weights = [name.removeprefix(root) for name, ndim in names.items() if ndim > 1] or list(names)
+    return Layout(type(encoder).__name__, 'its own', marks=(weights[0], weights[-1])), root
+
+
+def recognise(checkpoint: Mapping[str, Any], *, prefix: str | None = None, like: Layout | None = None) -> Source:
+    """Find the encoder in a checkpoint.
+
+    Args:
+        checkpoint: From :func:`repre_mm.checkpoint.read_checkpoint`.
+        prefix: Where the encoder is, if that is to be told and not found: ``'momentum_encoder.module.0.'`` or, in a
+            container, ``'student.backbone.'``. ``''``: the checkpoint or its ``state_dict`` is the encoder itself.
+        like: A further layout to look for, see :func:`layout_of`.
+
+    Raises:
+        CheckpointError: There is no tensor, none under ``prefix``, no encoder that is known, or several in unknown
+            places; the message says what is there instead.
+    """
+    containers = _containers(checkpoint)
+    if not any(containers.values()):
+        raise CheckpointError(
+            f'the checkpoint holds no tensors under "state_dict" or at its top level, only {_listed(checkpoint)}'
+        )
+    layouts = [*LAYOUTS, *([like] if like and like not in LAYOUTS else [])]
+    if prefix is not None:
+        return _told(containers, prefix, layouts)
+
+    found = [
+        (container, start, layout)
+        for container, tensors in containers.items()
+        for layout in layouts
+        for start in layout.at(tensors)
+    ]
+    chosen, what = _choose(found)
+    if chosen is None:
+        unnamed = None if found else _backbone_of_unknown_family(containers)
+        if unnamed:
+            return unnamed
+        raise CheckpointError(_nothing_found(containers, found))
+    container, start, layout = chosen
+    meta = checkpoint.get('meta')
+    if isinstance(meta, Mapping) and meta.get('format') == EXPORT_FORMAT:
+        what = 'an encoder exported by repre_mm'
+    state = {key[len(start) :]: value for key, value in containers[container].items() if key.startswith(start)}
+    others = tuple(sorted({_place(*other[:2]) for other in found if other[:2] != chosen[:2]}))
+    return _source(what, _place(container, start), layout, state, others)
+
+
+def _containers(checkpoint: Mapping[str, Any]) -> dict[str, State]:
+    """The checkpoint's own tensors and those of its entries, by entry."""
+    containers = {'': {key: value for key, value in checkpoint.items() if isinstance(value, Tensor)}}
+    for name, entry in checkpoint.items():
+        if isinstance(entry, Mapping):
+            tensors = {key: value for key, value in entry.items() if isinstance(key, str) and isinstance(value, Tensor)}
+            if tensors:
+                containers[str(name)] = tensors
+    return containers
+
+
+def _choose(found: list[tuple[str, str, Layout]]) -> tuple[tuple[str, str, Layout] | None, str]:
+    for container, prefix, what in _PLACES:
+        for candidate in found:
+            if re.fullmatch(container, candidate[0]) and re.fullmatch(prefix, _WRAPPERS.sub('', candidate[1])):
+                return candidate, what
+    # Not a place that is known, but the only one.
+    return (found[0], 'an encoder under a prefix that is not known') if len(found) == 1 else (None, '')
+
+
+def _told(containers: dict[str, State], prefix: str, layouts: list[Layout]) -> Source:
+    if prefix and not prefix.endswith('.'):
+        prefix += '.'
+    for container in sorted(containers, key=lambda name: name != 'state_dict'):
+        tensors = {_WRAPPERS.sub('', key, count=1): value for key, value in containers[container].items()}
+        for names, start in (
+            (containers[container], prefix),
+            (tensors, prefix),
+            (containers[container], prefix.removeprefix(f'{container}.')),
+            (tensors, prefix.removeprefix(f'{container}.')),
+        ):
+            state = {key[len(start) :]: value for key, value in names.items() if key.startswith(start)}
+            if state and (prefix or container in ('', 'state_dict', 'model')):
+                if all(key.startswith('model.') for key in state):  # a wrapper, as TimmBackbone
+                    state = {key.removeprefix('model.'): value for key, value in state.items()}
+                layout = next((layout for layout in layouts if '' in layout.at(state)), None)
+                return _source('the encoder under the given prefix', _place(container, prefix), layout, state)
+    raise CheckpointError(
+        f'no tensor of the checkpoint is under the prefix {prefix!r}. Prefixes present: {_prefixes(containers)}. '
+        "Name the one that holds the encoder, or '' if the checkpoint is the encoder itself"
+    )
+
+
+def _source(what: str, place: str, layout: Layout | None, state: State, others: tuple[str, ...] = ()) -> Source:
+    heads = tuple(key for key in state if key.split('.')[0] in CLASSIFIERS)
+    if layout is None or layout not in LAYOUTS:
+        heads = ()  # another encoder may have parts of that name: whoever fills it sees what is left over
+    return Source(what, place, layout, {k: v for k, v in state.items() if k not in heads}, heads, others)
+
+
+def _backbone_of_unknown_family(containers: dict[str, State]) -> Source | None:
+    """Ours or OpenMMLab's training checkpoint of an encoder that has no layout here (ConvNeXt, PVT, ...)."""
+    for container in ('state_dict', ''):
+        tensors = containers.get(container, {})
+        for prefix in ('backbone.model.', 'backbone.'):
+            state = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
+            if state:
+                what = 'OpenMMLab checkpoint, the online encoder, of a family that is not known'
+                return _source(what, _place(container, prefix), None, state)
+    return None
+
+
+def _nothing_found(containers: dict[str, State], found: list[tuple[str, str, Layout]]) -> str:
+    if found:
+        places = ', '.join(sorted({f'{container + "." if container else ""}{start}' for container, start, _ in found}))
+        return f'it holds several encoders, in places that are not known: {places}. Name one as prefix (--prefix)'
+    for pattern, project in _FOREIGN:
+        if any(pattern.search(key) for tensors in containers.values() for key in tensors):
+            return f'its names are those of {project}, which are not read: convert it to the names of timm first'
+    families = ', '.join(dict.fromkeys(layout.family for layout in LAYOUTS))
+    return (
+        f'no encoder that is known here ({families}) is in it. Prefixes present: {_prefixes(containers)}. '
+        'If one of them is the encoder of the config, name it as prefix (--prefix)'
+    )
+
+
+def _prefixes(containers: dict[str, State]) -> str:
+    counts = Counter(
+        f'{container}.{key.split(".")[0]}.' if container not in ('', 'state_dict') else f'{key.split(".")[0]}.'
+        for container, tensors in containers.items()
+        for key in tensors
+    )
+    return ', '.join(f'{name} ({count})' for name, count in counts.most_common(12))
+
+
+def _place(container: str, prefix: str) -> str:
+    return ': '.join(part for part in (container, prefix) if part) or 'top level'
+
+
+def _listed(mapping: Mapping, limit: int = 8) -> str:
+    names = ', '.join(repr(key) for key in list(mapping)[:limit]) or 'nothing'
+    return names + (', ...' if len(mapping) > limit else '')

@@ -1,0 +1,34 @@
+"""What a pipeline says of the views that it cuts, without running it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from repre_mm.datasets.listing import DatasetError
+
+
+def view_sizes(pipeline: Sequence[dict]) -> list[int]:
+    """Sides of the square views that a pre-training pipeline gives, in their order.
+
+    Args:
+        pipeline: The ``pipeline`` of a dataset's config, with one ``MultiView``, each of whose views has a
+            ``RandomResizedCrop``.
+
+    Returns:
+        One side in pixels for each view: ``[224, 224]``, or ``[224, 224, 96, ...]`` with local crops.
+
+    Raises:
+        DatasetError: There is no ``MultiView`` in the pipeline, or no crop in a view.
+    """
+    multi_view = next((step for step in pipeline if step['type'] == 'MultiView'), None)
+    if multi_view is None:
+        raise DatasetError(
+            "the pipeline has no dict(type='MultiView', num_views=..., transforms=...), which cuts an image's views"
+        )
+    sizes = []
+    for count, steps in zip(multi_view['num_views'], multi_view['transforms'], strict=True):
+        crop = next((step for step in steps if step['type'] == 'RandomResizedCrop'), None)
+        if crop is None:
+            raise DatasetError(f"a view of the pipeline has no dict(type='RandomResizedCrop', scale=...): {steps}")
+        sizes += [crop['scale']] * count
+    return sizes

@@ -1,0 +1,201 @@
+"""Any timm model as an encoder: its vector for the contrastive neck, its levels for RePre."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import os
+from typing import Any
+
+import timm
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from repre_mm.checkpoint import CheckpointError, load_pretrained
+from repre_mm.models.taps import EncoderLevels, tokens_to_map
+from repre_mm.registry import MODELS
+
+# The finest map that RePre decodes. A convolutional stem's map at half the resolution is not a stage (the pyramids
+# of the paper start at stride 4), and would make the decoder four times as dear.
+FINEST_STRIDE = 4
+
+_SIZE_OPTIONS = {
+    'dynamic_img_size': 'dynamic_img_size=True for crops of any size',
+    'img_size': 'img_size=... for one size',
+}
+
+
+@MODELS.register_module()
+class TimmBackbone(BaseModule):
+    """A timm model without its classifier.
+
+    The timm model is the submodule ``model``, so checkpoints hold timm's own keys under ``backbone.model.``, and
+    ``model.state_dict()`` gives them back. (Hiding ``model.`` with state-dict hooks would make the keys of a
+    checkpoint differ from the names of the parameters, which loaders and sharded training rely on.)
+
+    ``model`` is initialised by timm when it is built, and MMEngine's ``init_weights()`` leaves that as it is.
+    The vector has no positions left, so mmpretrain's necks take ``with_avg_pool=False``.
+
+    Args:
+        model_name: A name from ``timm.list_models()``, with or without a pretrained tag (``'name.tag'``).
+        checkpoint_path: A local file that :func:`repre_mm.checkpoint.load_pretrained` recognises, for instance of timm
+            weights, read in ``init_weights()``. It must fill every tensor; a classifier in it is left out.
+        init_cfg: MMEngine's, for keys as in this module (``model.*``): a ``Pretrained`` one with
+            ``prefix='backbone.'`` reads a training checkpoint.
+        **kwargs: To ``timm.create_model``: ``drop_path_rate``, ``img_size``, ``dynamic_img_size=True`` (ViT and Swin
+            on crops of any size, as DINO's), ``pretrained=True`` (downloads), and the model's own (``depth``, ...).
+            Those that are None or not given are timm's own.
+
+    Attributes:
+        model: The timm model.
+        embed_dims: C, the width of the vector.
+
+    Raises:
+        ValueError: timm does not know the name or its tag, or the model does not take one of the options.
+    """
+
+    def __init__(
+        self,
+        model_name: str,
+        checkpoint_path: str | os.PathLike | None = None,
+        init_cfg: dict | list[dict] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.model_name = model_name
+        self.checkpoint_path = checkpoint_path
+        self.model = _create(model_name, kwargs)
+        self.model.is_init = True  # what MMEngine asks before it calls a child's init_weights()
+        self.embed_dims: int = self.model.head_hidden_size
+
+    def init_weights(self) -> None:
+        """Apply ``init_cfg`` and ``checkpoint_path``, where given.
+
+        Raises:
+            repre_mm.checkpoint.CheckpointError: The file is unreadable, or does not fill the whole model.
+        """
+        super().init_weights()
+        if self.checkpoint_path is None:
+            return
+        report = load_pretrained(self.model, self.checkpoint_path)
+        if not report.complete:
+            raise CheckpointError(
+                f'checkpoint_path={str(self.checkpoint_path)!r} does not fill the whole of {self.model_name}: '
+                f'use the model and the options that it was trained with\n{report.table()}'
+            )
+
+    def forward(self, x: Tensor) -> tuple[Tensor]:
+        """Encode a batch.
+
+        Args:
+            x: (B, 3, H, W), normalised.
+
+        Returns:
+            One (B, C) vector per image in a tuple: what the model's own classifier would get (class token or pooled).
+
+        Raises:
+            ValueError: The model refuses the size; the message names the options that allow it. Or it is told not
+                to pool.
+        """
+        try:
+            vector = self.model(x)
+        except AssertionError as error:  # how timm's patch embeddings check the size
+            raise ValueError(self._refusal(x, error)) from error
+        if vector.ndim != 2:
+            raise ValueError(
+                f'timm model {self.model_name!r} gave {list(vector.shape)} where (B, C) is needed: '
+                "leave global_pool out, or set it to 'avg' or 'token'"
+            )
+        return (vector,)
+
+    def encoder_levels(self) -> EncoderLevels:
+        """The levels of RePre: all blocks of an isotropic model, the last output of each resolution of a pyramid.
+
+        timm's ``feature_info`` names them. A level is what ``model.forward_intermediates(x, norm=False)`` gives.
+
+        Raises:
+            TypeError: The model does not describe its levels.
+        """
+        infos = _levels(self.model, self.model_name)
+        strides = [info['reduction'] for info in infos]
+        widths = [info['num_chs'] for info in infos]
+        isotropic = strides[0] == strides[-1]
+        channels_last = getattr(self.model, 'output_fmt', 'NCHW') == 'NHWC'
+        # Some models add their class tokens after the blocks, or half-way through them.
+        extras = {0, getattr(self.model, 'num_prefix_tokens', 0)}
+
+        def to_map(output: Any, grid: tuple[int, int]) -> Tensor:
+            if isinstance(output, Tensor) and output.ndim == 4:
+                maps = output.permute(0, 3, 1, 2) if channels_last else output  # (B, h, w, C) -> (B, C, h, w)
+                if maps.shape[1] in widths:
+                    return maps
+            # Pyramids of tokens keep them in orders of their own (windows, masked units).
+            elif isinstance(output, Tensor) and isotropic and output.shape[1] - grid[0] * grid[1] in extras:
+                return tokens_to_map(output, grid)
+            raise ValueError(self._unknown_layout(output, grid))
+
+        modules = [self.model.get_submodule(info['module']) for info in infos]
+        return EncoderLevels(modules, widths, [(stride, stride) for stride in strides], to_map)
+
+    def _unknown_layout(self, output: Any, grid: tuple[int, int]) -> str:
+        shape = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        return (
+            f'a level of timm model {self.model_name!r} is {shape}, which RePre cannot lay out as a map of {grid[0]} x '
+            f'{grid[1]} cells. Options that drop tokens or pad the image (patch_drop_rate, dynamic_img_pad) must be '
+            'off; otherwise choose another family (ViT, Swin, ConvNeXt, PVTv2, ResNet, ...), or subclass '
+            'TimmBackbone with an encoder_levels() of your own'
+        )
+
+    def _refusal(self, x: Tensor, error: AssertionError) -> str:
+        taken = inspect.signature(type(self.model).__init__).parameters
+        options = [text for option, text in _SIZE_OPTIONS.items() if option in taken]
+        if options and 'divisible' not in str(error):
+            fix = f'Set in the backbone {", or ".join(options)}'
+        else:
+            fix = 'Choose another crop'
+        return f'timm model {self.model_name!r} refuses crops of {x.shape[-2]} x {x.shape[-1]} pixels: {error} {fix}'
+
+
+def _create(name: str, kwargs: dict[str, Any]) -> nn.Module:
+    architecture, _, tag = name.partition('.')
+    if ':' not in name:  # 'local-dir:...' and the like are timm's own affair
+        if not timm.is_model(architecture):
+            near = difflib.get_close_matches(architecture, timm.list_models(), n=3)
+            hint = f'did you mean {" or ".join(near)}? ' if near else ''
+            raise ValueError(
+                f'model_name={name!r}: timm {timm.__version__} has no model {architecture!r}; {hint}'
+                "timm.list_models('*part*') lists the names; a pretrained tag follows after a dot"
+            )
+        tags = [known.partition('.')[2] for known in timm.list_models(f'{architecture}.*', pretrained=True)]
+        if tag and tag not in tags:
+            known = f'has the tags {", ".join(tags)}' if tags else 'has none'
+            raise ValueError(f'model_name={name!r}: {tag!r} is no pretrained tag of {architecture}, which {known}')
+    if kwargs.get('features_only'):
+        raise ValueError(
+            f'features_only=True takes the vector away from timm model {name!r}: leave it out, RePre listens to the '
+            'levels of the whole model'
+        )
+    try:
+        return timm.create_model(name, **{**kwargs, 'num_classes': 0})
+    except TypeError as error:
+        if 'unexpected keyword argument' not in str(error):
+            raise
+        raise ValueError(
+            f'timm model {name!r} does not take one of the options {", ".join(kwargs)}: {error}. Leave it out'
+            ' (convolutional models need no img_size: they take any size)'
+        ) from error
+
+
+def _levels(model: nn.Module, name: str) -> list[dict[str, Any]]:
+    """The entries of ``feature_info`` that are levels, shallow to deep."""
+    infos = list(getattr(model, 'feature_info', None) or [])
+    named = dict(model.named_modules())
+    if not infos or any(info.get('hook_type', 'forward') != 'forward' or info['module'] not in named for info in infos):
+        raise TypeError(
+            f'timm model {name!r} does not say which of its modules give its levels (feature_info), so RePre '
+            'cannot use it: choose another one, or subclass TimmBackbone with an encoder_levels() of your own'
+        )
+    if infos[0]['reduction'] == infos[-1]['reduction']:
+        return infos
+    last_of_stride = {info['reduction']: info for info in infos if info['reduction'] >= FINEST_STRIDE}
+    return list(last_of_stride.values())

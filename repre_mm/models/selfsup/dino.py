@@ -1,0 +1,300 @@
+"""DINO (Caron et al., ICCV 2021, arXiv 2104.14294): self-distillation with no labels, over several crops.
+
+One step: the teacher sees the global crops, the student all of them; every student output learns to predict the
+teacher's of each *other* global crop; the teacher follows the student. Centring (no output wins everywhere) and
+sharpening (a low teacher temperature) keep the two from agreeing on nothing.
+
+What depends on the Runner is in :mod:`repre_mm.engine.hooks.dino` (the epoch, the frozen last layer, clipping) and
+:class:`~repre_mm.engine.MomentumUpdateHook` (the teacher's update).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+import torch
+import torch.nn.functional as F
+from mmengine.dist import all_reduce
+from mmengine.model import BaseModule
+from mmpretrain.models.selfsup import BaseSelfSupervisor
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+
+from repre_mm.models.selfsup.ema import CosineEMA, disable_drop_path
+from repre_mm.registry import MODELS
+
+
+@MODELS.register_module()
+class DINO(BaseSelfSupervisor):
+    """Student and teacher of one architecture, many crops of each image (Sec. 3.1, Algorithm 1).
+
+    The student drops paths where its backbone is told to; the teacher never does, but is in train mode otherwise,
+    as the authors' is. Crops of one size pass through the student's backbone in one batch, and the features of all
+    crops through its neck together.
+
+    Training takes two hooks: ``custom_hooks=[dict(type='repre_mm.MomentumUpdateHook'),
+    dict(type='repre_mm.DINOHook')]``.
+
+    Args:
+        backbone: Config of the encoder; its last output is a vector (B, C) or a map (B, C, h, w), which is pooled.
+        neck: Config of the projection head, :class:`DINONeck` by default ("head" in the paper).
+        head: Config of the loss, :class:`DINOHead` by default. ``out_channels`` is the neck's.
+        base_momentum: Weight of the student in the teacher's update at the start; it falls to 0 along a cosine.
+            0.004 is the paper's momentum of 0.996.
+        data_preprocessor: As in every algorithm of mmpretrain.
+
+    Attributes:
+        epoch: The epoch under way, from 0; :class:`~repre_mm.engine.DINOHook` sets it. None counts as 0.
+    """
+
+    def __init__(
+        self,
+        backbone: dict | nn.Module,
+        neck: dict,
+        head: dict | None = None,
+        base_momentum: float = 0.004,
+        data_preprocessor: dict | nn.Module | None = None,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        neck = MODELS.build({'type': 'repre_mm.DINONeck', **neck})
+        head = MODELS.build({'type': 'repre_mm.DINOHead', 'out_channels': neck.out_channels, **(head or {})})
+        super().__init__(backbone, neck, head, data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        self.momentum_encoder = _TeacherEMA(self._student(), momentum=base_momentum)
+        disable_drop_path(self.momentum_encoder.module)
+        self.patch_size = _patch_size(self.backbone)
+        self.epoch: int | None = None
+
+    def init_weights(self) -> None:
+        """Initialise the student, and let the teacher start as its copy."""
+        super().init_weights()
+        self.momentum_encoder.module.load_state_dict(self._student().state_dict())
+
+    def loss(self, inputs: list[Tensor], data_samples: list | None = None, **kwargs) -> dict[str, Tensor]:
+        """The training loss.
+
+        Args:
+            inputs: V >= 2 crops, normalised, each (B, 3, h, w): two global ones of one size, then local ones.
+            data_samples: Not used.
+
+        Returns:
+            ``loss``, a scalar in fp32.
+
+        Raises:
+            ValueError: Fewer than two crops, global crops of different sizes, or a crop that the encoder's patches
+                do not divide.
+            RuntimeError: A Runner trains without :class:`~repre_mm.engine.DINOHook`.
+        """
+        self._check(inputs)
+        with torch.no_grad():
+            self.momentum_encoder.update_parameters(self._student())
+            teacher = self.momentum_encoder(torch.cat(inputs[:2]))[0]  # (2 * B, K)
+        sizes = [torch.cat(list(crops)) for _, crops in groupby(inputs, key=lambda crop: crop.shape[-2:])]
+        features = torch.cat([pool(self.backbone(crops)) for crops in sizes])  # (V * B, C)
+        student = self.neck((features,))[0]  # (V * B, K)
+        return dict(loss=self.head.loss(student, teacher, self.epoch or 0))
+
+    def _student(self) -> nn.Sequential:
+        return nn.Sequential(self.backbone, self.neck)
+
+    def _check(self, inputs: list[Tensor]) -> None:
+        if isinstance(inputs, Tensor) or len(inputs) < 2:
+            raise ValueError(
+                'DINO needs at least two views of each image, the global crops, and got one: set num_views=[1, 1] or, '
+                'with n local crops, num_views=[1, 1, n] in the MultiView transform of the training pipeline'
+            )
+        first, second = (tuple(view.shape[-2:]) for view in inputs[:2])
+        if first != second:
+            raise ValueError(
+                f'the two global crops (views 1 and 2) must have one size, but are {first[0]} x {first[1]} and '
+                f'{second[0]} x {second[1]} pixels: give both the same scale, and list them before the local crops'
+            )
+        rows, columns = self.patch_size
+        for number, view in enumerate(inputs, start=1):
+            height, width = view.shape[-2:]
+            if height % rows or width % columns:
+                raise ValueError(
+                    f'view {number} of {height} x {width} pixels is not divisible by the patch of {rows} x {columns}: '
+                    f'crop it to {max(height // rows, 1) * rows} x {max(width // columns, 1) * columns} pixels'
+                )
+        if self.epoch is None and self.momentum_encoder.max_steps is not None:
+            raise RuntimeError(
+                'nobody tells DINO the epoch, so its teacher temperature would stay at the start of the warm-up and '
+                "its last layer would never be frozen: add dict(type='repre_mm.DINOHook') to custom_hooks"
+            )
+
+
+@MODELS.register_module()
+class DINONeck(BaseModule):
+    """The projection head: a 3-layer MLP, unit length, and one weight-normalised layer (Sec. 3.1, App. C).
+
+    Args:
+        in_channels: C of the encoder.
+        hid_channels: Width of the two hidden layers.
+        bottleneck_channels: Width of the vector that is scaled to unit length.
+        out_channels: K, the number of outputs ("prototypes").
+        norm_last_layer: Keep each output's weight vector at length 1. The authors do so with ViT-B, for stability,
+            and let the lengths learn with ViT-S, which scores better.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        hid_channels: int = 2048,
+        bottleneck_channels: int = 256,
+        out_channels: int = 65536,
+        norm_last_layer: bool = True,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.out_channels = out_channels
+        self.mlp = nn.Sequential(
+            nn.Linear(in_channels, hid_channels),
+            nn.GELU(),
+            nn.Linear(hid_channels, hid_channels),
+            nn.GELU(),
+            nn.Linear(hid_channels, bottleneck_channels),
+        )
+        for layer in self.mlp[::2]:
+            nn.init.trunc_normal_(layer.weight, std=0.02)
+            nn.init.zeros_(layer.bias)
+        self.last_layer = weight_norm(nn.Linear(bottleneck_channels, out_channels, bias=False))
+        lengths = self.last_layer.parametrizations.weight.original0
+        nn.init.ones_(lengths)
+        lengths.requires_grad = not norm_last_layer
+
+    def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor]:
+        """Project the encoder's last output.
+
+        Args:
+            inputs: What an encoder of mmpretrain gives: a tuple of (B, C) or (B, C, h, w); the last one is used.
+
+        Returns:
+            A tuple of one (B, K) tensor.
+        """
+        x = self.mlp(pool(inputs))
+        # In fp32 under autocast too, as the authors' is.
+        return (self.last_layer(F.normalize(x.float(), dim=-1)),)
+
+
+@MODELS.register_module()
+class DINOHead(BaseModule):
+    """The loss: cross-entropy between the teacher's centred, sharpened outputs and the student's (Eq. 1, 3 and 4).
+
+    Args:
+        out_channels: K.
+        student_temp: The student's temperature.
+        teacher_temp: The teacher's temperature after the warm-up.
+        warmup_teacher_temp: The teacher's temperature in epoch 0.
+        warmup_teacher_temp_epochs: Epochs over which it changes linearly; 0 for no warm-up.
+        center_momentum: How much of the centre stays in each step.
+
+    Raises:
+        ValueError: A temperature is not positive.
+    """
+
+    center: Tensor  # (1, K): running mean of the teacher's outputs
+
+    def __init__(
+        self,
+        out_channels: int,
+        student_temp: float = 0.1,
+        teacher_temp: float = 0.04,
+        warmup_teacher_temp: float = 0.04,
+        warmup_teacher_temp_epochs: int = 0,
+        center_momentum: float = 0.9,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        temps = dict(student_temp=student_temp, teacher_temp=teacher_temp, warmup_teacher_temp=warmup_teacher_temp)
+        for name, value in temps.items():
+            if value <= 0:
+                raise ValueError(f'{name}={value} must be positive: outputs are divided by it')
+        self.student_temp = student_temp
+        self.teacher_temp = teacher_temp
+        self.warmup_teacher_temp = warmup_teacher_temp
+        self.warmup_teacher_temp_epochs = warmup_teacher_temp_epochs
+        self.center_momentum = center_momentum
+        self.register_buffer('center', torch.zeros(1, out_channels))
+
+    def teacher_temp_at(self, epoch: int) -> float:
+        """The teacher's temperature in an epoch (from 0)."""
+        epochs = self.warmup_teacher_temp_epochs
+        if epoch >= epochs:
+            return self.teacher_temp
+        progress = epoch / max(epochs - 1, 1)
+        return self.warmup_teacher_temp + (self.teacher_temp - self.warmup_teacher_temp) * progress
+
+    def loss(self, student: Tensor, teacher: Tensor, epoch: int) -> Tensor:
+        """The mean cross-entropy over all pairs of a teacher's crop and another crop; then the centre moves.
+
+        Args:
+            student: (V * B, K), crop after crop, the global ones first.
+            teacher: (2 * B, K), the global crops, without gradients.
+            epoch: From 0.
+
+        Returns:
+            A scalar in fp32, whatever the autocast. In train mode the centre takes the mean over all processes in.
+        """
+        crops = 2 * len(student) // len(teacher)
+        with torch.autocast(student.device.type, enabled=False):
+            student, teacher = student.float(), teacher.float()
+            targets = F.softmax((teacher - self.center) / self.teacher_temp_at(epoch), dim=-1)
+            predictions = F.log_softmax(student / self.student_temp, dim=-1)
+            # (2, B * K) x (B * K, V) -> (2, V): summed over images, for each pair of crops
+            pairs = -targets.view(2, -1) @ predictions.view(crops, -1).T
+            others = pairs.sum() - pairs.diagonal().sum()  # a crop does not predict itself
+            loss = others / ((2 * crops - 2) * (len(teacher) // 2))
+            if self.training:
+                self._update_center(teacher)
+        return loss
+
+    @torch.no_grad()
+    def _update_center(self, teacher: Tensor) -> None:
+        mean = teacher.mean(dim=0, keepdim=True)  # (2 * B, K) -> (1, K)
+        all_reduce(mean, op='mean')
+        self.center.mul_(self.center_momentum).add_(mean, alpha=1 - self.center_momentum)
+
+
+class _TeacherEMA(CosineEMA):
+    """The authors update after the optimizer step of iteration k with that iteration's momentum, not the next one's."""
+
+    def momentum_at(self, step: int) -> float:
+        return super().momentum_at(step - 1)
+
+
+def pool(outputs: Sequence[Tensor]) -> Tensor:
+    """An encoder's last output as one vector per image.
+
+    Args:
+        outputs: What an encoder of mmpretrain gives; the last one is (B, C) or (B, C, h, w).
+
+    Returns:
+        (B, C).
+
+    Raises:
+        ValueError: The output is neither a vector nor a map.
+    """
+    output = outputs[-1]
+    if output.ndim == 4:
+        return output.mean(dim=(2, 3))  # (B, C, h, w) -> (B, C)
+    if output.ndim != 2:
+        raise ValueError(
+            f'DINO needs one vector or one map per image, and the backbone gave {tuple(output.shape)}: '
+            "set out_type='cls_token' or 'avg_featmap' in the backbone"
+        )
+    return output
+
+
+def _patch_size(backbone: nn.Module) -> tuple[int, int]:
+    """(rows, columns) of the patches that an encoder cuts its input into; (1, 1) if it cuts none.
+
+    mmpretrain pads an input that they do not divide, so the last patches would be partly black.
+    """
+    for name, module in backbone.named_modules():
+        if name.split('.')[-1] == 'patch_embed':
+            conv = next((child for child in module.modules() if isinstance(child, nn.Conv2d)), None)
+            # Overlapping patches (PVT v2, convolutional stems) take any size.
+            if conv is not None and conv.kernel_size == conv.stride:
+                return conv.stride
+    return (1, 1)

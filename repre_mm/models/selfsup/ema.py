@@ -1,0 +1,185 @@
+"""The moving-average target of every method that has one (MoCo v2 and v3, BYOL, MoBY, DINO)."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+
+import torch
+from mmcv.cnn.bricks.drop import DropPath
+from mmengine.logging import print_log
+from timm.layers import DropPath as TimmDropPath
+from torch import Tensor, nn
+
+
+class CosineEMA(nn.Module):
+    r"""A target network that follows an online one: ``target = (1 - m) * target + m * online``.
+
+    The weight ``m`` of the new value goes from ``momentum`` to ``end_momentum`` along a cosine over ``max_steps``
+    updates and then stays. It is one minus what papers call momentum: 0.004 means "0.996".
+
+    .. math:: m_k = m_{end} + (m_0 - m_{end}) \, (1 + \cos(\pi k / K)) / 2, \quad k \le K
+
+    **When.** The authors of BYOL, MoCo, MoCo v3 and MoBY update the target in the forward of step k, from the weights
+    that step k - 1 left, with :math:`m_k`. Here the algorithm's forward only notes the online network, and
+    :class:`~repre_mm.engine.MomentumUpdateHook` updates right after step k - 1, also with :math:`m_k`. Every forward
+    so sees the same target as the authors', and the target in a checkpoint is up to date. With gradient accumulation
+    the target moves once per optimizer step, not once per forward.
+
+    **Start.** ``init_weights()`` of mmpretrain's algorithms fills the online network only, after the target was
+    copied from it. So the first forward (``steps`` = 0) copies it again, parameters and buffers; the authors' first
+    update, between equal networks, changes nothing either.
+
+    **Buffers.** Only parameters are averaged, as in the authors' code. The target stays in train mode, so its
+    BatchNorm normalises with, and keeps statistics of, its own batches. (mmengine copies the online network's running
+    statistics at each update. In train mode no output depends on them.)
+
+    **State dict.** ``module.*`` and ``steps``, the keys of mmpretrain's and mmengine's averaged models.
+
+    Args:
+        module: The online network at construction; it is deep-copied and the copy frozen.
+        momentum: :math:`m_0`, in [0, 1].
+        end_momentum: :math:`m_{end}`, in [0, 1]. Equal to ``momentum``, the momentum is constant.
+
+    Attributes:
+        module: The target network.
+        max_steps: K, in optimizer steps; the hook sets it.
+
+    Raises:
+        ValueError: A momentum outside [0, 1].
+    """
+
+    steps: Tensor  # () int64: updates done
+
+    def __init__(self, module: nn.Module, momentum: float, end_momentum: float = 0.0) -> None:
+        super().__init__()
+        self._setup(copy.deepcopy(module), torch.tensor(0, dtype=torch.long), momentum, end_momentum)
+
+    @classmethod
+    def adopt(cls, target: nn.Module, steps: Tensor, momentum: float, end_momentum: float) -> CosineEMA:
+        """Build one around an existing target network and counter, which are kept, not copied.
+
+        Args:
+            target: The target network.
+            steps: () int64, the updates that it has had.
+            momentum: As in the constructor.
+            end_momentum: As in the constructor.
+        """
+        ema = cls.__new__(cls)
+        nn.Module.__init__(ema)
+        ema._setup(target, steps, momentum, end_momentum)
+        return ema
+
+    def _setup(self, target: nn.Module, steps: Tensor, momentum: float, end_momentum: float) -> None:
+        for name, value in (('momentum', momentum), ('end_momentum', end_momentum)):
+            if not 0 <= value <= 1:
+                raise ValueError(f'{name}={value} must lie in [0, 1]')
+        if momentum > 0.5:
+            print_log(
+                f'momentum={momentum} is the weight of the new value: what papers call a momentum of '
+                f'{momentum} is written {1 - momentum:.4g} here',
+                'current',
+                logging.WARNING,
+            )
+        self.module = target.requires_grad_(False)
+        self.register_buffer('steps', steps)
+        self.momentum = momentum
+        self.end_momentum = end_momentum
+        self.max_steps: int | None = None
+        # The online network's parameters since the last forward. In a list, so they are no parameters of the target.
+        self._noted: list[Tensor] | None = None
+        # `steps` as a number: reading it from a GPU in every step would wait for the device.
+        self._count: int | None = None
+
+    def forward(self, *args, **kwargs):
+        """The target network's forward."""
+        return self.module(*args, **kwargs)
+
+    def momentum_at(self, step: int) -> float:
+        """The weight of the new value in update ``step`` (from 0).
+
+        Raises:
+            RuntimeError: The momentum changes over training, and nobody has set ``max_steps``.
+        """
+        if self.momentum == self.end_momentum:
+            return self.momentum
+        if self.max_steps is None:
+            raise RuntimeError(
+                'the cosine schedule of the target network needs its length max_steps: '
+                "add dict(type='repre_mm.MomentumUpdateHook') to custom_hooks"
+            )
+        progress = min(step / self.max_steps, 1.0)
+        return self.end_momentum + (self.momentum - self.end_momentum) * (1 + math.cos(math.pi * progress)) / 2
+
+    @torch.no_grad()
+    def update_parameters(self, source: nn.Module) -> None:
+        """Note the online network in the forward; :meth:`step` makes the update.
+
+        Args:
+            source: The online network, with the structure of ``module``.
+
+        Raises:
+            ValueError: The parameters' names differ from the target's.
+            RuntimeError: The previous note was never followed by an update, and there is no hook to do that.
+        """
+        if self._noted is not None and self.max_steps is None:
+            raise RuntimeError(
+                'the target network was not updated after the last forward, so it would stay as it is for ever: '
+                "add dict(type='repre_mm.MomentumUpdateHook') to custom_hooks"
+            )
+        online, target = dict(source.named_parameters()), dict(self.module.named_parameters())
+        if online.keys() != target.keys():
+            raise ValueError(
+                'the online network and its moving average differ in their parameters: '
+                f'{", ".join(sorted(online.keys() ^ target.keys())[:4])}'
+            )
+        self._noted = [online[name] for name in target]
+        if self._read_count() == 0:
+            for ours, theirs in zip(target.values(), self._noted, strict=True):
+                ours.copy_(theirs)
+            for ours, theirs in zip(self.module.buffers(), source.buffers(), strict=True):
+                ours.copy_(theirs)
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Move the target towards the noted online network; to be called after each optimizer step.
+
+        Raises:
+            RuntimeError: No forward has noted the online network since the last call.
+        """
+        if self._noted is None:
+            raise RuntimeError(
+                'nothing to update the target network from: the algorithm has not called update_parameters() '
+                'since the last optimizer step'
+            )
+        count = self._read_count() + 1
+        torch._foreach_lerp_(list(self.module.parameters()), self._noted, self.momentum_at(count))
+        self._noted = None
+        self._count = count
+        self.steps.fill_(count)
+
+    def reset(self) -> None:
+        """Start over: the next forward copies the online network."""
+        self.steps.zero_()
+        self._count, self._noted = 0, None
+
+    def _read_count(self) -> int:
+        if self._count is None:
+            self._count = int(self.steps)
+        return self._count
+
+    def _load_from_state_dict(self, *args) -> None:
+        super()._load_from_state_dict(*args)
+        self._count = None
+
+
+def disable_drop_path(module: nn.Module) -> None:
+    """Keep every residual branch of a network, in train mode too, without touching its BatchNorm.
+
+    For target networks of MoBY (Transformer-SSL: ``TARGET_DROP_PATH_RATE: 0.0``) and DINO, whose online network
+    drops paths. A target's BatchNorm has to stay in train mode, so ``eval()`` is not the way.
+    """
+    for child in module.modules():
+        if isinstance(child, (DropPath, TimmDropPath)):
+            child.drop_prob = 0.0

@@ -1,0 +1,43 @@
+"""What the config in a checkpoint tells, without running it."""
+
+import pytest
+
+from repre_mm.checkpoint.provenance import heads_in_config, method_in_config, provenance
+
+CONFIG = """
+optim_wrapper = dict(type='OptimWrapper')
+model = dict(
+    algorithm=dict(
+        backbone=dict({backbone}),
+        type='BYOL'),
+    type='repre_mm.RePreAlgorithm')
+"""
+
+
+@pytest.mark.parametrize(
+    ('backbone', 'heads'),
+    [
+        ("arch='mocov3-small', type='MoCoV3ViT'", 12),
+        ("arch='deit-small', type='VisionTransformer'", 6),
+        ('arch=dict(embed_dims=8, num_heads=5)', 5),
+        ("arch='unheard-of'", None),
+        ("type='SwinTransformer'", None),
+    ],
+)
+def test_method_and_heads(backbone, heads):
+    text = CONFIG.format(backbone=backbone)
+    assert method_in_config(text) == 'repre_mm.RePreAlgorithm(BYOL)'
+    assert heads_in_config(text) == heads
+
+
+def test_config_is_not_run(tmp_path):
+    proof = tmp_path / 'proof'
+    text = f"model = dict(type=open({str(proof)!r}, 'w').name)"
+    assert method_in_config(text) is None
+    assert not proof.exists()
+
+
+@pytest.mark.parametrize('meta', [None, 'text', {'cfg': 'not python ('}, {'cfg': None, 'epoch': [1]}])
+def test_other_peoples_meta_data(meta):
+    assert provenance({'meta': meta, 'epoch': 5}).get('epoch') in (5, None)
+    assert 'method' not in provenance({'meta': meta})

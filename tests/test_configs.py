@@ -1,0 +1,292 @@
+"""The shipped configs: they parse, name things that exist, are what their names say, and run."""
+
+import math
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine import registry
+from mmengine.config import Config, ConfigDict
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import DefaultScope
+from mmpretrain.structures import DataSample
+
+from repre_mm.datasets import view_sizes
+
+ROOT = Path(__file__).parents[1]
+ALL = sorted(str(p.relative_to(ROOT)) for p in (ROOT / 'configs').rglob('*.py') if '_base_' not in p.parts)
+PRETRAIN = [path for path in ALL if path.startswith('configs/pretrain/')]
+TOY = [path for path in ALL if Path(path).parent == Path('configs/toy')]
+
+ALGORITHMS = {
+    'simclr': 'repre_mm.SimCLR',
+    'byol': 'BYOL',
+    'mocov2': 'repre_mm.MoCo',
+    'mocov3': 'MoCoV3',
+    'moby': 'repre_mm.MoBY',
+    'dino': 'repre_mm.DINO',
+    'simsiam': 'SimSiam',
+}
+ENCODERS = {
+    'vit-small-p16': ({'mocov3-small', 'deit-small'}, 384),
+    'vit-base-p16': ({'base', 'deit-base'}, 768),
+    'swin-tiny': ({'tiny'}, 768),
+}
+
+
+@cache
+def load(path: str) -> Config:
+    return Config.fromfile(ROOT / path)
+
+
+def algorithm(cfg: Config) -> ConfigDict:
+    return cfg.model.get('algorithm', cfg.model)
+
+
+def header(path: str) -> str:
+    """The comment on top, with the lines of a command that go on joined."""
+    lines = (ROOT / path).read_text().splitlines()
+    end = next(i for i, line in enumerate(lines) if not line.startswith('#'))
+    return re.sub(r' \\\n# +', ' ', '\n'.join(lines[:end]))
+
+
+# What the Runner builds from which key; other top-level names are variables, which it never sees.
+RUNNER_KEYS = {
+    'model': (registry.MODELS, registry.TASK_UTILS, registry.WEIGHT_INITIALIZERS),
+    'data_preprocessor': (registry.MODELS,),
+    'train_dataloader': (registry.DATASETS,),
+    'val_dataloader': (registry.DATASETS,),
+    'test_dataloader': (registry.DATASETS,),
+    'optim_wrapper': (registry.OPTIM_WRAPPERS,),
+    'param_scheduler': (registry.PARAM_SCHEDULERS,),
+    'train_cfg': (registry.LOOPS,),
+    'val_cfg': (registry.LOOPS,),
+    'test_cfg': (registry.LOOPS,),
+    'val_evaluator': (registry.METRICS, registry.EVALUATOR),
+    'test_evaluator': (registry.METRICS, registry.EVALUATOR),
+    'default_hooks': (registry.HOOKS,),
+    'custom_hooks': (registry.HOOKS,),
+    'model_wrapper_cfg': (registry.MODEL_WRAPPERS,),
+    'visualizer': (registry.VISUALIZERS,),
+}
+# What stands below these is of another kind.
+INNER_KEYS = {
+    'dataset': (registry.DATASETS,),
+    'pipeline': (registry.TRANSFORMS,),
+    'sampler': (registry.DATA_SAMPLERS, registry.TASK_UTILS),
+    'batch_sampler': (registry.DATA_SAMPLERS,),
+    'collate_fn': (registry.FUNCTIONS,),
+    'optimizer': (registry.OPTIMIZERS,),
+    'vis_backends': (registry.VISBACKENDS,),
+}
+# Detectors look these up in mmcv.ops, by name.
+OPERATORS = {'roi_layer', 'nms'}
+
+
+def types(node, registries):
+    """Every (type, registries that it may stand in) below a node."""
+    if isinstance(node, dict):
+        if isinstance(node.get('type'), str):
+            yield node['type'], registries
+        for key, value in node.items():
+            if key not in OPERATORS:
+                yield from types(value, INNER_KEYS.get(key, registries))
+    elif isinstance(node, (list, tuple)):
+        for value in node:
+            yield from types(value, registries)
+
+
+@cache
+def resolves(name: str, scope: str, root: registry.Registry) -> bool:
+    with root.switch_scope_and_registry(scope) as child:
+        try:
+            return child.get(name) is not None
+        except RuntimeError:
+            return False
+
+
+@pytest.mark.parametrize('path', ALL)
+def test_every_type_is_registered(path):
+    cfg = load(path)
+    found = [pair for key, kinds in RUNNER_KEYS.items() for pair in types(cfg.get(key), kinds)]
+    assert len(found) > 10
+    unknown = [name for name, kinds in found if not any(resolves(name, cfg.default_scope, kind) for kind in kinds)]
+    assert not unknown
+
+
+@pytest.mark.parametrize('path', ALL)
+def test_header_has_the_command_that_runs_the_file(path):
+    assert re.search(rf'^#   .*tools/\S+ {re.escape(path)}( |$)', header(path), re.MULTILINE)
+
+
+def test_no_config_names_a_place_of_one_machine():
+    for path in (ROOT / 'configs').rglob('*.py'):
+        assert not re.search(r"""(?<![\w.}>*)"'])/[A-Za-z]|~/|['"]/""", path.read_text()), path
+
+
+@pytest.mark.parametrize('path', PRETRAIN)
+def test_name_says_what_it_is(path):
+    name = re.fullmatch(
+        r'configs/pretrain/(?P<folder>\w+)/(?P<repre>repre_)?(?P<method>[a-z0-9]+)_(?P<arch>[a-z0-9-]+)_'
+        r'(?P<gpus>\d+)xb(?P<batch>\d+)-amp-coslr-(?P<epochs>\d+)e_in1k\.py',
+        path,
+    )
+    assert name, 'METHOD_ARCH_GPUSxbBATCH-amp-coslr-EPOCHSe_in1k.py'
+    cfg, inner = load(path), algorithm(load(path))
+    gpus, batch, epochs = (int(name[key]) for key in ('gpus', 'batch', 'epochs'))
+
+    assert name['folder'] == name['method']
+    assert inner.type == ALGORITHMS[name['method']]
+    assert (cfg.model.type == 'repre_mm.RePreAlgorithm') == bool(name['repre'])
+    archs, width = ENCODERS[name['arch']]
+    assert inner.backbone.arch in archs
+    assert inner.backbone.get('patch_size', 16) == 16
+    assert inner.neck.in_channels == width
+    assert cfg.train_dataloader.batch_size == batch
+    if 'auto_scale_lr' in cfg:
+        assert cfg.auto_scale_lr.base_batch_size == gpus * batch
+    assert cfg.optim_wrapper.type == 'repre_mm.BFloat16OptimWrapper'
+    assert cfg.train_cfg.max_epochs == epochs
+    assert cfg.data_root == 'data/imagenet'
+    assert f'{epochs} epochs' in header(path).splitlines()[0]
+    assert f'a batch of {gpus * batch} over {gpus} GPUs ({gpus} x {batch})' in header(path)
+
+
+@pytest.mark.parametrize('path', [path for path in PRETRAIN + TOY if '/repre_' in path])
+def test_pair_differs_by_the_branch_only(path):
+    plain, repre = load(path.replace('/repre_', '/')), load(path)
+    assert repre.model.type == 'repre_mm.RePreAlgorithm'
+    assert repre.model.algorithm == plain.model
+    assert {k: v for k, v in repre.items() if k != 'model'} == {k: v for k, v in plain.items() if k != 'model'}
+
+
+def test_every_config_has_its_pair():
+    for paths in (PRETRAIN, TOY):
+        plain = {path for path in paths if '/repre_' not in path}
+        assert {path.replace('/repre_', '/') for path in set(paths) - plain} == plain
+        assert {Path(path).name.split('_')[0] for path in plain} == set(ALGORITHMS)
+
+
+@pytest.mark.parametrize('path', PRETRAIN + TOY)
+def test_training_ends_with_its_schedules(path):
+    cfg = load(path)
+    warmup, cosine, *others = cfg.param_scheduler
+    assert (warmup.type, cosine.type) == ('LinearLR', 'CosineAnnealingLR')
+    assert warmup.begin == 0 < warmup.end < cfg.train_cfg.max_epochs
+    assert cosine.begin in (0, warmup.end)
+    for schedule in (cosine, *others):
+        assert schedule.end == cfg.train_cfg.max_epochs
+    assert all(schedule.convert_to_iter_based for schedule in cfg.param_scheduler)
+
+
+@pytest.mark.parametrize('path', PRETRAIN)
+def test_log_variances_learn_at_a_rate_of_their_own(path):
+    optim = load(path).optim_wrapper
+    own = optim.paramwise_cfg.custom_keys.loss_weighting
+    assert own.decay_mult == 0
+    assert optim.optimizer.lr * own.lr_mult == pytest.approx(5e-3, rel=0.05)
+
+
+@pytest.mark.parametrize('path', PRETRAIN + TOY)
+def test_hooks_that_a_method_needs(path):
+    cfg = load(path)
+    hooks = {hook.type for hook in cfg.custom_hooks}
+    assert 'repre_mm.MomentumUpdateHook' in hooks
+    assert ('repre_mm.DINOHook' in hooks) == (algorithm(cfg).type == 'repre_mm.DINO')
+    assert ('SimSiamHook' in hooks) == (algorithm(cfg).type == 'SimSiam')
+    if 'SimSiamHook' in hooks:
+        assert cfg.custom_hooks[-1].lr == cfg.optim_wrapper.optimizer.lr
+
+
+def curves(cfg: Config, epoch_length: int = 4) -> tuple[list[float], list[float], list[float]]:
+    """Learning rate and weight decay before each iteration, and the weight decay of a group that has none."""
+    lr, decay = cfg.optim_wrapper.optimizer.lr, cfg.optim_wrapper.optimizer.weight_decay
+    groups = [dict(params=[torch.nn.Parameter(torch.zeros(1))], weight_decay=wd) for wd in (decay, 0.0)]
+    optimizer = torch.optim.AdamW(groups, lr=lr)
+    schedulers = []
+    for options in map(dict, cfg.param_scheduler):
+        with registry.PARAM_SCHEDULERS.switch_scope_and_registry('mmpretrain') as child:
+            cls = child.get(options.pop('type'))
+        options.pop('convert_to_iter_based')
+        schedulers.append(cls.build_iter_from_epoch(optimizer, epoch_length=epoch_length, **options))
+    rows = []
+    for _ in range(cfg.train_cfg.max_epochs * epoch_length):
+        decayed, free = optimizer.param_groups
+        rows.append((decayed['lr'], decayed['weight_decay'], free['weight_decay']))
+        optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
+    return tuple(map(list, zip(*rows, strict=True)))
+
+
+@pytest.mark.parametrize(
+    ('path', 'peak', 'warmup', 'last'),
+    [
+        ('simclr/simclr_vit-small-p16_8xb512-amp-coslr-300e_in1k', 2e-4 * 16, 40, 0),
+        ('byol/byol_vit-base-p16_32xb128-amp-coslr-300e_in1k', 1e-4 * 16, 40, 0),
+        ('mocov2/mocov2_vit-small-p16_8xb128-amp-coslr-800e_in1k', 1.5e-4 * 4, 40, 0),
+        ('mocov3/mocov3_vit-base-p16_32xb128-amp-coslr-600e_in1k', 1.5e-4 * 16, 40, 0),
+        ('dino/dino_vit-small-p16_16xb64-amp-coslr-300e_in1k', 5e-4 * 4, 10, 1e-6),
+        ('dino/dino_vit-small-p16_16xb64-amp-coslr-800e_in1k', 5e-4 * 4, 10, 1e-5),
+        ('dino/dino_vit-base-p16_32xb32-amp-coslr-800e_in1k', 7.5e-4 * 4, 10, 2e-6),
+        ('dino/dino_swin-tiny_16xb32-amp-coslr-100e_in1k', 5e-4 * 2, 10, 1e-6),
+    ],
+)
+def test_learning_rate_follows_warmup_and_cosine(path, peak, warmup, last):
+    cfg = load(f'configs/pretrain/{path}.py')
+    rate, decay, free = curves(cfg)
+    total, warmup = len(rate), warmup * 4
+    expected = [
+        last + (peak - last) * (1 + math.cos(math.pi * i / (total - warmup))) / 2 for i in range(total - warmup)
+    ]
+    assert rate[warmup:] == pytest.approx(expected, rel=1e-6, abs=1e-9)
+    slope = peak / (warmup - 1)
+    assert rate[:warmup] == pytest.approx([slope * i for i in range(warmup)], abs=2e-4 * peak)
+    assert not any(free)
+    if '/dino_' in path:
+        ramp = [0.4 - 0.36 * (1 + math.cos(math.pi * i / total)) / 2 for i in range(total)]
+        assert decay == pytest.approx(ramp, rel=1e-6)
+    else:
+        assert set(decay) == {cfg.optim_wrapper.optimizer.weight_decay}
+
+
+@pytest.mark.parametrize('epochs', [100, 300])
+def test_moby_follows_its_authors_schedule(epochs):
+    # timm's CosineLRScheduler, as lr_scheduler.py of Transformer-SSL sets it up: warm-up within the cosine.
+    rate, _, _ = curves(load(f'configs/pretrain/moby/moby_swin-tiny_8xb64-amp-coslr-{epochs}e_in1k.py'))
+    total, warmup = len(rate), 5 * 4
+    cosine = [5e-6 + (1e-3 - 5e-6) * (1 + math.cos(math.pi * i / total)) / 2 for i in range(total)]
+    assert rate[warmup:] == pytest.approx(cosine[warmup:], rel=1e-3)
+    ramp = [5e-7 + (1e-3 - 5e-7) * i / (warmup - 1) for i in range(warmup)]
+    assert rate[:warmup] == pytest.approx(ramp, rel=6e-3)  # theirs is not lowered by the cosine
+
+
+def run_one_step(path: str, batch: int) -> None:
+    """Random pixels in the config's own sizes through its preprocessor, model and optimizer."""
+    cfg = load(path).copy()
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        model = registry.MODELS.build({'data_preprocessor': cfg.data_preprocessor, **cfg.model})
+        model.init_weights()
+        optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    sizes = view_sizes(cfg.train_dataloader.dataset.pipeline)
+    assert sizes[0] == cfg.image_size
+    views = [torch.randint(0, 256, (batch, 3, size, size), dtype=torch.uint8) for size in sizes]
+    # Only the weights: a bias that ends in a BatchNorm moves nothing, so it may have no gradient.
+    weights = {name: p for name, p in model.backbone.named_parameters() if p.requires_grad and p.ndim > 1}
+    before = {name: p.detach().clone() for name, p in weights.items()}
+    log = model.train_step({'inputs': views, 'data_samples': [DataSample() for _ in range(batch)]}, optim_wrapper)
+    assert all(torch.isfinite(value).all() for value in log.values())
+    assert not [name for name, value in before.items() if torch.equal(value, weights[name])]
+
+
+@pytest.mark.parametrize('path', TOY)
+def test_toy_config_runs_a_step(path):
+    run_one_step(path, batch=8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('path', PRETRAIN)
+def test_full_size_config_runs_a_step(path):
+    run_one_step(path, batch=2)

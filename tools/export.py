@@ -1,0 +1,76 @@
+"""Write the encoder of a checkpoint for another library: tensors only, checked, with where it comes from.
+
+python tools/export.py CHECKPOINT OUT --to {mmpretrain,mmdet,mmseg,timm,torchvision,safetensors}
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+USE = {
+    'mmpretrain': "backbone=dict(..., init_cfg=dict(type='Pretrained', checkpoint='{out}'{prefix}))",
+    'mmdet': "backbone=dict(..., init_cfg=dict(type='Pretrained', checkpoint='{out}'{prefix}))",
+    'mmseg': "backbone=dict(..., init_cfg=dict(type='Pretrained', checkpoint='{out}'{prefix}))",
+    'timm': "timm.create_model('NAME', num_classes=0, checkpoint_path='{out}')",
+    'torchvision': "model.load_state_dict(torch.load('{out}')['state_dict'], strict=False)  # all but the classifier",
+    'safetensors': "safetensors.torch.load_file('{out}')",
+}
+# What a library's own encoder has to be told to compute the same.
+NOTES = {
+    ('mmdet', 'Swin'): 'with mmdet.SwinTransformer, leave convert_weights=False',
+    ('mmseg', 'ViT'): "its ViT needs patch_bias=True, final_norm=True and norm_cfg=dict(type='LN', eps=1e-6)",
+    ('timm', 'ViT'): "timm's dynamic_img_size interpolates with antialiasing: for another size export with --img-size",
+    ('torchvision', 'ViT'): "torchvision's ViT takes one image size: for another one export with --img-size",
+}
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Write the encoder of a checkpoint for another library.')
+    parser.add_argument('checkpoint', help='any file of weights that tools/inspect_checkpoint.py knows')
+    parser.add_argument('out', help='where to: NAME.pth, or NAME.safetensors')
+    parser.add_argument('--to', required=True, choices=list(USE), help='the library that is to read it')
+    parser.add_argument('--config', help='the config of the training: checked to fit, and noted in the file')
+    parser.add_argument(
+        '--img-size', nargs='+', type=int, metavar='PIXELS', help='interpolate the positions of a ViT to this size'
+    )
+    parser.add_argument('--prefix', help='where the encoder is, if not where it is found')
+    parser.add_argument('--trust', action='store_true', help='unpickle the file: it may run code; trusted only')
+    args = parser.parse_args()
+    if args.img_size and len(args.img_size) > 2:
+        parser.error('--img-size takes one number, or height and width')
+    if args.config and not Path(args.config).is_file():
+        parser.error(f'there is no config {args.config}')
+    return args
+
+
+def main() -> None:
+    from repre_mm.checkpoint import CheckpointError, export_encoder
+
+    args = parse_args()
+    try:
+        meta = export_encoder(
+            args.checkpoint,
+            args.out,
+            args.to,
+            trust=args.trust,
+            prefix=args.prefix,
+            image_size=(args.img_size[0], args.img_size[-1]) if args.img_size else None,
+            config=args.config,
+        )
+    except CheckpointError as error:
+        sys.exit(f'error: {error}')
+    for name, value in meta.items():
+        if value:
+            print(f'{name:<14} {value}')
+    prefix = f', prefix={meta["prefix"]!r}' if meta['prefix'] else ''
+    print(f'\n{args.out}: {Path(args.out).stat().st_size / 2**20:.1f} MiB. To use it:')
+    print(f'  {USE[args.to].format(out=args.out, prefix=prefix)}')
+    if 'left_out' in meta:
+        left_out = ', '.join(meta['left_out'])
+        print(f'  {args.to} has no place for {left_out}: the last map is the same, the pooled vector is not')
+    if note := NOTES.get((args.to, meta['family'])):
+        print(f'  {note}')
+
+
+if __name__ == '__main__':
+    main()
