@@ -8,7 +8,7 @@ from typing import Literal
 import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from repre_mm.registry import TRANSFORMS
 
@@ -21,6 +21,13 @@ MAX_PIXELS = 100_000_000
 _SOF_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _SOS_MARKER = 0xDA
 _END_OF_IMAGE = b'\xff\xd9'
+_EXIF = b'Exif\x00\x00'
+_OPENCV_FLAGS = {
+    1: cv2.IMREAD_COLOR,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
 
 
 class ImageReadError(RuntimeError):
@@ -40,8 +47,10 @@ class ImageReadError(RuntimeError):
         return f'cannot read image {self.path}: {self.cause}'
 
 
-def read_image(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Read an image file as 8-bit RGB, upright.
+def read_image(
+    path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS, channel_order: Literal['rgb', 'bgr'] = 'rgb'
+) -> np.ndarray:
+    """Read an image file as 8-bit RGB or BGR, upright.
 
     The format is recognised by content, so a wrong extension does not matter. The EXIF orientation is
     applied. Greyscale, palette, CMYK and YCbCr images become RGB; 16-bit greyscale is scaled to 8 bit;
@@ -54,14 +63,20 @@ def read_image(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS) -> np.n
     Args:
         path: the image file.
         max_pixels: refuse larger images (height times width) before decoding them.
+        channel_order: of the result.
 
     Returns:
-        Contiguous uint8 array of shape (H, W, 3), channels in RGB order, values 0 to 255.
+        Contiguous uint8 array of shape (H, W, 3), values 0 to 255.
 
     Raises:
         ImageReadError: the file is missing, unreadable, empty, not an image, truncated, larger than
             ``max_pixels``, or has 32-bit pixels, whose range is not defined.
     """
+    return decode_image(path, read_bytes(path), max_pixels=max_pixels, channel_order=channel_order)
+
+
+def read_bytes(path: str | os.PathLike) -> bytes:
+    """What is in an image file; raises :class:`ImageReadError` when that is nothing."""
     try:
         with open(path, 'rb') as file:
             data = file.read()
@@ -69,16 +84,62 @@ def read_image(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS) -> np.n
         raise ImageReadError(path, error.strerror or str(error)) from error
     if not data:
         raise ImageReadError(path, 'the file is empty (0 bytes)')
+    return data
 
+
+def jpeg_shape(data: bytes) -> tuple[int, int] | None:
+    """Height and width that a JPEG will have once it is decoded and upright.
+
+    None when this is no JPEG, or when its EXIF data are damaged: then only decoding tells.
+    """
+    header = _parse_jpeg_header(data)
+    if header is None:
+        return None
+    height, width, _, scan_start = header
+    exif_start = data.find(_EXIF, 0, scan_start)
+    if exif_start == -1:
+        return height, width
+    try:
+        # Not Image.getexif(), which believes XMP too; OpenCV does not.
+        exif = Image.Exif()
+        exif.load(data[exif_start:scan_start])
+        on_its_side = exif.get(ExifTags.Base.Orientation, 1) >= 5
+    except Exception:  # Pillow raises whatever damaged bytes make it raise
+        return None
+    return (width, height) if on_its_side else (height, width)
+
+
+def decode_image(
+    path: str | os.PathLike,
+    data: bytes,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    channel_order: Literal['rgb', 'bgr'] = 'rgb',
+    reduction: Literal[1, 2, 4, 8] = 1,
+) -> np.ndarray:
+    """:func:`read_image` for a file whose bytes are in memory already.
+
+    Args:
+        path: named in errors.
+        data: the whole file.
+        max_pixels: see :func:`read_image`; of the image in the file, whatever the reduction.
+        channel_order: of the result.
+        reduction: make the sides this many times shorter, rounded up, while decoding. Only JPEGs that OpenCV
+            decodes can be reduced; others keep their size.
+
+    Raises:
+        ImageReadError: see :func:`read_image`.
+    """
     header = _parse_jpeg_header(data)
     if header is not None:
         height, width, components, scan_start = header
         _check_size(path, height, width, max_pixels)
         if components in (1, 3) and data.rfind(_END_OF_IMAGE, scan_start) != -1:
-            image = _decode_opencv(data)
+            image = _decode_opencv(data, reduction)
             if image is not None:
-                return image
-    return _decode_pillow(path, data, max_pixels)
+                return image if channel_order == 'bgr' else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    image = _decode_pillow(path, data, max_pixels)
+    return image if channel_order == 'rgb' else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
 
 
 @TRANSFORMS.register_module()
@@ -104,9 +165,7 @@ class LoadImage(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Add the pixels to ``results``; raises :class:`ImageReadError`."""
-        image = read_image(results['img_path'], max_pixels=self.max_pixels)
-        if self.channel_order == 'bgr':
-            image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+        image = read_image(results['img_path'], max_pixels=self.max_pixels, channel_order=self.channel_order)
         results['img'] = image
         results['img_shape'] = results['ori_shape'] = image.shape[:2]
         return results
@@ -146,12 +205,12 @@ def _parse_jpeg_header(data: bytes) -> tuple[int, int, int, int] | None:
     return None
 
 
-def _decode_opencv(data: bytes) -> np.ndarray | None:
+def _decode_opencv(data: bytes, reduction: int) -> np.ndarray | None:
+    """BGR; None when OpenCV gives up."""
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        return cv2.imdecode(np.frombuffer(data, np.uint8), _OPENCV_FLAGS[reduction])
     except cv2.error:
         return None  # Pillow has the last word, and the better message
-    return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def _decode_pillow(path: str | os.PathLike, data: bytes, max_pixels: int) -> np.ndarray:
