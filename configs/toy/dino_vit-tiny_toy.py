@@ -11,8 +11,7 @@ _base_ = './mocov3_vit-tiny_toy.py'
 local_crop = dict(_base_.crop, scale=24, crop_ratio_range=(0.05, 0.3))
 views = [_base_.view_1, _base_.view_2, [local_crop, *_base_.view_1[1:]]]
 pipeline = [
-    dict(type='repre_mm.LoadImage', channel_order='bgr'),
-    dict(type='MultiView', num_views=[1, 1, 4], transforms=views),
+    dict(type='repre_mm.FastMultiView', num_views=[1, 1, 4], transforms=views),
     dict(type='PackInputs'),
 ]
 train_dataloader = dict(dataset=dict(pipeline=pipeline))

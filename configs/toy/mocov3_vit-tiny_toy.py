@@ -11,7 +11,7 @@ _base_ = '../_base_/default_runtime.py'
 data_root = 'data/toy_scenes/cls'
 image_size = 48
 batch_size = 64
-epochs = 18
+epochs = 22
 temperature = 0.1
 mean, std = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 # mmpretrain's colour transforms work on BGR; the preprocessor turns it into RGB.
@@ -40,8 +40,7 @@ train_dataloader = dict(
         split='train',
         labels=False,
         pipeline=[
-            dict(type='repre_mm.LoadImage', channel_order='bgr'),
-            dict(type='MultiView', num_views=[1, 1], transforms=[view_1, view_2]),
+            dict(type='repre_mm.FastMultiView', num_views=[1, 1], transforms=[view_1, view_2]),
             dict(type='PackInputs'),
         ],
     ),

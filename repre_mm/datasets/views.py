@@ -20,7 +20,7 @@ def view_sizes(pipeline: Sequence[dict]) -> list[int]:
     Raises:
         DatasetError: There is no ``MultiView`` in the pipeline, or no crop in a view.
     """
-    multi_view = next((step for step in pipeline if step['type'] == 'MultiView'), None)
+    multi_view = next((step for step in pipeline if step['type'].endswith('MultiView')), None)
     if multi_view is None:
         raise DatasetError(
             "the pipeline has no dict(type='MultiView', num_views=..., transforms=...), which cuts an image's views"

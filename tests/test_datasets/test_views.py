@@ -62,8 +62,8 @@ PUBLISHED = {
 @cache
 def shipped(name: str) -> list[list[dict]]:
     """The transforms of each view of a config, one entry per view."""
-    multi_view = Config.fromfile(CONFIGS / f'{name}.py').train_dataloader.dataset.pipeline[1]
-    assert multi_view.type == 'MultiView'
+    multi_view = Config.fromfile(CONFIGS / f'{name}.py').train_dataloader.dataset.pipeline[0]
+    assert multi_view.type == 'repre_mm.FastMultiView'
     return [
         steps for count, steps in zip(multi_view.num_views, multi_view.transforms, strict=True) for _ in range(count)
     ]

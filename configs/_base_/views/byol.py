@@ -14,7 +14,6 @@ view_1 = [crop, flip, *colour, dict(**blur, prob=1.0)]
 view_2 = [crop, flip, *colour, dict(**blur, prob=0.1), dict(type='Solarize', thr=128, prob=0.2)]
 
 pipeline = [
-    dict(type='repre_mm.LoadImage', channel_order='bgr'),
-    dict(type='MultiView', num_views=[1, 1], transforms=[view_1, view_2]),
+    dict(type='repre_mm.FastMultiView', num_views=[1, 1], transforms=[view_1, view_2]),
     dict(type='PackInputs'),
 ]

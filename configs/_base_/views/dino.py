@@ -17,9 +17,8 @@ global_2 = [flip, *colour, dict(**blur, prob=0.1), dict(type='Solarize', thr=128
 local = [flip, *colour, dict(**blur, prob=0.5)]
 
 pipeline = [
-    dict(type='repre_mm.LoadImage', channel_order='bgr'),
     dict(
-        type='MultiView',
+        type='repre_mm.FastMultiView',
         num_views=[1, 1, 8],
         transforms=[[global_crop, *global_1], [global_crop, *global_2], [local_crop, *local]],
     ),

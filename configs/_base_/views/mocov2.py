@@ -11,7 +11,6 @@ flip = dict(type='RandomFlip', prob=0.5)
 view = [crop, *colour, blur, flip]
 
 pipeline = [
-    dict(type='repre_mm.LoadImage', channel_order='bgr'),
-    dict(type='MultiView', num_views=[2], transforms=[view]),
+    dict(type='repre_mm.FastMultiView', num_views=[2], transforms=[view]),
     dict(type='PackInputs'),
 ]

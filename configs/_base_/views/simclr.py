@@ -13,7 +13,6 @@ blur = dict(type='GaussianBlur', magnitude_range=(0.1, 2.0), magnitude_std='inf'
 view = [crop, flip, *colour, blur]
 
 pipeline = [
-    dict(type='repre_mm.LoadImage', channel_order='bgr'),
-    dict(type='MultiView', num_views=[2], transforms=[view]),
+    dict(type='repre_mm.FastMultiView', num_views=[2], transforms=[view]),
     dict(type='PackInputs'),
 ]

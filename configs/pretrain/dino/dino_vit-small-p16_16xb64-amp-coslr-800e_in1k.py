@@ -14,8 +14,7 @@ global_crop = dict(_base_.global_crop, crop_ratio_range=(0.25, 1.0))
 local_crop = dict(_base_.local_crop, crop_ratio_range=(0.05, 0.25))
 views = [[global_crop, *_base_.global_1], [global_crop, *_base_.global_2], [local_crop, *_base_.local]]
 pipeline = [
-    dict(type='repre_mm.LoadImage', channel_order='bgr'),
-    dict(type='MultiView', num_views=[1, 1, 10], transforms=views),
+    dict(type='repre_mm.FastMultiView', num_views=[1, 1, 10], transforms=views),
     dict(type='PackInputs'),
 ]
 train_dataloader = dict(dataset=dict(pipeline=pipeline))
