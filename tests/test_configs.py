@@ -11,6 +11,7 @@ from mmengine import registry
 from mmengine.config import Config, ConfigDict
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
+from mmpretrain.registry import BATCH_AUGMENTS
 from mmpretrain.structures import DataSample
 
 from repre_mm.datasets import view_sizes
@@ -80,6 +81,7 @@ INNER_KEYS = {
     'collate_fn': (registry.FUNCTIONS,),
     'optimizer': (registry.OPTIMIZERS,),
     'vis_backends': (registry.VISBACKENDS,),
+    'augments': (BATCH_AUGMENTS,),
 }
 # Detectors look these up in mmcv.ops, by name.
 OPERATORS = {'roi_layer', 'nms'}

@@ -1,6 +1,7 @@
 """Image folders, reading of image files, the transforms of the pipelines, and toy scenes."""
 
 from repre_mm.datasets.fast import FastMultiView
+from repre_mm.datasets.few_labels import StratifiedSubset
 from repre_mm.datasets.image_folder import ImageFolder
 from repre_mm.datasets.listing import DatasetError, find_images
 from repre_mm.datasets.reading import ImageReadError, LoadImage, read_image
@@ -12,6 +13,7 @@ __all__ = [
     'ImageFolder',
     'ImageReadError',
     'LoadImage',
+    'StratifiedSubset',
     'find_images',
     'make_toy_scenes',
     'read_image',

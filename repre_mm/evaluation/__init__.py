@@ -1,7 +1,8 @@
-"""Measuring frozen encoders: features, k nearest neighbours, linear probe. Plain functions, no Runner."""
+"""Measuring frozen encoders: features, k nearest neighbours, linear classifiers. Plain functions, no Runner."""
 
-from repre_mm.evaluation.features import extract_features, global_features
+from repre_mm.evaluation.features import extract_features, global_features, probe_features
 from repre_mm.evaluation.knn import knn_classify
+from repre_mm.evaluation.linear_eval import PROTOCOLS, linear_eval
 from repre_mm.evaluation.linear_probe import LinearProbeResult, linear_probe
 from repre_mm.evaluation.protocol import (
     EvaluationError,
@@ -11,6 +12,7 @@ from repre_mm.evaluation.protocol import (
 )
 
 __all__ = [
+    'PROTOCOLS',
     'EvaluationError',
     'LinearProbeResult',
     'evaluate_config',
@@ -18,6 +20,8 @@ __all__ = [
     'global_features',
     'image_folder_loader',
     'knn_classify',
+    'linear_eval',
     'linear_probe',
     'load_frozen_encoder',
+    'probe_features',
 ]

@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,25 @@ def run_evaluation(args: argparse.Namespace, protocol: str, options: dict[str, A
     Returns:
         The result of :func:`repre_mm.evaluation.evaluate_config`, with the versions of the stack.
     """
+
+    def evaluate(cfg: Config, **common: Any) -> dict[str, Any]:
+        return evaluate_config(
+            cfg, args.checkpoint, args.data, protocols=[protocol], **{f'{protocol}_options': options}, **common
+        )
+
+    return run_guarded(args, evaluate)
+
+
+def run_guarded(args: argparse.Namespace, evaluate: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+    """Read the config, evaluate, write the JSON; user errors end the process with one line.
+
+    Args:
+        args: From a parser of :func:`evaluation_parser`.
+        evaluate: ``(cfg, batch_size=, workers=, device=, amp=, seed=, unsafe=) -> result``.
+
+    Returns:
+        The result, with the versions of the stack.
+    """
     try:
         if not Path(args.config).is_file():
             raise EvaluationError(f'there is no config {args.config}')
@@ -51,19 +71,8 @@ def run_evaluation(args: argparse.Namespace, protocol: str, options: dict[str, A
             raise EvaluationError(f'--out {args.out}: there is no folder {args.out.parent}')
         cfg = Config.fromfile(args.config)
         cfg.merge_from_dict(args.cfg_options or {})
-        result = evaluate_config(
-            cfg,
-            args.checkpoint,
-            args.data,
-            protocols=[protocol],
-            **{f'{protocol}_options': options},
-            batch_size=args.batch_size,
-            workers=args.workers,
-            device=args.device,
-            amp=args.amp,
-            seed=args.seed,
-            unsafe=args.unsafe,
-        )
+        common = {name: getattr(args, name) for name in ('batch_size', 'workers', 'device', 'amp', 'seed', 'unsafe')}
+        result = evaluate(cfg, **common)
     except (CheckpointError, DatasetError, EvaluationError, ImageReadError) as error:
         sys.exit(f'error: {error}')
     result['versions'] = stack_versions()

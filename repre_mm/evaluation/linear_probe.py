@@ -1,6 +1,7 @@
 """Linear classification of frozen, cached features: all learning rates in one pass, or the convex optimum."""
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -10,6 +11,8 @@ import torch.nn.functional as F
 from mmengine.logging import print_log
 from torch import Tensor
 from tqdm import tqdm
+
+from repre_mm.evaluation.classifiers import LinearClassifiers, count_hits
 
 #: Learning rates of the sweep. The features are standardised, so one grid serves every encoder.
 LEARNING_RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
@@ -27,9 +30,8 @@ class LinearProbeResult:
         top1: Accuracy on the validation features.
         top5: Likewise for the five best guesses; None with five classes or fewer.
         best_lr: The chosen learning rate; None for ``solver='lbfgs'``, which has none.
-        per_lr: Learning rate -> accuracy on the held-out part of the training features, which chose
-            ``best_lr``.
-        selection: How ``best_lr`` was chosen, in words.
+        per_lr: Learning rate -> the accuracy that chose ``best_lr``.
+        selection: On which images and how ``best_lr`` was chosen, in words.
         settings: What else a reader needs to repeat it: solver, epochs, batch size, weight decay,
             seed; for ``'lbfgs'`` also whether it converged.
     """
@@ -169,29 +171,18 @@ def _train_sgd(
 ) -> _Classifiers:
     """One classifier per learning rate on the same batches of ``rows``, side by side."""
     device = data.features.device
-    options = {'dtype': torch.float32, 'device': device, 'requires_grad': True}
-    weights = [torch.zeros(data.features.shape[1], data.num_classes, **options) for _ in lrs]
-    biases = [torch.zeros(1, data.num_classes, **options) for _ in lrs]
-    groups = [{'params': [weights[i]], 'lr': lr, 'weight_decay': weight_decay} for i, lr in enumerate(lrs)]
-    groups += [{'params': [biases[i]], 'lr': lr} for i, lr in enumerate(lrs)]
-    optimizer = torch.optim.SGD(groups, momentum=0.9)
+    options = {'device': device, 'weight_decay': weight_decay}
+    classifiers = LinearClassifiers(data.features.shape[1], data.num_classes, lrs, **options)
     steps = epochs * -(-len(rows) // batch_size)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
+    step = 0
     name = f'linear probe, {len(lrs)} learning rate{"s" if len(lrs) > 1 else ""}'
     for _ in tqdm(range(epochs), desc=name, unit='epoch', disable=not progress):
         shuffled = rows[torch.randperm(len(rows), generator=generator)].to(device)
         for batch in shuffled.split(batch_size):
-            # One product for all rates: (B, C) @ (L, C, K) + (L, 1, K) -> (L, B, K)
-            inputs = data.standardise(data.features[batch])
-            logits = inputs @ torch.stack(weights) + torch.stack(biases)
-            targets = data.labels[batch].repeat(len(lrs))
-            # The sum over classifiers of each one's mean: no classifier's gradient sees another's loss.
-            loss = F.cross_entropy(logits.flatten(0, 1), targets, reduction='sum') / len(batch)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-    return torch.stack(weights).detach(), torch.stack(biases).detach()
+            cosine = (1 + math.cos(math.pi * step / steps)) / 2
+            classifiers.step(data.standardise(data.features[batch]), data.labels[batch], cosine)
+            step += 1
+    return classifiers.stacked()
 
 
 def _solve_lbfgs(data: _Data, weight_decay: float, max_iterations: int, progress: bool) -> tuple[_Classifiers, bool]:
@@ -246,10 +237,7 @@ def _accuracy(data: _Data, classifiers: _Classifiers, *, guesses: int = 1, rows:
     hits = torch.zeros(len(weights), dtype=torch.float64, device=device)
     for part in rows.to(device).split(_ROWS):
         logits = data.standardise(data.features[part]).to(weights.dtype) @ weights + biases  # (L, B, K)
-        # A diverged classifier has no opinion: its NaN must not count as a guess.
-        sound = logits.isfinite().all(dim=2)
-        found = (logits.topk(guesses, dim=2).indices == data.labels[part][:, None]).any(dim=2)
-        hits += (found & sound).sum(dim=1)
+        hits += count_hits(logits, data.labels[part], guesses)
     return 100 * hits / len(rows)
 
 

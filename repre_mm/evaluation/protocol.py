@@ -45,6 +45,22 @@ def evaluation_pipeline(image_size: int) -> list[dict]:
     ]
 
 
+def training_pipeline(image_size: int) -> list[dict]:
+    """The augmentation of linear evaluation: a random crop of 8 to 100 % of the area, bilinear; a random flip."""
+    return [
+        {'type': 'repre_mm.LoadImage'},
+        {
+            'type': 'mmpretrain.RandomResizedCrop',
+            'scale': image_size,
+            'crop_ratio_range': (0.08, 1.0),
+            'backend': 'pillow',
+            'interpolation': 'bilinear',
+        },
+        {'type': 'mmpretrain.RandomFlip', 'prob': 0.5},
+        {'type': 'mmpretrain.PackInputs', 'meta_keys': ('img_path',)},
+    ]
+
+
 def image_folder_loader(
     root: str | os.PathLike,
     split: str,
@@ -54,8 +70,9 @@ def image_folder_loader(
     workers: int = 2,
     classes: Sequence[str] | None = None,
     strict: bool = True,
+    augment: bool = False,
 ) -> DataLoader:
-    """Batches of evaluation crops and labels from ``root/split/<class>/*``, in a fixed order, all images.
+    """Batches of crops and labels from ``root/split/<class>/*``, all images, in a fixed order unless augmented.
 
     Args:
         root: The data set.
@@ -67,6 +84,8 @@ def image_folder_loader(
             the training split's, so that a class without validation images does not shift the labels.
         strict: Stop at an unreadable image, since a score over replaced images would not be this data set's;
             False replaces it, for a score along the way that must not end a training.
+        augment: :func:`training_pipeline` in random order, drawn from ``loader.generator``, instead of
+            :func:`evaluation_pipeline` in the order of the paths.
 
     Returns:
         Batches of (images (B, 3, H, W) uint8 RGB, labels (B,) int64); ``loader.dataset.metainfo['classes']``
@@ -89,10 +108,18 @@ def image_folder_loader(
             'labels': True,
             'test_mode': strict,
             'metainfo': {'classes': tuple(classes)} if classes is not None else None,
-            'pipeline': evaluation_pipeline(image_size),
+            'pipeline': training_pipeline(image_size) if augment else evaluation_pipeline(image_size),
         }
     )
-    return DataLoader(dataset, batch_size=batch_size, num_workers=workers, collate_fn=_collate)
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        num_workers=workers,
+        collate_fn=_collate,
+        shuffle=augment,
+        # Workers seed their augmentations from it too, anew for every epoch.
+        generator=torch.Generator() if augment else None,
+    )
 
 
 def _collate(items: list[dict]) -> tuple[Tensor, Tensor]:
@@ -215,11 +242,7 @@ def evaluate_config(
     """
     if not set(protocols) <= {'knn', 'linear'}:
         raise EvaluationError(f"protocols must be among 'knn' and 'linear', got {list(protocols)}")
-    data_root = data_root or cfg.get('data_root')
-    if not data_root:
-        raise EvaluationError(f'no data folder: give one, or set data_root in {cfg.filename or "the config"}')
-    if not cfg.get('image_size'):
-        raise EvaluationError(f'{cfg.filename or "the config"} does not set image_size, so the crop is unknown')
+    data_root = checked_data_root(cfg, data_root)
     encoder, mean, std = load_frozen_encoder(cfg, checkpoint, seed=seed, unsafe=unsafe)
     encoder.to(device)
     loading = {'image_size': cfg.image_size, 'batch_size': batch_size, 'workers': workers}
@@ -238,18 +261,8 @@ def evaluate_config(
     val_features, val_labels = extract_features(encoder, val_loader, **extraction)
     train_features, val_features = train_features.to(device), val_features.to(device)
 
-    result = {
-        'config': Path(cfg.filename).name if cfg.filename else None,
-        'checkpoint': Path(checkpoint).name,
-        'seed': seed,
-        'image_size': cfg.image_size,
-        'crop': 'short side to 256/224 of the size, bicubic; centre crop',
-        'amp': amp,
-        'train_images': len(train_labels),
-        'val_images': len(val_labels),
-        'classes': len(classes),
-        'feature_width': train_features.shape[1],
-    }
+    result = describe(cfg, checkpoint, train_loader, val_loader, seed=seed, amp=amp)
+    result['feature_width'] = train_features.shape[1]
     features = train_features, train_labels, val_features
     try:
         if 'knn' in protocols:
@@ -262,3 +275,34 @@ def evaluate_config(
     except ValueError as error:  # settings that the functions refuse, such as a temperature of 0
         raise EvaluationError(str(error)) from error
     return result
+
+
+def checked_data_root(cfg: Config, data_root: str | os.PathLike | None) -> str | os.PathLike:
+    """The data folder: the one given or else the config's; checks that the crop is known too.
+
+    Raises:
+        EvaluationError: There is no folder named, or no ``image_size``.
+    """
+    data_root = data_root or cfg.get('data_root')
+    if not data_root:
+        raise EvaluationError(f'no data folder: give one, or set data_root in {cfg.filename or "the config"}')
+    if not cfg.get('image_size'):
+        raise EvaluationError(f'{cfg.filename or "the config"} does not set image_size, so the crop is unknown')
+    return data_root
+
+
+def describe(
+    cfg: Config, checkpoint: str | os.PathLike, train: DataLoader, val: DataLoader, *, seed: int, amp: bool
+) -> dict[str, Any]:
+    """What was evaluated, for the head of a result; the loaders are those of :func:`image_folder_loader`."""
+    return {
+        'config': Path(cfg.filename).name if cfg.filename else None,
+        'checkpoint': Path(checkpoint).name,
+        'seed': seed,
+        'image_size': cfg.image_size,
+        'crop': 'short side to 256/224 of the size, bicubic; centre crop',
+        'amp': amp,
+        'train_images': len(train.dataset),
+        'val_images': len(val.dataset),
+        'classes': len(train.dataset.metainfo['classes']),
+    }

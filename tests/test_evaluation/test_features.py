@@ -5,7 +5,8 @@ import torch
 from mmpretrain.models import MoCoV3ViT
 from torch import nn
 
-from repre_mm.evaluation import extract_features, global_features
+from repre_mm.evaluation import extract_features, global_features, probe_features
+from repre_mm.models import TimmBackbone
 
 ARCH = {'embed_dims': 24, 'num_layers': 2, 'num_heads': 2, 'feedforward_channels': 48}
 
@@ -101,3 +102,52 @@ def test_diverged_encoder_is_named():
 def test_no_batches():
     with pytest.raises(ValueError, match='no images'):
         extract_features(_vit(), [], mean=[0.0], std=[1.0], device='cpu', progress=False)
+
+
+def _tokens(vit: MoCoV3ViT, images: torch.Tensor, blocks: int) -> torch.Tensor:
+    """(B, 1 + N, C) after so many blocks and the final norm, by a shallower copy of the encoder."""
+    shallow = MoCoV3ViT(arch={**vit.arch_settings, 'num_layers': blocks}, img_size=32, patch_size=8, out_type='raw')
+    shallow.load_state_dict(vit.state_dict(), strict=False)
+    shallow.eval()
+    with torch.no_grad():
+        return shallow(images)[-1]
+
+
+@pytest.mark.parametrize('out_type', ['cls_token', 'avg_featmap'])
+def test_class_tokens_of_the_last_blocks_and_mean_patch(out_type):
+    arch = {**ARCH, 'num_layers': 5}
+    vit = MoCoV3ViT(arch=arch, img_size=32, patch_size=8, drop_rate=0.5, out_type=out_type)
+    vit.train()
+    images = torch.rand(2, 3, 32, 32)
+    four = torch.cat([_tokens(vit, images, blocks)[:, 0] for blocks in (2, 3, 4, 5)], dim=1)
+    torch.testing.assert_close(probe_features(vit, images, 'class_tokens_4'), four)
+    last = _tokens(vit, images, 5)
+    both = torch.cat([last[:, 0], last[:, 1:].mean(dim=1)], dim=1)
+    torch.testing.assert_close(probe_features(vit, images, 'class_and_patches'), both)
+    torch.testing.assert_close(probe_features(vit, images), global_features(vit, images))
+    assert vit.training
+    assert not vit.layers[0]._forward_hooks
+
+
+def test_tokens_of_a_timm_vit_are_those_of_its_own_forward():
+    options = {'img_size': 32, 'patch_size': 8, 'embed_dim': 24, 'depth': 5, 'num_heads': 2}
+    encoder = TimmBackbone('vit_tiny_patch16_224', **options)
+    encoder.eval()
+    images = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        tokens = encoder.model.forward_features(images)
+    both = torch.cat([tokens[:, 0], tokens[:, 1:].mean(dim=1)], dim=1)
+    torch.testing.assert_close(probe_features(encoder, images, 'class_and_patches'), both)
+    four = probe_features(encoder, images, 'class_tokens_4')
+    assert four.shape == (2, 96)
+    torch.testing.assert_close(four[:, 72:], tokens[:, 0])
+
+
+def test_encoders_without_class_tokens_are_refused():
+    images = torch.rand(1, 3, 32, 32)
+    with pytest.raises(ValueError, match='does not have 4 blocks with class tokens'):
+        probe_features(_vit(), images, 'class_tokens_4')  # it has 2
+    with pytest.raises(ValueError, match='does not have 1 block with class tokens'):
+        probe_features(_vit(with_cls_token=False, out_type='avg_featmap'), images, 'class_and_patches')
+    with pytest.raises(ValueError, match='choose from output, class_tokens_4'):
+        probe_features(_vit(), images, 'tokens')

@@ -1,0 +1,43 @@
+"""A small labelled share of a data set, the same share of every class: for learning from few labels."""
+
+from __future__ import annotations
+
+import torch
+from torch.utils.data import Subset
+
+from repre_mm.datasets.image_folder import ImageFolder
+from repre_mm.datasets.listing import DatasetError
+from repre_mm.registry import DATASETS
+
+
+@DATASETS.register_module()
+class StratifiedSubset(Subset):
+    """A random share of each class of a labelled image folder, decided by the seed alone.
+
+    Args:
+        dataset: The image folder or its config, with labels.
+        share: Of each class, in (0, 1]; rounded, and one image at least.
+        seed: Same seed and same files, same images.
+
+    Raises:
+        DatasetError: The folder has no labels, or ``share`` is not a share.
+    """
+
+    def __init__(self, dataset: dict | ImageFolder, share: float, seed: int = 0) -> None:
+        if not 0 < share <= 1:
+            raise DatasetError(f'share={share} must be above 0 and at most 1: 0.01 is 1 % of each class')
+        if isinstance(dataset, dict):
+            dataset = DATASETS.build(dataset)
+        labels = torch.tensor([dataset.get_cat_ids(index)[0] for index in range(len(dataset))])
+        generator = torch.Generator().manual_seed(seed)
+        chosen = []
+        for label in labels.unique():
+            members = (labels == label).nonzero().flatten()
+            order = torch.randperm(len(members), generator=generator)
+            chosen.append(members[order[: max(round(share * len(members)), 1)]])
+        super().__init__(dataset, torch.cat(chosen).sort().values.tolist())
+
+    @property
+    def metainfo(self) -> dict:
+        """Of the whole set: the names of the classes."""
+        return self.dataset.metainfo

@@ -1,0 +1,130 @@
+"""Where an encoder looks: attention of the class token, or likeness of each cell to the pooled vector."""
+
+from __future__ import annotations
+
+import torch
+from mmpretrain.models.utils.attention import MultiheadAttention
+from timm.layers import Attention
+from torch import Tensor, nn
+
+from repre_mm.models.taps import EncoderLevels, LevelTap, encoder_levels
+from repre_mm.utils import eval_mode
+
+
+class MapError(ValueError):
+    """An encoder or a layer that has no such map; the message says which one there is."""
+
+
+def class_token_leads(encoder: nn.Module) -> bool:
+    """Whether the encoder's vector is its class token, so that pre-training taught the token where to look.
+
+    An encoder that averages its patch tokens may have a class token too, but no loss reaches its last attention.
+    """
+    inner = getattr(encoder, 'model', encoder)  # of TimmBackbone
+    if getattr(inner, 'cls_token', None) is None:
+        return False
+    return getattr(inner, 'out_type', getattr(inner, 'global_pool', '')) in ('cls_token', 'token')
+
+
+@torch.no_grad()
+def class_attention(encoder: nn.Module, images: Tensor, layer: int = -1) -> Tensor:
+    """Attention of the class token to the patches, per head (RePre, Figure 4, left).
+
+    The softmax is over all tokens, so over the cells of a map it sums to less than 1: the class token (and
+    register tokens, where there are any) take the rest.
+
+    Args:
+        encoder: mmpretrain's VisionTransformer or MoCoV3ViT, or TimmBackbone around a plain ViT.
+        images: (B, 3, H, W), normalised as in training, on the encoder's device.
+        layer: Block, from 0; negative ones count from the end.
+
+    Returns:
+        (B, heads, h, w), in [0, 1].
+
+    Raises:
+        MapError: The encoder has no class token, its attention is of an unknown kind, or there is no such block.
+    """
+    if getattr(getattr(encoder, 'model', encoder), 'cls_token', None) is None:
+        raise MapError(
+            f'{type(encoder).__name__} has no class token, so there is no class-token attention: '
+            "choose the map 'similarity' (each cell's likeness to the pooled vector)"
+        )
+    levels = encoder_levels(encoder)
+    layer = _checked(encoder, levels, layer)
+    attention = getattr(levels.modules[layer], 'attn', None)
+    if not isinstance(attention, (MultiheadAttention, Attention)):
+        raise MapError(
+            f'block {layer} of {type(encoder).__name__} computes its attention by {type(attention).__name__}, of '
+            "which queries and keys are not known: choose the map 'similarity'"
+        )
+    heard: list[Tensor] = []
+    handle = attention.qkv.register_forward_hook(lambda module, args, output: heard.append(output))
+    try:
+        with eval_mode(encoder):
+            encoder(images)
+    finally:
+        handle.remove()
+    B, N, _ = heard[0].shape
+    # (B, N, 3 * heads * d) -> (3, B, heads, N, d)
+    query, key, _ = heard[0].float().reshape(B, N, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
+    if isinstance(attention, Attention):
+        query, key = attention.q_norm(query), attention.k_norm(key)
+    # The class token comes first: (B, heads, 1, d) x (B, heads, d, N) -> (B, heads, N)
+    scores = (query[:, :, :1] @ key.transpose(-2, -1)).squeeze(2) / query.shape[-1] ** 0.5
+    h, w = _grid(levels, layer, images)
+    return scores.softmax(-1)[..., N - h * w :].reshape(B, -1, h, w)
+
+
+@torch.no_grad()
+def similarity_map(encoder: nn.Module, images: Tensor, layer: int = -1) -> Tensor:
+    """Cosine of each cell with the mean of all cells: for encoders without a class token, such as Swin.
+
+    Args:
+        encoder: Any encoder that :func:`repre_mm.models.taps.encoder_levels` knows.
+        images: (B, 3, H, W), normalised as in training, on the encoder's device.
+        layer: Level (block of a ViT, stage of a pyramid), from 0; negative ones count from the end.
+
+    Returns:
+        (B, h, w), in [-1, 1].
+
+    Raises:
+        MapError: There is no such level.
+    """
+    maps = level_map(encoder, images, layer).float()
+    pooled = maps.mean(dim=(2, 3), keepdim=True)  # (B, C, h, w) -> (B, C, 1, 1)
+    return torch.cosine_similarity(maps, pooled, dim=1)
+
+
+@torch.no_grad()
+def level_map(encoder: nn.Module, images: Tensor, layer: int = -1) -> Tensor:
+    """One level of an encoder as a map, before any norm that follows the level.
+
+    Args:
+        encoder: See :func:`similarity_map`.
+        images: (B, 3, H, W), normalised as in training, on the encoder's device.
+        layer: See :func:`similarity_map`.
+
+    Returns:
+        (B, C, h, w).
+
+    Raises:
+        MapError: There is no such level.
+    """
+    layer = _checked(encoder, encoder_levels(encoder), layer)
+    with eval_mode(encoder), LevelTap().open(encoder, [layer], images, need_grad=False) as maps:
+        encoder(images)
+    return maps[layer]
+
+
+def _checked(encoder: nn.Module, levels: EncoderLevels, layer: int) -> int:
+    if not -len(levels) <= layer < len(levels):
+        raise MapError(
+            f'{type(encoder).__name__} has no layer {layer}: it has {len(levels)}, so choose from 0 to '
+            f'{len(levels) - 1}, or from -{len(levels)} to -1 counting from the end'
+        )
+    return layer % len(levels)
+
+
+def _grid(levels: EncoderLevels, layer: int, images: Tensor) -> tuple[int, int]:
+    rows, columns = levels.strides[layer]
+    return images.shape[-2] // rows, images.shape[-1] // columns

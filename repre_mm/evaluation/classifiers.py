@@ -1,0 +1,110 @@
+"""Linear classifiers side by side, one per learning rate, trained by SGD on the same features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class LinearClassifiers:
+    """L classifiers (C -> K), one per learning rate: one product for all, and no one's gradient sees another's loss.
+
+    Args:
+        width: C, of the features.
+        num_classes: K.
+        lrs: The learning rates (L values), as the optimizer gets them.
+        device: Where the features are.
+        init_std: Deviation of the normal distribution that the weights start from; 0 starts from zero. All classifiers
+            start alike.
+        momentum: Of SGD.
+        nesterov: Of SGD.
+        weight_decay: L2 penalty on the weights, not on the biases.
+        generator: Of the initial weights.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        num_classes: int,
+        lrs: Sequence[float],
+        *,
+        device: torch.device | str,
+        init_std: float = 0.0,
+        momentum: float = 0.9,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        # Drawn on the CPU, so that a seed means the same everywhere.
+        start = init_std * torch.randn(width, num_classes, generator=generator) if init_std else None
+        self.weights = [torch.zeros(width, num_classes, device=device) for _ in lrs]
+        self.biases = [torch.zeros(1, num_classes, device=device) for _ in lrs]
+        for weight in self.weights:
+            if start is not None:
+                weight.copy_(start)
+        for parameter in self.weights + self.biases:
+            parameter.requires_grad_(True)
+        self.lrs = tuple(lrs)
+        groups = [
+            {'params': [w], 'lr': lr, 'weight_decay': weight_decay} for w, lr in zip(self.weights, lrs, strict=True)
+        ]
+        groups += [{'params': [b], 'lr': lr, 'weight_decay': 0.0} for b, lr in zip(self.biases, lrs, strict=True)]
+        self.optimizer = torch.optim.SGD(groups, momentum=momentum, nesterov=nesterov)
+
+    def step(self, features: Tensor, labels: Tensor, factor: float) -> None:
+        """One step of SGD of every classifier on its own mean cross-entropy.
+
+        Args:
+            features: (B, C).
+            labels: (B,).
+            factor: Multiplies every learning rate, for the schedule.
+        """
+        for group, lr in zip(self.optimizer.param_groups, self.lrs * 2, strict=True):
+            group['lr'] = lr * factor
+        # (B, C) @ (L, C, K) + (L, 1, K) -> (L, B, K)
+        logits = features @ torch.stack(self.weights) + torch.stack(self.biases)
+        # The sum over classifiers of each one's mean.
+        loss = F.cross_entropy(logits.flatten(0, 1), labels.repeat(len(self.lrs)), reduction='sum') / len(labels)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+
+    def stacked(self) -> tuple[Tensor, Tensor]:
+        """Weights (L, C, K) and biases (L, 1, K), detached."""
+        return torch.stack(self.weights).detach(), torch.stack(self.biases).detach()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a stopped training goes on from."""
+        return {
+            'weights': [w.detach() for w in self.weights],
+            'biases': [b.detach() for b in self.biases],
+            'optimizer': self.optimizer.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what :meth:`state_dict` gave."""
+        with torch.no_grad():
+            for own, other in zip(self.weights + self.biases, state['weights'] + state['biases'], strict=True):
+                own.copy_(other)
+        self.optimizer.load_state_dict(state['optimizer'])
+
+
+def count_hits(logits: Tensor, labels: Tensor, guesses: int = 1) -> Tensor:
+    """How many rows have their label among the best guesses, per classifier.
+
+    Args:
+        logits: (L, B, K).
+        labels: (B,).
+        guesses: How many of the K are guessed.
+
+    Returns:
+        (L,), float64.
+    """
+    # A diverged classifier has no opinion: its NaN must not count as a guess.
+    sound = logits.isfinite().all(dim=2)
+    found = (logits.topk(guesses, dim=2).indices == labels[:, None]).any(dim=2)
+    return (found & sound).sum(dim=1).double()

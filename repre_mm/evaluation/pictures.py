@@ -1,0 +1,218 @@
+"""Pictures of what frozen encoders do with images, several encoders side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from repre_mm.evaluation.attention import class_attention, class_token_leads, level_map, similarity_map
+from repre_mm.evaluation.frozen import FrozenEncoder, ImageSource
+from repre_mm.evaluation.protocol import EvaluationError
+from repre_mm.models.taps import encoder_levels
+from repre_mm.visualization.embedding import embedding_figure, project
+from repre_mm.visualization.maps import component_colours, enlarged, framed, heat_map, with_key, with_scale
+from repre_mm.visualization.overlays import sheet
+
+_TILE = 192  # pixels of one image in a picture
+_SAME, _OTHER = (0, 114, 178), (230, 159, 0)  # blue and orange: no colour vision confuses them
+
+
+def attention_picture(
+    encoders: dict[str, FrozenEncoder],
+    source: ImageSource,
+    indices: Sequence[int],
+    *,
+    kind: str = 'auto',
+    show: str = 'mean',
+    layer: int = -1,
+) -> np.ndarray:
+    """Where encoders look (RePre, Figure 4, left).
+
+    Args:
+        encoders: Name -> encoder.
+        source: Of the images.
+        indices: Which of them.
+        kind: ``'class'`` (attention of the class token), ``'similarity'`` (cosine of each cell with the pooled
+            vector), or ``'auto'``: the first where every encoder's vector is its class token, else the second.
+        show: ``'mean'`` over the heads, one column per encoder; ``'heads'``, one column per head; ``'layers'``, one
+            column per layer. The latter two have one row per image and encoder.
+        layer: For ``'mean'`` and ``'heads'``.
+
+    Returns:
+        (H, W, 3) uint8. Class-token attention is in multiples of what an even spread over all tokens would give.
+
+    Raises:
+        repre_mm.evaluation.attention.MapError: An encoder lacks such a map or layer.
+    """
+    if kind == 'auto':
+        kind = 'class' if all(class_token_leads(encoder.module) for encoder in encoders.values()) else 'similarity'
+    if kind == 'similarity' and show == 'heads':
+        raise EvaluationError("likeness to the pooled vector has no heads: show 'mean' or 'layers', or map 'class'")
+    shown = _tiles(source, indices)
+    columns: dict[str, list[tuple[str, np.ndarray]]] = {}  # encoder -> its columns: caption, (B, h, w)
+    for name, encoder in encoders.items():
+        inputs = encoder.normalised(source.load(indices, encoder.image_size))
+        layers = range(len(encoder_levels(encoder.module))) if show == 'layers' else [layer]
+        columns[name] = []
+        for index in layers:
+            caption = f'layer {index + 1}' if show == 'layers' else name
+            columns[name] += _columns(encoder.module, inputs, kind, index, caption, show == 'heads')
+    low, high = _limits([values for group in columns.values() for _, values in group], kind)
+    drawn = {
+        name: [[heat_map(values[i], low, high, _TILE) for _, values in group] for i in range(len(shown))]
+        for name, group in columns.items()
+    }
+    if show == 'mean':
+        rows = [[tile, *(drawn[name][i][0] for name in encoders)] for i, tile in enumerate(shown)]
+        picture = sheet(rows, ['image', *encoders])
+    else:
+        picture = _by_image_and_encoder(
+            shown, drawn, {name: [caption for caption, _ in group] for name, group in columns.items()}
+        )
+    where = 'every layer' if show == 'layers' else ('last layer' if layer == -1 else f'layer {layer}')
+    meaning = {
+        'class': f'attention of the class token, {where}; 1 = spread evenly',
+        'similarity': f"cosine of each cell's vector with the mean of all cells, {where}",
+    }[kind]
+    return with_scale(picture, low, high, meaning)
+
+
+def components_picture(
+    encoders: dict[str, FrozenEncoder], source: ImageSource, indices: Sequence[int], *, layer: int = -1
+) -> np.ndarray:
+    """Patch tokens by their first three principal components as colours; one column per encoder.
+
+    Colours agree between the images of a column, not between columns.
+
+    Args:
+        encoders: Name -> encoder.
+        source: Of the images.
+        indices: Which of them.
+        layer: Level of the encoder.
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        repre_mm.evaluation.attention.MapError: An encoder lacks that layer.
+    """
+    shown = _tiles(source, indices)
+    columns = []
+    for encoder in encoders.values():
+        inputs = encoder.normalised(source.load(indices, encoder.image_size))
+        columns.append(component_colours(level_map(encoder.module, inputs, layer)))
+    rows = [[tile, *(enlarged(column[i], _TILE, smooth=False) for column in columns)] for i, tile in enumerate(shown)]
+    return sheet(rows, ['image', *encoders])
+
+
+def embedding_picture(
+    encoders: dict[str, FrozenEncoder], source: ImageSource, indices: Sequence[int], *, method: str, seed: int = 0
+) -> Figure:
+    """Vectors of labelled images in the plane, one panel per encoder (RePre, Figure 4, right).
+
+    Args:
+        encoders: Name -> encoder.
+        source: Of the images, with classes.
+        indices: Which of them; see :meth:`ImageSource.sample_classes`.
+        method: See :func:`repre_mm.visualization.embedding.project`.
+        seed: Of the projection.
+    """
+    points = {
+        name: project(encoder.features(source.load(indices, encoder.image_size)).numpy(), method, seed)
+        for name, encoder in encoders.items()
+    }
+    labels = source.labels[list(indices)]
+    present = np.unique(labels)
+    names = [source.classes[label] for label in present]
+    return embedding_figure(points, np.searchsorted(present, labels), names, {'tsne': 't-SNE', 'umap': 'UMAP'}[method])
+
+
+def retrieval_picture(
+    encoders: dict[str, FrozenEncoder], source: ImageSource, indices: Sequence[int], *, queries: int = 6, top: int = 6
+) -> np.ndarray:
+    """The images nearest to some queries, by the cosine of their vectors.
+
+    Args:
+        encoders: Name -> encoder.
+        source: Of the images.
+        indices: The images to search; the first ``queries`` of them are the queries.
+        queries: How many.
+        top: Neighbours of each, without the query itself.
+
+    Returns:
+        (H, W, 3) uint8, one row per query and encoder. With labels a frame tells neighbours of the query's class
+        (blue) from others (orange).
+
+    Raises:
+        EvaluationError: There are no more images than ``top``.
+    """
+    if len(indices) <= top:
+        raise EvaluationError(f'{len(indices)} images are too few to show the {top} nearest ones of each')
+    drawn: dict[str, list[list[np.ndarray]]] = {}
+    shown = _tiles(source, indices[:queries])
+    for name, encoder in encoders.items():
+        vectors = torch.nn.functional.normalize(encoder.features(source.load(indices, encoder.image_size)), dim=1)
+        similarity = vectors[: len(shown)] @ vectors.T  # (Q, N)
+        similarity.fill_diagonal_(-torch.inf)  # the query itself
+        nearest = similarity.topk(top).indices.tolist()
+        unique = sorted({i for row in nearest for i in row})
+        tiles = dict(zip(unique, _tiles(source, [indices[i] for i in unique]), strict=True))
+        drawn[name] = [
+            [framed(tiles[i], _frame(source, indices[query], indices[i])) for i in row]
+            for query, row in enumerate(nearest)
+        ]
+    captions = {name: [f'{rank + 1}' for rank in range(top)] for name in encoders}
+    picture = _by_image_and_encoder(shown, drawn, captions)
+    if source.labels is None:
+        return picture
+    return with_key(picture, [(_SAME, "of the query's class"), (_OTHER, 'of another class')])
+
+
+def _columns(
+    encoder: nn.Module, inputs: Tensor, kind: str, layer: int, caption: str, per_head: bool
+) -> list[tuple[str, np.ndarray]]:
+    if kind == 'similarity':
+        return [(caption, similarity_map(encoder, inputs, layer).cpu().numpy())]
+    maps = class_attention(encoder, inputs, layer).cpu().numpy()  # (B, heads, h, w)
+    maps = maps * (maps.shape[-1] * maps.shape[-2] + 1)
+    if per_head:
+        return [('mean', maps.mean(1)), *((f'head {i + 1}', maps[:, i]) for i in range(maps.shape[1]))]
+    return [(caption, maps.mean(1))]
+
+
+def _limits(maps: list[np.ndarray], kind: str) -> tuple[float, float]:
+    """One scale for the whole picture, so that an even map looks even beside an uneven one."""
+    values = np.concatenate([array.ravel() for array in maps])
+    if kind == 'class':  # from 0, and few cells take most of the attention: they must not leave the others black
+        return 0.0, float(np.percentile(values, 97))
+    return float(np.percentile(values, 0.5)), float(np.percentile(values, 99.5))
+
+
+def _tiles(source: ImageSource, indices: Sequence[int]) -> list[np.ndarray]:
+    """Crops to look at: finer than an encoder may see them."""
+    return list(source.load(indices, _TILE).permute(0, 2, 3, 1).numpy())
+
+
+def _by_image_and_encoder(
+    shown: list[np.ndarray], drawn: dict[str, list[list[np.ndarray]]], captions: dict[str, list[str]]
+) -> np.ndarray:
+    """A row per image and encoder; shorter rows are filled up with white."""
+    longest = max(captions.values(), key=len)
+    blank = np.full_like(shown[0], 255)
+    rows = [
+        [tile if name == next(iter(drawn)) else blank, *tiles[i], *[blank] * (len(longest) - len(tiles[i]))]
+        for i, tile in enumerate(shown)
+        for name, tiles in drawn.items()
+    ]
+    names = [name for _ in shown for name in drawn] if len(drawn) > 1 else None
+    return sheet(rows, ['image', *longest], names)
+
+
+def _frame(source: ImageSource, one: int, other: int) -> tuple[int, int, int] | None:
+    if source.labels is None:
+        return None
+    return _SAME if source.labels[one] == source.labels[other] else _OTHER

@@ -1,0 +1,42 @@
+"""Score a frozen encoder by linear evaluation, as the papers do it.
+
+python tools/linear_eval.py CONFIG CHECKPOINT --protocol mocov3 --data DIR [--out linear.json]
+
+The protocols of MoCo v3, DINO and MoBY pass augmented images through the encoder for 90 or 100 epochs; 'cached' passes
+each image once and trains on what it keeps, for quick work (tools/linear_probe.py has more options for it). With --out,
+a stopped run goes on after its last whole epoch.
+"""
+
+from repre_mm.evaluation import PROTOCOLS, linear_eval
+from repre_mm.evaluation.cli import evaluation_parser, run_evaluation, run_guarded
+
+
+def main() -> None:
+    parser = evaluation_parser('Score a frozen encoder by linear evaluation, as the papers do it.')
+    parser.add_argument('--protocol', choices=(*PROTOCOLS, 'cached'), default='mocov3', help='default: %(default)s')
+    parser.add_argument('--epochs', type=int, help="instead of the protocol's 90 or 100")
+    parser.add_argument('--lrs', type=float, nargs='+', help="to sweep, instead of the protocol's")
+    parser.set_defaults(batch_size=None)
+    args = parser.parse_args()
+    options = {name: value for name in ('epochs', 'lrs') if (value := getattr(args, name)) is not None}
+    if args.protocol == 'cached':
+        args.batch_size = args.batch_size or 128
+        result = run_evaluation(args, 'linear', options)['linear']
+    else:
+        options['state'] = args.out.with_name(f'{args.out.name}.state.pth') if args.out else None
+
+        def evaluate(cfg, **common):
+            return linear_eval(cfg, args.checkpoint, args.data, protocol=args.protocol, **options, **common)
+
+        result = run_guarded(args, evaluate)['linear']
+    print(f'\nlinear evaluation, accuracy in percent ({result["protocol"]}, {result["settings"]["epochs"]} epochs)')
+    for name in ('top1', 'top5'):
+        if result[name] is not None:
+            print(f'{name:>8} {result[name]:7.2f}')
+    print(f'learning rate: {result["selection"]}')
+    for lr, score in result['per_lr'].items():
+        print(f'{f"lr {lr:g}":>8} {score:7.2f}{"  <- chosen" if lr == result["best_lr"] else ""}')
+
+
+if __name__ == '__main__':
+    main()
