@@ -1,5 +1,6 @@
-"""Pictures from arrays."""
+"""Pictures from arrays, and pages from pictures: no models here."""
 
 from repre_mm.visualization.grids import reconstruction_grid, save_png
+from repre_mm.visualization.overlays import draw_labels, draw_objects, sheet
 
-__all__ = ['reconstruction_grid', 'save_png']
+__all__ = ['draw_labels', 'draw_objects', 'reconstruction_grid', 'save_png', 'sheet']

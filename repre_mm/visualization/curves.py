@@ -1,0 +1,143 @@
+"""Training curves, several runs overlaid, for files and for pages."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from repre_mm.visualization.runs import Run, Series
+
+#: Okabe and Ito's colours that show on white and on black; people with any colour vision tell them apart.
+COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#8C8C8C')
+_DASHES = ('-', '--', ':', '-.')
+_INK = '#20242a'
+
+#: Quantities in the order of interest, with the label of their axis; others follow under their own name.
+QUANTITIES = {
+    'loss': 'total loss',
+    'contrast': 'contrastive loss',
+    'recon_l1': 'reconstruction, L1 per pixel in [0, 1]',
+    'weight_contrast': 'weight of the contrastive loss',
+    'weight_recon': 'weight of the reconstruction',
+    'val/knn_top1': 'kNN top-1 (%)',
+    'grad_norm': 'gradient norm',
+    'lr': 'learning rate',
+    'images_per_s': 'images per second',
+    'data_wait': 'share of time waiting for data',
+}
+# Fine print of the timing, or the same again.
+_HIDDEN = ('base_lr', 'data_time', 'time', 'memory')
+
+
+def quantities_of(runs: Sequence[Run]) -> list[str]:
+    """The quantities that any run has, those of :data:`QUANTITIES` first."""
+    found = {key for run in runs for key in run.curves if key not in _HIDDEN}
+    return [key for key in QUANTITIES if key in found] + sorted(found - set(QUANTITIES))
+
+
+def run_style(index: int) -> dict[str, str]:
+    """Colour and dash of the run with that index: the same in every panel."""
+    return {'color': COLOURS[index % len(COLOURS)], 'linestyle': _DASHES[index // len(COLOURS) % len(_DASHES)]}
+
+
+def curve_figure(runs: Sequence[Run], quantity: str) -> Figure:
+    """One quantity of all runs, small enough for a phone and without a legend."""
+    with _style():
+        figure = Figure(figsize=(3.9, 2.7), layout='constrained')
+        _draw(figure.subplots(), runs, quantity)
+    return figure
+
+
+def curves_figure(runs: Sequence[Run], quantities: Sequence[str] | None = None) -> Figure:
+    """A panel per quantity, all runs overlaid, with a legend.
+
+    Args:
+        runs: See :func:`repre_mm.visualization.runs.read_runs`.
+        quantities: Which; default: all that any run has.
+
+    Raises:
+        ValueError: No run has logged anything, or none has one of the quantities.
+    """
+    known = quantities_of(runs)
+    if not known:
+        raise ValueError(f'no curves: no TIME/vis_data/scalars.json under {", ".join(str(run.path) for run in runs)}')
+    quantities = list(quantities or known)
+    for quantity in quantities:
+        if not any(quantity in run.curves for run in runs):
+            raise ValueError(f'no run has logged {quantity!r}; there are {", ".join(known)}')
+    columns = min(3, len(quantities))
+    rows = -(-len(quantities) // columns)
+    with _style():
+        figure = Figure(figsize=(3.9 * columns, 2.7 * rows + 0.4), layout='constrained')
+        panels = figure.subplots(rows, columns, squeeze=False).ravel()
+        for panel, quantity in zip(panels, quantities, strict=False):
+            _draw(panel, runs, quantity)
+        for panel in panels[len(quantities) :]:
+            panel.remove()
+        handles = [Line2D([], [], linewidth=2, **run_style(index)) for index in range(len(runs))]
+        add_legend(figure, handles, [run.name for run in runs], loc='outside upper left', ncols=3)
+    return figure
+
+
+def add_legend(figure: Figure, handles: Sequence, names: Sequence[str], **kwargs) -> None:
+    """A legend that takes names as they are; matplotlib would leave out those with a leading underscore."""
+    legend = figure.legend(handles, ['name'] * len(names), frameon=False, fontsize=9, **kwargs)
+    for text, name in zip(legend.get_texts(), names, strict=True):
+        text.set_parse_math(False)
+        text.set_text(name)
+
+
+def to_svg(figure: Figure) -> str:
+    """A figure as an ``<svg>`` element that takes its ink from the page and scales with it."""
+    buffer = io.StringIO()
+    # Text stays text, and the same figure gives the same names of its parts.
+    with matplotlib.rc_context({'svg.fonttype': 'none', 'svg.hashsalt': 'repre_mm'}):
+        figure.savefig(buffer, format='svg', transparent=True)
+    svg = buffer.getvalue()
+    svg = re.sub(r'<metadata>.*?</metadata>', '', svg[svg.index('<svg') :], flags=re.S)
+    for side in ('width', 'height'):  # the viewBox gives the proportions, the page the size
+        svg = re.sub(rf'(<svg[^>]*?) {side}="[^"]*"', r'\1', svg, count=1)
+    return svg.replace(_INK, 'currentColor')
+
+
+def _style():
+    style = {f'{part}.color': _INK for part in ('text', 'xtick', 'ytick', 'grid')}
+    style |= {'axes.edgecolor': _INK, 'axes.labelcolor': _INK, 'axes.spines.top': False, 'axes.spines.right': False}
+    style |= {'axes.grid': True, 'grid.alpha': 0.15, 'text.parse_math': False}
+    return matplotlib.rc_context(style)
+
+
+def _draw(panel: Axes, runs: Sequence[Run], quantity: str) -> None:
+    for index, run in enumerate(runs):
+        series = run.curves.get(quantity)
+        if series is None:
+            continue
+        panel.set_xlabel(series.unit, fontsize=9)
+        style = run_style(index)
+        if len(series.steps) > 60:  # noise would hide one run behind another
+            panel.plot(series.steps, series.values, linewidth=0.7, alpha=0.3, color=style['color'])
+            panel.plot(*_running_mean(series), linewidth=1.8, **style)
+        else:
+            panel.plot(series.steps, series.values, marker='o', markersize=3, linewidth=1.8, **style)
+    panel.set_title(QUANTITIES.get(quantity, quantity), fontsize=10, loc='left')
+    panel.tick_params(labelsize=8)
+    panel.set_xlim(left=0)
+    panel.locator_params(axis='x', nbins=5, integer=True)
+    # An offset such as '+1.06e0' is overlooked; near-constant curves get long labels instead.
+    panel.ticklabel_format(axis='y', useOffset=False, scilimits=(-4, 5))
+
+
+def _running_mean(series: Series) -> tuple[np.ndarray, np.ndarray]:
+    """Mean over a fortieth of the training up to each point; a NaN shows for as long."""
+    window = max(2, len(series.values) // 40)
+    values = np.asarray(series.values, dtype=float)
+    padded = np.concatenate([np.full(window - 1, values[0]), values])
+    means = np.lib.stride_tricks.sliding_window_view(padded, window).mean(axis=1)
+    return np.asarray(series.steps), means

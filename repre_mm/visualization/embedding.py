@@ -1,0 +1,80 @@
+"""Features of an encoder in the plane: t-SNE or UMAP, one panel per encoder (RePre, Figure 4, right)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from repre_mm.visualization.curves import COLOURS, add_legend
+
+# Colour alone does not tell twenty classes apart, and some people no two: each class has its own pair.
+_MARKERS = 'os^Dv'
+METHODS = ('tsne', 'umap')
+
+
+def project(features: np.ndarray, method: str = 'tsne', seed: int = 0) -> np.ndarray:
+    """Project features to the plane, after dividing each by its length, as kNN does.
+
+    Args:
+        features: (N, C), N >= 4.
+        method: ``'tsne'`` (scikit-learn; perplexity 30, less for fewer than 100 images) or ``'umap'`` (15 neighbours).
+        seed: Of the projection.
+
+    Returns:
+        (N, 2), float32.
+
+    Raises:
+        ValueError: An unknown method, fewer than 4 images, or the library of the method is not installed; the message
+            says how to get it.
+    """
+    if method not in METHODS:
+        raise ValueError(f'method must be one of {", ".join(METHODS)}, not {method!r}')
+    count = len(features)
+    if count < 4:
+        raise ValueError(f'{count} images are too few for a projection: take at least 4')
+    features = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    if method == 'tsne':
+        try:
+            from sklearn.manifold import TSNE
+        except ModuleNotFoundError as error:
+            raise ValueError('t-SNE needs scikit-learn: `.venv/bin/pip install scikit-learn`') from error
+        model = TSNE(perplexity=min(30, (count - 1) / 3), init='pca', random_state=seed)
+    else:
+        try:
+            from umap import UMAP
+        except ModuleNotFoundError as error:
+            raise ValueError(
+                'UMAP needs a package that is not part of the set-up: `.venv/bin/pip install umap-learn`, '
+                'or choose the method tsne'
+            ) from error
+        model = UMAP(n_neighbors=min(15, count - 1), random_state=seed)
+    return model.fit_transform(features).astype(np.float32)
+
+
+def embedding_figure(points: dict[str, np.ndarray], labels: np.ndarray, names: Sequence[str], method: str) -> Figure:
+    """Scatter plots side by side.
+
+    Args:
+        points: Encoder -> (N, 2).
+        labels: (N,) indices into ``names``.
+        names: Of the classes.
+        method: Named below the panels.
+    """
+    figure = Figure(figsize=(4.2 * len(points) + 2.2, 4.6), layout='constrained')
+    panels = figure.subplots(1, len(points), squeeze=False)[0]
+    for panel, (name, xy) in zip(panels, points.items(), strict=True):
+        for index in range(len(names)):
+            chosen = xy[labels == index]
+            style = {'color': COLOURS[index % len(COLOURS)], 'marker': _MARKERS[index // len(COLOURS) % len(_MARKERS)]}
+            panel.scatter(*chosen.T, s=16, alpha=0.8, linewidths=0, **style)
+        panel.set_title(name, fontsize=11, parse_math=False)
+        panel.set(xticks=[], yticks=[])
+        panel.set_aspect('equal', adjustable='datalim')
+    # Neither distances nor directions carry over from one projection to another, so the axes have no units.
+    figure.supxlabel(f'{method} of {len(labels)} images; axes without units', fontsize=9)
+    columns = 1 if len(names) <= 12 else 2
+    handles = panels[0].collections
+    add_legend(figure, handles, names, loc='outside right upper', ncols=columns, markerscale=1.4)
+    return figure

@@ -1,0 +1,132 @@
+"""Maps of an encoder as pictures: heat maps, and principal components of patch tokens as colours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+_COLOURS = matplotlib.colormaps['magma']  # in order of lightness: it reads without colour vision and in print
+_INK = (32, 36, 42)
+_BAR = (160, 12)
+
+
+def heat_map(values: np.ndarray, low: float, high: float, size: int = 224) -> np.ndarray:
+    """A map as colours. The cells stay visible, since the encoder sees no finer; nothing shines through, so that
+    a colour stands for one value.
+
+    Args:
+        values: (h, w), any range.
+        low: The value of the dark end of the colours.
+        high: The value of the bright end.
+        size: Pixels of the picture's shorter side.
+
+    Returns:
+        uint8 RGB of the map's proportions.
+    """
+    share = np.clip((np.asarray(values, dtype=np.float64) - low) / max(high - low, 1e-12), 0, 1)
+    return enlarged(np.rint(_COLOURS(share)[..., :3] * 255).astype(np.uint8), size, smooth=False)
+
+
+def enlarged(image: np.ndarray, size: int = 224, smooth: bool = True) -> np.ndarray:
+    """An image (H, W, 3) uint8 with its shorter side at ``size`` pixels, to stand beside :func:`heat_map`."""
+    height, width = image.shape[:2]
+    factor = size / min(height, width)
+    shape = max(1, round(width * factor)), max(1, round(height * factor))
+    resample = Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST
+    return np.array(Image.fromarray(image).resize(shape, resample))
+
+
+def with_scale(picture: np.ndarray, low: float, high: float, meaning: str) -> np.ndarray:
+    """Add the scale of :func:`heat_map` below a picture.
+
+    Args:
+        picture: (H, W, 3) uint8.
+        low: Value of the dark end.
+        high: Value of the bright end.
+        meaning: What the values are.
+
+    Returns:
+        (H + some, W, 3) uint8, wider where the text needs it.
+    """
+    font, margin = ImageFont.load_default(14), 12
+    strip = Image.fromarray(np.rint(_COLOURS(np.linspace(0, 1, _BAR[0]))[None, :, :3] * 255).astype(np.uint8))
+    # Values beyond the ends have the colours of the ends.
+    texts = (f'≤ {low:.3g}' if low else '0', f'≥ {high:.3g}', meaning)
+    widths = [font.getlength(text) for text in texts]
+    width = max(picture.shape[1], int(sum(widths)) + _BAR[0] + 2 * margin + 28)
+    canvas = Image.new('RGB', (width, picture.shape[0] + 26), 'white')
+    canvas.paste(Image.fromarray(picture), (0, 0))
+    draw, y, x = ImageDraw.Draw(canvas), picture.shape[0], margin
+    draw.text((x, y), texts[0], _INK, font)
+    x += int(widths[0]) + 6
+    canvas.paste(strip.resize(_BAR), (x, y + 3))
+    x += _BAR[0] + 6
+    draw.text((x, y), texts[1], _INK, font)
+    draw.text((x + widths[1] + 16, y), meaning, _INK, font)
+    return np.array(canvas)
+
+
+def component_colours(maps: Tensor) -> np.ndarray:
+    """The first three principal components of patch tokens as red, green and blue.
+
+    The components are those of all images together, so a colour means the same in each. Each goes from its 2nd to
+    its 98th percentile; its sign is fixed by its largest weight.
+
+    Args:
+        maps: (B, C, h, w) with C >= 3.
+
+    Returns:
+        (B, h, w, 3) uint8.
+
+    Raises:
+        ValueError: There are fewer than three channels or tokens, or values are not finite.
+    """
+    B, C, h, w = maps.shape
+    tokens = maps.detach().double().cpu().permute(0, 2, 3, 1).reshape(-1, C)  # (B, C, h, w) -> (B * h * w, C)
+    if min(tokens.shape) < 3:
+        raise ValueError(f'three components need three channels and tokens, not {C} and {len(tokens)}')
+    if not tokens.isfinite().all():
+        raise ValueError('the patch tokens hold NaN or infinite values: the training has diverged')
+    tokens = tokens - tokens.mean(0)
+    _, _, axes = torch.linalg.svd(tokens, full_matrices=False)
+    axes = axes[:3]  # (3, C)
+    axes = axes * axes.gather(1, axes.abs().argmax(1, keepdim=True)).sign()
+    values = (tokens @ axes.T).numpy()
+    low, high = np.percentile(values, [2, 98], axis=0)
+    share = np.clip((values - low) / np.maximum(high - low, 1e-12), 0, 1)
+    return np.rint(share * 255).astype(np.uint8).reshape(B, h, w, 3)
+
+
+def with_key(picture: np.ndarray, entries: Sequence[tuple[tuple[int, int, int], str]]) -> np.ndarray:
+    """Add below a picture what the colours of its frames mean.
+
+    Args:
+        picture: (H, W, 3) uint8.
+        entries: Colours and their meaning.
+
+    Returns:
+        (H + some, W, 3) uint8.
+    """
+    font, x, y = ImageFont.load_default(14), 12, picture.shape[0]
+    canvas = Image.new('RGB', (picture.shape[1], y + 26), 'white')
+    canvas.paste(Image.fromarray(picture), (0, 0))
+    draw = ImageDraw.Draw(canvas)
+    for colour, text in entries:
+        draw.rectangle((x, y + 2, x + 14, y + 14), outline=colour, width=4)
+        draw.text((x + 22, y), text, _INK, font)
+        x += 22 + int(font.getlength(text)) + 24
+    return np.array(canvas)
+
+
+def framed(image: np.ndarray, colour: tuple[int, int, int] | None, width: int = 6) -> np.ndarray:
+    """An image (H, W, 3) uint8 with a frame drawn into its edge, or with none."""
+    if colour is None:
+        return image
+    result = np.full_like(image, colour)
+    result[width:-width, width:-width] = image[width:-width, width:-width]
+    return result

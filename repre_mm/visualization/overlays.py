@@ -1,0 +1,159 @@
+"""Objects and labels drawn over images, and sheets that set such pictures side by side."""
+
+from __future__ import annotations
+
+import colorsys
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+_MIN_SIDE = 320  # pixels: smaller images are enlarged until a name can be read on them
+_OPACITY = 0.5
+_GAP, _MARGIN, _CAPTION = 6, 12, 22
+_INK = (32, 36, 42)
+
+
+def label_colours(count: int) -> np.ndarray:
+    """Colours for labels, (count, 3) uint8 RGB: hues that stay apart however many there are."""
+    golden = (math.sqrt(5) - 1) / 2
+    colours = [colorsys.hsv_to_rgb(i * golden % 1, 0.85 if i % 2 else 0.6, 0.95) for i in range(count)]
+    return np.rint(np.array(colours).reshape(-1, 3) * 255).astype(np.uint8)
+
+
+def draw_objects(
+    image: np.ndarray,
+    boxes: np.ndarray,
+    masks: np.ndarray,
+    labels: np.ndarray,
+    names: Sequence[str],
+    scores: np.ndarray | None = None,
+) -> np.ndarray:
+    """Draw boxes, masks and names over an image.
+
+    Args:
+        image: (H, W, 3) uint8 RGB; enlarged by a whole factor where it is small.
+        boxes: (N, 4), left, top, right, bottom in pixels.
+        masks: (N, H, W) bool.
+        labels: (N,) indices into ``names``.
+        names: Of all classes.
+        scores: (N,) in [0, 1], written beside the names.
+
+    Returns:
+        (k H, k W, 3) uint8.
+    """
+    colours = label_colours(len(names))
+    blended = image.astype(np.float32)
+    for mask, label in zip(masks.astype(bool), labels, strict=True):
+        blended[mask] = (1 - _OPACITY) * blended[mask] + _OPACITY * colours[label]
+    factor = _factor(image)
+    picture = Image.fromarray(_enlarged(np.rint(blended).astype(np.uint8), factor))
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(12)
+    for i, (box, label) in enumerate(zip(boxes, labels, strict=True)):
+        left, top, right, bottom = (float(side) * factor for side in box)
+        colour = tuple(int(value) for value in colours[label])
+        draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour, width=2)
+        text = names[label] if scores is None else f'{names[label]} {scores[i]:.2f}'
+        place = draw.textbbox((left + 3, max(0, top)), text, font)
+        draw.rectangle((place[0] - 3, place[1] - 1, place[2] + 2, place[3] + 1), fill=colour)
+        draw.text((left + 3, max(0, top)), text, 'black', font)
+    return np.array(picture)
+
+
+def draw_labels(image: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """Draw a label map over an image, with the names of the classes that cover enough of it.
+
+    Args:
+        image: (H, W, 3) uint8 RGB; enlarged by a whole factor where it is small.
+        labels: (H, W) indices into ``names``; others (255) stay bare.
+        names: Of all classes.
+
+    Returns:
+        (k H, k W, 3) uint8.
+    """
+    colours = label_colours(len(names))
+    known = labels < len(names)
+    blended = image.astype(np.float32)
+    blended[known] = (1 - _OPACITY) * blended[known] + _OPACITY * colours[labels[known]]
+    factor = _factor(image)
+    picture = Image.fromarray(_enlarged(np.rint(blended).astype(np.uint8), factor))
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(12)
+    for label in np.unique(labels[known]):
+        rows, columns = np.nonzero(labels == label)
+        if len(rows) < 0.005 * labels.size:
+            continue
+        # A pixel of the region itself, near its middle: a mean could lie outside.
+        middle = np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2)
+        place = (int(columns[middle]) * factor, int(rows[middle]) * factor)
+        draw.text(place, names[label], 'white', font, anchor='mm', stroke_width=2, stroke_fill='black')
+    return np.array(picture)
+
+
+def sheet(
+    rows: Sequence[Sequence[np.ndarray]], captions: Sequence[str], row_captions: Sequence[str] | None = None
+) -> np.ndarray:
+    """Set pictures in rows, one column per caption; all are given the width of the widest.
+
+    Args:
+        rows: Pictures (h, w, 3) uint8; those of a row should show the same image.
+        captions: One for each column; one that is wider than its column is cut short.
+        row_captions: One for each row, to be written on its left.
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        ValueError: There is no row, one has another number of pictures than there are captions, or rows and their
+            captions differ in number.
+    """
+    if not rows or any(len(row) != len(captions) for row in rows):
+        raise ValueError(f'every row needs {len(captions)} pictures, one for each caption; got {list(map(len, rows))}')
+    if row_captions is not None and len(row_captions) != len(rows):
+        raise ValueError(f'{len(rows)} rows need as many captions, not {len(row_captions)}')
+    font = ImageFont.load_default(15)
+    width = max(tile.shape[1] for row in rows for tile in row)
+    fitted = [[_fit(tile, width) for tile in row] for row in rows]
+    heights = [max(tile.height for tile in row) for row in fitted]
+    left = _MARGIN
+    if row_captions is not None:
+        left += math.ceil(max(font.getlength(caption) for caption in row_captions)) + 2 * _GAP
+    size = (
+        left + _MARGIN + len(captions) * (width + _GAP) - _GAP,
+        2 * _MARGIN + _CAPTION + sum(heights) + _GAP * (len(rows) - 1),
+    )
+    canvas = Image.new('RGB', size, 'white')
+    draw = ImageDraw.Draw(canvas)
+    for column, caption in enumerate(captions):
+        draw.text((left + column * (width + _GAP), _MARGIN - 2), shorten(caption, font, width), _INK, font)
+    y = _MARGIN + _CAPTION
+    for index, (row, height) in enumerate(zip(fitted, heights, strict=True)):
+        if row_captions is not None:
+            draw.text((_MARGIN, y), row_captions[index], _INK, font)
+        for column, tile in enumerate(row):
+            canvas.paste(tile, (left + column * (width + _GAP), y))
+        y += height + _GAP
+    return np.array(canvas)
+
+
+def shorten(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
+    """Cut a text in its middle, where file names of one run differ least, to at most a width in pixels."""
+    if font.getlength(text) <= width:
+        return text
+    kept = len(text)
+    while kept > 2 and font.getlength(f'{text[: kept // 2]}…{text[-(kept // 2) :]}') > width:
+        kept -= 1
+    return f'{text[: kept // 2]}…{text[-(kept // 2) :]}'
+
+
+def _factor(image: np.ndarray) -> int:
+    return max(1, round(_MIN_SIDE / min(image.shape[:2])))
+
+
+def _enlarged(image: np.ndarray, factor: int) -> np.ndarray:
+    return image.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def _fit(tile: np.ndarray, width: int) -> Image.Image:
+    image = Image.fromarray(tile)
+    return image if image.width == width else image.resize((width, round(image.height * width / image.width)))

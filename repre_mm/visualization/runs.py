@@ -1,0 +1,150 @@
+"""What a training left in its work dir: curves, scores, pictures, tables, and the files to go on from."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+# Of one log line: where it belongs, not what was measured.
+_PLACES = ('step', 'iter', 'epoch')
+
+
+@dataclass
+class Series:
+    """One quantity over a training.
+
+    Attributes:
+        unit: What ``steps`` counts: ``'iteration'`` or ``'epoch'``.
+        steps: Ascending.
+        values: As many; may hold NaN.
+    """
+
+    unit: str
+    steps: list[float] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A work dir.
+
+    Attributes:
+        name: Short and unlike that of any other run read with it.
+        path: The folder.
+        curves: Quantity -> series.
+        scores: File name without its end -> {dotted key: number}, of every JSON file of the folder.
+        pictures: PNG files in the folder, in ``pictures/`` and in ``reconstructions/``.
+        tables: Markdown files of the folder.
+        config: The config that the training wrote down, where it did.
+        checkpoint: The last checkpoint, where there is one.
+    """
+
+    name: str
+    path: Path
+    curves: dict[str, Series]
+    scores: dict[str, dict[str, float]]
+    pictures: list[Path]
+    tables: list[Path]
+    config: Path | None
+    checkpoint: Path | None
+
+
+def read_runs(work_dirs: Sequence[str | os.PathLike]) -> list[Run]:
+    """Read work dirs; see :class:`Run`.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        ValueError: A folder is given twice, or a log or JSON file is damaged.
+    """
+    paths = [Path(path).expanduser() for path in work_dirs]
+    for path in paths:
+        if not path.is_dir():
+            raise FileNotFoundError(f'no such work dir: {path}')
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise ValueError(f'a work dir is given twice: {", ".join(map(str, paths))}')
+    names = [path.resolve().name for path in paths]
+    if len(set(names)) < len(names):
+        names = [str(path) for path in paths]
+    return [_read_run(name, path) for name, path in zip(names, paths, strict=True)]
+
+
+def read_curves(work_dir: str | os.PathLike) -> dict[str, Series]:
+    """All scalars that MMEngine wrote under a work dir (``TIME/vis_data/scalars.json``).
+
+    A training that was resumed has several such files; where a later one begins, the earlier one ends.
+
+    Raises:
+        ValueError: A line is damaged, other than the last one of a training under way.
+    """
+    curves: dict[str, Series] = {}
+    for path in sorted(Path(work_dir).glob('*/vis_data/scalars.json')):
+        lines = _read_lines(path)
+        by_epoch = any('epoch' in line for line in lines)
+        fresh: dict[str, Series] = {}
+        for line in lines:
+            training = 'iter' in line
+            unit = 'iteration' if training or not by_epoch else 'epoch'
+            for key, value in line.items():
+                if key not in _PLACES and isinstance(value, (int, float)):
+                    series = fresh.setdefault(key, Series(unit))
+                    series.steps.append(line['iter'] if training else line['step'])
+                    series.values.append(value)
+        for key, series in fresh.items():
+            kept = curves.get(key, Series(series.unit))
+            before = sum(step < series.steps[0] for step in kept.steps)
+            curves[key] = Series(series.unit, kept.steps[:before] + series.steps, kept.values[:before] + series.values)
+    return curves
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    texts = path.read_text().splitlines()
+    lines = []
+    for number, text in enumerate(texts, start=1):
+        try:
+            lines.append(json.loads(text))
+        except json.JSONDecodeError as error:
+            if number == len(texts):  # being written
+                break
+            raise ValueError(f'{path}, line {number} is not JSON: {error}') from error
+    return lines
+
+
+def _read_run(name: str, path: Path) -> Run:
+    pictures = [file for folder in (path, path / 'pictures') for file in sorted(folder.glob('*.png'))]
+    pictures += sorted((path / 'reconstructions').glob('*.png'), key=_trailing_number)
+    checkpoints = sorted(path.glob('*.pth'), key=lambda file: file.stat().st_mtime)
+    return Run(
+        name=name,
+        path=path,
+        curves=read_curves(path),
+        scores={file.stem: _numbers(_read_json(file)) for file in sorted(path.glob('*.json'))},
+        pictures=pictures,
+        tables=sorted(path.glob('*.md')),
+        config=next(iter(sorted(path.glob('*.py'))), None),
+        checkpoint=checkpoints[-1] if checkpoints else None,
+    )
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f'{path} is not JSON: {error}') from error
+
+
+def _numbers(node: Any, prefix: str = '') -> dict[str, float]:
+    """Every number in nested dicts, under its dotted key; lists are raw data, not scores."""
+    if isinstance(node, dict):
+        return {k: v for key, value in node.items() for k, v in _numbers(value, f'{prefix}{key}.').items()}
+    if isinstance(node, (int, float)) and not isinstance(node, bool):
+        return {prefix.removesuffix('.'): node}
+    return {}
+
+
+def _trailing_number(path: Path) -> tuple[int, str]:
+    digits = path.stem.rpartition('_')[2]
+    return (int(digits) if digits.isdigit() else -1, path.stem)

@@ -1,0 +1,58 @@
+"""Pictures of objects and labels."""
+
+import numpy as np
+import pytest
+
+from repre_mm.visualization import draw_labels, draw_objects, sheet
+from repre_mm.visualization.overlays import label_colours
+
+NAMES = ['ant', 'bee', 'cat']
+
+
+def test_colours_differ():
+    colours = label_colours(30).astype(int)
+    gaps = np.abs(colours[:, None] - colours[None]).sum(-1) + 999 * np.eye(30, dtype=int)
+    assert gaps.min() > 10
+
+
+def test_masks_are_blended_where_they_are():
+    image = np.zeros((400, 500, 3), dtype=np.uint8)
+    mask = np.zeros((1, 400, 500), dtype=bool)
+    mask[0, 100:200, 50:150] = True
+    drawn = draw_objects(image, np.array([[50, 100, 150, 200]]), mask, np.array([1]), NAMES, np.array([0.5]))
+    assert drawn.shape == image.shape
+    assert np.abs(drawn[180, 100].astype(int) - label_colours(3)[1] / 2).max() <= 1
+    assert not drawn[300:, 300:].any()
+    assert (drawn[150, 50] == label_colours(3)[1]).all(), 'the outline of the box'
+
+
+def test_labels_colour_their_pixels_and_the_ignored_stay_bare():
+    image = np.full((400, 400, 3), 100, dtype=np.uint8)
+    labels = np.full((400, 400), 255)
+    labels[:, :200] = 2
+    drawn = draw_labels(image, labels, NAMES)
+    assert (drawn[:, 220:] == 100).all()
+    assert np.abs(drawn[10, 10].astype(int) - (label_colours(3)[2].astype(int) + 100) / 2).max() <= 1
+
+
+def test_small_images_are_enlarged_by_a_whole_factor():
+    image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    drawn = draw_labels(image, np.full((40, 60), 255), NAMES)
+    assert drawn.shape == (320, 480, 3)
+    assert (drawn[::8, ::8] == image).all()
+
+
+def test_no_objects():
+    image = np.full((400, 400, 3), 7, dtype=np.uint8)
+    drawn = draw_objects(image, np.zeros((0, 4)), np.zeros((0, 400, 400)), np.zeros(0, dtype=int), NAMES)
+    assert (drawn == image).all()
+
+
+def test_sheet_places_rows_and_columns():
+    tiles = [[np.full((10, 20, 3), 10 * row + column, dtype=np.uint8) for column in range(2)] for row in range(3)]
+    picture = sheet(tiles, ['left', 'right'])
+    for row in range(3):
+        for column in range(2):
+            assert (picture == 10 * row + column).all(-1).sum() >= 200
+    with pytest.raises(ValueError, match='every row needs 1 pictures'):
+        sheet(tiles, ['left'])

@@ -1,0 +1,173 @@
+"""From encoders and a folder of images to pictures, and the command line around that."""
+
+import importlib.util
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fixtures.data import make_image_folder
+from fixtures.encoders import HEADS, mm_swin, mm_vit
+from fixtures.models import MEAN, STD, VIT, mocov3
+from mmengine.config import Config
+from numpy.testing import assert_array_equal
+from PIL import Image
+from torch.testing import assert_close
+
+from repre_mm.evaluation import EvaluationError
+from repre_mm.evaluation.frozen import FrozenEncoder, ImageSource, load_repre
+from repre_mm.evaluation.pictures import attention_picture, components_picture, embedding_picture, retrieval_picture
+
+TILE, GAP, MARGIN, TOP = 192, 6, 12, 34
+BLUE, ORANGE = (0, 114, 178), (230, 159, 0)
+
+
+def width(columns):
+    return 2 * MARGIN + columns * (TILE + GAP) - GAP
+
+
+def tile(picture, row, column):
+    return picture[TOP + row * (TILE + GAP) :, MARGIN + column * (TILE + GAP) :][:TILE, :TILE]
+
+
+def encoder(out_type='cls_token'):
+    return FrozenEncoder(mm_vit(out_type=out_type), MEAN, STD, 32)
+
+
+@pytest.fixture
+def source(tmp_path):
+    return ImageSource(make_image_folder(tmp_path / 'data', val=12))
+
+
+def test_source_takes_val_and_the_classes(source):
+    assert source.count == 12 and source.classes == ('dark', 'light')
+    assert len(set(source.sample(5))) == 5 and source.sample(5) == source.sample(5) != source.sample(5, seed=1)
+    chosen = source.sample_classes(classes=1, per_class=4)
+    assert len(chosen) == 4 and len(set(source.labels[chosen])) == 1
+
+
+def test_flat_folder_has_images_but_no_classes(source):
+    flat = ImageSource(source.root / 'val/dark')
+    assert flat.count == 6 and flat.labels is None
+    with pytest.raises(EvaluationError, match='one folder per class'):
+        flat.sample_classes(2, 2)
+
+
+def test_normalisation_is_that_of_training(source):
+    images = source.load([0], 32)
+    expected = (images.float() - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+    assert_close(encoder().normalised(images), expected)
+
+
+def test_attention_picture_has_a_column_per_encoder_head_or_layer(source):
+    both = {'a': encoder(), 'b': encoder()}
+    picture = attention_picture(both, source, [0, 1])
+    assert picture.shape[1] == width(3)
+    assert_array_equal(tile(picture, 0, 0), source.load([0], TILE)[0].permute(1, 2, 0))
+    assert_array_equal(tile(picture, 1, 1), tile(picture, 1, 2))  # equal encoders
+    assert len(np.unique(tile(picture, 0, 1)[::48, ::48].reshape(-1, 3), axis=0)) > 8  # 4 x 4 cells
+    assert attention_picture({'a': encoder()}, source, [0, 1], show='heads').shape[1] == width(2 + HEADS)
+    assert attention_picture({'a': encoder()}, source, [0], show='layers').shape[1] == width(1 + 3)
+
+
+def test_map_is_chosen_by_what_every_encoder_has(source):
+    vit, swin = encoder(), FrozenEncoder(mm_swin(), MEAN, STD, 64)
+    likeness = attention_picture({'a': vit, 'b': swin}, source, [0])
+    assert_array_equal(
+        tile(attention_picture({'a': vit, 'b': swin}, source, [0], kind='similarity'), 0, 1), tile(likeness, 0, 1)
+    )
+    with pytest.raises(ValueError, match='SwinTransformer has no class token'):
+        attention_picture({'a': vit, 'b': swin}, source, [0], kind='class')
+    with pytest.raises(EvaluationError, match='no heads'):
+        attention_picture({'b': swin}, source, [0], show='heads')
+
+
+def test_components_and_embedding(source):
+    assert components_picture({'a': encoder()}, source, [0, 1, 2]).shape[1] == width(2)
+    pytest.importorskip('sklearn')
+    figure = embedding_picture({'a': encoder(), 'b': encoder()}, source, source.sample_classes(2, 5), method='tsne')
+    panels = figure.axes
+    assert [panel.get_title() for panel in panels] == ['a', 'b']
+    assert sum(len(points.get_offsets()) for points in panels[0].collections) == 10
+
+
+def test_retrieval_finds_the_copy_and_frames_by_class(tmp_path):
+    root = make_image_folder(tmp_path, val=8)
+    for name in ('dark', 'light'):  # a copy of dark/0 in each class
+        shutil.copy(root / 'val/dark/0.jpg', root / f'val/{name}/copy.jpg')
+    source = ImageSource(root)
+    order = [0, *range(1, source.count)]  # dark/0 is the query
+    picture = retrieval_picture({'a': encoder()}, source, order, queries=1, top=2)
+    frames = {tuple(tile(picture, 0, column)[0, 0]) for column in (1, 2)}
+    assert frames == {BLUE, ORANGE}
+    shown = source.load([0], TILE)[0].permute(1, 2, 0).numpy()[6:-6, 6:-6]
+    for column in (1, 2):
+        assert_array_equal(tile(picture, 0, column)[6:-6, 6:-6], shown)
+    with pytest.raises(EvaluationError, match='2 images are too few'):
+        retrieval_picture({'a': encoder()}, source, [0, 1], top=2)
+
+
+def config(wrapped=True):
+    plain = mocov3(VIT)
+    return Config({'model': {'type': 'repre_mm.RePreAlgorithm', 'algorithm': plain} if wrapped else plain})
+
+
+def test_repre_is_loaded_whole(tmp_path):
+    path = tmp_path / 'epoch_1.pth'
+    model = load_repre(config(), 'random', seed=1)
+    torch.save({'state_dict': model.state_dict(), 'meta': {}}, path)
+    images = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8)
+    assert_close(load_repre(config(), path).reconstruct(images), model.reconstruct(images))
+    assert not torch.equal(load_repre(config(), 'random').reconstruct(images), model.reconstruct(images))
+    with pytest.raises(EvaluationError, match=r"model\.type='MoCoV3' does not reconstruct"):
+        load_repre(config(wrapped=False), path)
+    torch.save({'state_dict': model.backbone.state_dict()}, path)
+    with pytest.raises(EvaluationError, match='not an exported encoder'):
+        load_repre(config(), path)
+
+
+@pytest.fixture
+def command(monkeypatch):
+    """tools/visualize.py's main with given arguments."""
+    path = Path(__file__).parents[2] / 'tools/visualize.py'
+    spec = importlib.util.spec_from_file_location('visualize_tool', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+    def run(*args):
+        monkeypatch.setattr('sys.argv', ['visualize.py', *map(str, args)])
+        module.main()
+
+    return run
+
+
+TINY = Path(__file__).parents[1] / 'fixtures/tiny_config.py'
+
+
+@pytest.mark.parametrize('what', ['reconstruction', 'attention', 'components'])
+def test_command_writes_a_picture(command, source, tmp_path, capsys, what):
+    out = tmp_path / 'out/picture.png'
+    command(what, TINY, 'random', '--data', source.root, '--num-images', 2, '--out', out)
+    assert str(out) in capsys.readouterr().out
+    with Image.open(out) as picture:
+        assert picture.width > 2 * TILE or what == 'reconstruction'
+
+
+@pytest.mark.parametrize(
+    ('args', 'message'),
+    [
+        (['attention', TINY, 'random', '--data', 'nowhere'], 'nowhere'),
+        (['attention', 'none.py', 'random'], 'no such config: none.py'),
+        (['attention', TINY, 'none.pth'], 'none.pth'),
+        (['attention', TINY, 'random', '--layer', '9'], 'no layer 9: it has 4'),
+        (['attention', TINY, 'random', '--names', 'a', 'b'], '--names needs 1'),
+        (['curves', 'nowhere'], 'no such work dir: nowhere'),
+    ],
+    ids=lambda value: str(value[-1]) if isinstance(value, list) else '',
+)
+def test_command_ends_with_one_line(command, source, args, message):
+    if args[0] != 'curves' and '--data' not in args:
+        args = [*args, '--data', source.root]
+    with pytest.raises(SystemExit, match=message):
+        command(*args)

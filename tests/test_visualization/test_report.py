@@ -1,0 +1,164 @@
+"""Work dirs read, curves drawn, and the page: what is on it, what is escaped, and that a browser shows it whole."""
+
+import html
+import json
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from repre_mm.visualization import save_png
+from repre_mm.visualization.curves import curve_figure, curves_figure, to_svg
+from repre_mm.visualization.report import markdown_html, report_html
+from repre_mm.visualization.runs import read_curves, read_runs
+
+NASTY = '<script>alert(1)<'  # no slash: it is the name of a folder
+
+
+def log(path, lines):
+    path.mkdir(parents=True)
+    (path / 'scalars.json').write_text('\n'.join(map(json.dumps, lines)) + '\n')
+
+
+def step(iteration, **values):
+    return {**values, 'epoch': 1, 'iter': iteration, 'step': iteration}
+
+
+@pytest.fixture
+def work_dirs(tmp_path):
+    """A run with everything, and one of a plain method with a nasty name and little else."""
+    full, plain = tmp_path / 'full', tmp_path / NASTY
+    lines = [step(i, loss=3.0 - i / 100, recon_l1=0.4, weight_recon=1.0) for i in range(10, 101, 10)]
+    log(full / '20260101_000000/vis_data', [*lines, {'val/knn_top1': 41.5, 'step': 2}])
+    log(plain / '20260101_000000/vis_data', [step(i, loss=2.0) for i in range(10, 101, 10)])
+    rng = np.random.default_rng(0)
+    names = ['attention', 'embedding', 'reconstructions/iter_1', 'reconstructions/iter_20', 'reconstructions/iter_100']
+    for name in names:
+        save_png(rng.integers(0, 256, (300, 900, 3), dtype=np.uint8), full / f'{name}.png')
+    shutil.copy(full / 'reconstructions/iter_100.png', full / 'reconstructions.png')
+    save_png(np.zeros((20, 20, 3), np.uint8), full / f'pictures/{NASTY}.png')
+    (full / 'summary.json').write_text(
+        '{"linear_top1": 62.125, "versions": {"torch": 2.1}, "knn": {"top1": {"20": 50}}}'
+    )
+    (full / 'fusion.md').write_text(f'# {NASTY}\n\n| fusion | top-1 |\n|---|---|\n| **conv** | 35.8 ± 0.2 |\n')
+    (full / 'config.py').touch()
+    (full / 'epoch_2.pth').touch()
+    return [full, plain]
+
+
+def test_a_resumed_training_goes_on_where_the_later_log_begins(tmp_path):
+    log(tmp_path / '20260101_000000/vis_data', [step(10, loss=1.0), step(20, loss=2.0), step(30, loss=3.0)])
+    log(tmp_path / '20260102_000000/vis_data', [step(20, loss=5.0), step(40, loss=6.0)])
+    series = read_curves(tmp_path)['loss']
+    assert (series.steps, series.values, series.unit) == ([10, 20, 40], [1.0, 5.0, 6.0], 'iteration')
+
+
+def test_steps_of_validation_are_epochs_where_training_has_epochs(tmp_path):
+    log(tmp_path / 'a/1/vis_data', [step(10, loss=1.0), {'val/knn_top1': 3.0, 'step': 1}])
+    log(tmp_path / 'b/1/vis_data', [{'loss': 1.0, 'iter': 10, 'step': 10}, {'mIoU': 3.0, 'step': 10}])
+    assert read_curves(tmp_path / 'a')['val/knn_top1'].unit == 'epoch'
+    assert read_curves(tmp_path / 'b')['mIoU'].unit == 'iteration'
+
+
+def test_a_line_being_written_is_passed_over_and_a_damaged_one_is_named(tmp_path):
+    log(tmp_path / '1/vis_data', [step(10, loss=1.0), step(20, loss=2.0)])
+    path = tmp_path / '1/vis_data/scalars.json'
+    path.write_text(path.read_text() + '{"loss": 3')
+    assert read_curves(tmp_path)['loss'].steps == [10, 20]
+    path.write_text('{"loss": 3\n' + json.dumps(step(20, loss=2.0)) + '\n')
+    with pytest.raises(ValueError, match=r'scalars\.json, line 1 is not JSON'):
+        read_curves(tmp_path)
+
+
+def test_work_dirs_that_cannot_be_read_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match='no such work dir'):
+        read_runs([tmp_path / 'none'])
+    with pytest.raises(ValueError, match='given twice'):
+        read_runs([tmp_path, tmp_path / '.'])
+    (tmp_path / 'x.json').write_text('{')
+    with pytest.raises(ValueError, match=r'x\.json is not JSON'):
+        read_runs([tmp_path])
+
+
+def test_curves_hold_the_values_of_every_run(work_dirs):
+    runs = read_runs(work_dirs)
+    lines = curve_figure(runs, 'loss').axes[0].lines
+    np.testing.assert_allclose(lines[0].get_ydata(), [3.0 - i / 100 for i in range(10, 101, 10)])
+    assert lines[0].get_color() != lines[1].get_color()
+    figure = curves_figure(runs)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ['full', NASTY]
+    assert len(figure.axes) == 4
+    with pytest.raises(ValueError, match="no run has logged 'acc'; there are loss, recon_l1"):
+        curves_figure(runs, ['acc'])
+
+
+def test_charts_take_ink_and_size_from_the_page(work_dirs):
+    svg = to_svg(curve_figure(read_runs(work_dirs), 'loss'))
+    head = svg[: svg.index('>')]
+    assert head.startswith('<svg') and 'viewBox' in head and 'width' not in head and 'height' not in head
+    assert 'currentColor' in svg and '#20242a' not in svg and '>total loss</text>' in svg
+
+
+def test_page_holds_scores_curves_pictures_and_tables(work_dirs):
+    page = report_html(read_runs(work_dirs))
+    for text in ('62.12', 'linear_top1', 'knn.top1.20', '41.50', 'total loss', '<b>conv</b>', '35.8 ± 0.2'):
+        assert text in page
+    assert 'versions.torch' not in page
+    assert page.count('<img') == 5  # attention, embedding, first and last reconstruction (once), and another picture
+    assert 'iter_20.png' not in page
+
+
+def test_page_names_the_command_for_what_is_missing(work_dirs):
+    text = html.unescape(report_html(read_runs(work_dirs)))
+    full = work_dirs[0]
+    assert f'tools/visualize.py retrieval {full}/config.py {full}/epoch_2.pth --data DIR' in text
+    assert 'tools/visualize.py attention CONFIG CHECKPOINT --data DIR' in text
+    assert f'{NASTY} has no branch that reconstructs' in text
+    assert 'tools/knn.py CONFIG CHECKPOINT --data DIR --out' in text
+
+
+def test_page_escapes_names_and_loads_nothing(work_dirs):
+    page = report_html(read_runs(work_dirs), title=NASTY)
+    assert '<script' not in page
+    assert page.count(html.escape(NASTY)) >= 6
+    assert all(source.startswith('data:') for source in re.findall(r'(?:src|href)="([^"#]+)"', page))
+    assert '@import' not in page and not re.search(r'url\((?!#)', page)
+
+
+def test_page_of_an_empty_work_dir_says_what_to_run(tmp_path):
+    page = report_html(read_runs([tmp_path]))
+    assert '<img' not in page and page.count('The command for it') >= 7
+
+
+def test_markdown_shows_html_as_text():
+    shown = markdown_html('text `a<b`\n\n| x | <i> |\n|:--|--:|\n| 1.5 | y |')
+    assert '<code>a&lt;b</code>' in shown and '&lt;i&gt;' in shown and '<td class=number>1.5</td>' in shown
+
+
+# What the page looks like, as it sees itself from within a frame, written where --dump-dom shows it.
+PROBE = """<script>addEventListener('load', () => { const images = [...document.images];
+parent.document.title = JSON.stringify({ images: images.filter(i => i.complete && i.naturalWidth > 0).length,
+  charts: document.querySelectorAll('.charts svg').length, wide: document.documentElement.scrollWidth,
+  width: innerWidth }) })</script>"""
+
+
+@pytest.mark.parametrize('width', [390, 1280])
+def test_browser_shows_the_page_whole(work_dirs, tmp_path, width):
+    browser = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
+    if browser is None:
+        pytest.skip('no chromium is installed')
+    page = tmp_path / 'page.html'
+    # In a frame, since no window is as narrow as a phone.
+    inner = report_html(read_runs(work_dirs)).replace('</head>', PROBE + '</head>')
+    style = f'style="width: {width}px; height: 800px; border: 0"'
+    page.write_text(f'<title></title><iframe {style} srcdoc="{html.escape(inner)}"></iframe>', encoding='utf-8')
+    options = ['--headless', '--no-sandbox', '--disable-gpu', '--hide-scrollbars', '--enable-logging=stderr']
+    options += [f'--user-data-dir={tmp_path}/profile', '--virtual-time-budget=5000', '--window-size=1400,900']
+    result = subprocess.run([browser, *options, '--dump-dom', str(page)], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert 'CONSOLE' not in result.stderr, result.stderr[-2000:]
+    seen = json.loads(html.unescape(re.search(r'<title>(.*?)</title>', result.stdout).group(1)))
+    # Tables and pictures may scroll in their boxes, the page must not.
+    assert seen == {'images': 5, 'charts': 4, 'wide': width, 'width': width}

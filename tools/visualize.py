@@ -1,0 +1,166 @@
+"""Pictures of a checkpoint: ``python tools/visualize.py WHAT CONFIG CHECKPOINT [--data DIR] [--out FILE]``.
+
+WHAT is one of
+  reconstruction  inputs, reconstructions and errors (of a RePre checkpoint)
+  attention       where the encoder looks: class-token attention, or likeness to the pooled vector
+  components      patch tokens by their first three principal components, as colours
+  embedding       t-SNE or UMAP of the vectors of some classes
+  retrieval       the nearest images of some queries
+  curves          training curves: WHAT is followed by work dirs instead, `visualize.py curves WORK_DIR...`
+
+CHECKPOINT may be the word `random`. `--compare CONFIG CHECKPOINT`, once or more, sets other encoders beside it. The
+picture goes to `pictures/WHAT.png` beside the checkpoint, where tools/report.py finds it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest='what', required=True, metavar='WHAT')
+
+    def command(name: str, text: str, images: int | None) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.add_argument('config', help='the config that the encoder was pre-trained with')
+        sub.add_argument('checkpoint', help="a training checkpoint, or the word 'random'")
+        sub.add_argument('--data', metavar='DIR', help="folder of images (default: the config's data_root)")
+        sub.add_argument('--size', type=int, help="side of the crops in pixels (default: the config's image_size)")
+        if images:
+            sub.add_argument('--num-images', type=int, default=images, help='random ones (default: %(default)s)')
+        sub.add_argument('--seed', type=int, default=0, help='of the choice of images (default: %(default)s)')
+        sub.add_argument('--device', default='cpu', help='default: %(default)s')
+        sub.add_argument('--out', type=Path, metavar='FILE', help='where the picture goes')
+        return sub
+
+    def compare(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        sub.add_argument(
+            '--compare', nargs=2, action='append', default=[], metavar=('CONFIG', 'CHECKPOINT'), help='another encoder'
+        )
+        sub.add_argument('--names', nargs='+', help='of the encoders, for the captions')
+        return sub
+
+    command('reconstruction', 'inputs, reconstructions and errors', 8)
+    sub = compare(command('attention', 'where encoders look', 5))
+    sub.add_argument(
+        '--map',
+        choices=['auto', 'class', 'similarity'],
+        default='auto',
+        help='class-token attention, or cosine of each cell with the mean of all cells; auto: the first where the '
+        "encoder's vector is its class token (default: %(default)s)",
+    )
+    sub.add_argument(
+        '--show', choices=['mean', 'heads', 'layers'], default='mean', help='over the heads (default: %(default)s)'
+    )
+    sub.add_argument('--layer', type=int, default=-1, help='block or stage, from 0, or from the end (default: last)')
+    sub = compare(command('components', 'principal components of patch tokens', 6))
+    sub.add_argument('--layer', type=int, default=-1, help='block or stage, from 0, or from the end (default: last)')
+    sub = compare(command('embedding', 't-SNE or UMAP of labelled images', None))
+    sub.add_argument('--method', choices=['tsne', 'umap'], default='tsne', help='default: %(default)s')
+    sub.add_argument('--classes', type=int, default=20, help='random ones (default: %(default)s)')
+    sub.add_argument('--per-class', type=int, default=50, help='images of each at most (default: %(default)s)')
+    sub = compare(command('retrieval', 'nearest images of some queries', 6))
+    sub.add_argument('--bank', type=int, default=1000, help='images to search (default: %(default)s)')
+    sub.add_argument('--top', type=int, default=6, help='neighbours of each query (default: %(default)s)')
+    sub = commands.add_parser('curves', help='training curves', description='training curves, runs overlaid')
+    sub.add_argument('work_dirs', nargs='+', metavar='WORK_DIR')
+    sub.add_argument('--keys', nargs='+', help='quantities, such as recon_l1 (default: all)')
+    sub.add_argument('--out', type=Path, default=Path('curves.png'), help='.png, .svg or .pdf (default: %(default)s)')
+    return parser.parse_args()
+
+
+def default_out(args: argparse.Namespace) -> Path:
+    """``pictures/`` beside the checkpoint; variants of a picture have names of their own."""
+    folder = Path('.') if args.checkpoint == 'random' else Path(args.checkpoint).parent
+    variant = next((v for v in (getattr(args, 'show', 'mean'), getattr(args, 'method', 'tsne')) if v != 'mean'), None)
+    parts = [args.what, variant if variant not in (None, 'tsne') else '']
+    return folder / 'pictures' / f'{"_".join(part for part in parts if part)}.png'
+
+
+def read_config(path: str):
+    from mmengine.config import Config
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'no such config: {path}')
+    return Config.fromfile(path)
+
+
+def encoder_names(args: argparse.Namespace, sources: list[tuple[str, str]]) -> list[str]:
+    """As the user says, or the shortest that tell the encoders apart."""
+    if args.names:
+        if len(args.names) != len(sources) or len(set(args.names)) < len(args.names):
+            raise ValueError(f'--names needs {len(sources)} different names, one per encoder')
+        return args.names
+    short = [c if c == 'random' else f'{Path(c).resolve().parent.name}/{Path(c).stem}' for _, c in sources]
+    if len(set(short)) == len(short):
+        return short
+    return [f'{index}: {Path(config).stem}, {Path(c).stem}' for index, (config, c) in enumerate(sources, start=1)]
+
+
+def draw_reconstruction(args: argparse.Namespace, cfg, source):
+    from repre_mm.evaluation.frozen import load_repre
+    from repre_mm.visualization import reconstruction_grid
+
+    model = load_repre(cfg, args.checkpoint, args.seed).to(args.device)
+    images = source.load(source.sample(args.num_images, args.seed), args.size or cfg.image_size)
+    return reconstruction_grid(images / 255, model.reconstruct(images).cpu(), max_images=args.num_images)
+
+
+def draw_encoders(args: argparse.Namespace, cfg, source):
+    from repre_mm.evaluation import pictures
+    from repre_mm.evaluation.frozen import FrozenEncoder
+
+    sources = [(args.config, args.checkpoint), *map(tuple, args.compare)]
+    encoders = {}
+    for name, (config, checkpoint) in zip(encoder_names(args, sources), sources, strict=True):
+        this = cfg if config == args.config else read_config(config)
+        encoders[name] = FrozenEncoder.load(this, checkpoint, size=args.size, device=args.device, seed=args.seed)
+    if args.what == 'embedding':
+        indices = source.sample_classes(args.classes, args.per_class, args.seed)
+        return pictures.embedding_picture(encoders, source, indices, method=args.method, seed=args.seed)
+    if args.what == 'retrieval':
+        indices = source.sample(args.bank, args.seed)
+        return pictures.retrieval_picture(encoders, source, indices, queries=args.num_images, top=args.top)
+    indices = source.sample(args.num_images, args.seed)
+    if args.what == 'components':
+        return pictures.components_picture(encoders, source, indices, layer=args.layer)
+    options = {'kind': args.map, 'show': args.show, 'layer': args.layer}
+    return pictures.attention_picture(encoders, source, indices, **options)
+
+
+def draw(args: argparse.Namespace):
+    if args.what == 'curves':
+        from repre_mm.visualization.curves import curves_figure
+        from repre_mm.visualization.runs import read_runs
+
+        return curves_figure(read_runs(args.work_dirs), args.keys)
+    from repre_mm.evaluation.frozen import ImageSource
+
+    cfg = read_config(args.config)
+    root = args.data or cfg.get('data_root')
+    if not root:
+        raise ValueError(f'{args.config} has no data_root: name a folder of images with --data DIR')
+    source = ImageSource(root)
+    return draw_reconstruction(args, cfg, source) if args.what == 'reconstruction' else draw_encoders(args, cfg, source)
+
+
+def main() -> None:
+    from repre_mm.engine.launch import one_line_errors
+    from repre_mm.visualization import save_png
+
+    args = parse_args()
+    out = args.out or default_out(args)
+    with one_line_errors():
+        picture = draw(args)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if hasattr(picture, 'savefig'):
+            picture.savefig(out, dpi=150)
+        else:
+            save_png(picture, out)
+    print(out)
+
+
+if __name__ == '__main__':
+    main()
