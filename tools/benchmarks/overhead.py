@@ -3,9 +3,9 @@
     python tools/benchmarks/overhead.py [--steps 5] [--batch 8] [--configs GLOB ...] [--out docs/benchmarks/NAME]
 
 Multiply-adds are counted in one training step at the config's own image size. With ``--steps`` the step is timed too,
-plain and RePre in turn, and the peak of memory is read; medians are reported. Configs that differ in their number of
-epochs alone cost the same and are counted once. ``--out`` gets a ``.md`` and a ``.json``. The last line of standard
-output is a JSON object with the key ratios.
+plain and RePre in turn, and on a GPU the peak of memory is read; medians are reported. Configs that differ in their
+number of epochs alone cost the same and are counted once. ``--out`` gets a ``.md`` and a ``.json``. The last line of
+standard output is a JSON object with the key ratios.
 """
 
 import argparse
@@ -145,6 +145,7 @@ def table(rows: list[dict], args: argparse.Namespace) -> str:
         torch.cuda.get_device_name() if torch.cuda.is_available() else f'{os.cpu_count()}-core {platform.machine()}'
     )
     timed = 'time_ratio' in rows[0]
+    gpu = timed and torch.cuda.is_available()
     lines = [
         '# Cost of the reconstruction branch',
         '',
@@ -154,8 +155,10 @@ def table(rows: list[dict], args: argparse.Namespace) -> str:
         'Multiply-adds (G) of one training step per image: all views, online and target encoder, forward and backward, '
         'heads. Parameters (M) of the encoder.',
         '',
-        '| config | encoder | plain | with RePre | ratio |' + (' step time | range | peak memory |' if timed else ''),
-        '|---|---|---|---|---|' + ('---|---|---|' if timed else ''),
+        '| config | encoder | plain | with RePre | ratio |'
+        + (' step time | range |' if timed else '')
+        + (' peak memory |' if gpu else ''),
+        '|---|---|---|---|---|' + ('---|---|' if timed else '') + ('---|' if gpu else ''),
     ]
     for row in rows:
         line = (
@@ -164,7 +167,9 @@ def table(rows: list[dict], args: argparse.Namespace) -> str:
         )
         if timed:
             low, high = row['time_ratio_range']
-            line += f' {row["time_ratio"]:.3f} | {low:.3f} to {high:.3f} | {row["memory_ratio"]:.3f} |'
+            line += f' {row["time_ratio"]:.3f} | {low:.3f} to {high:.3f} |'
+        if gpu:
+            line += f' {row["memory_ratio"]:.3f} |'
         lines.append(line)
     versions = ', '.join(f'{name} {version}' for name, version in stack_versions().items())
     return '\n'.join([*lines, '', f'Versions: {versions}.', ''])
