@@ -1,7 +1,8 @@
 """Score a checkpoint: ``python tools/test.py CONFIG CHECKPOINT [--data DIR] [--work-dir DIR]``.
 
-A config with a test loop runs it. A pre-training config has none: its encoder is scored by kNN and a linear probe on
-frozen features, and the branch by its mean L1 on validation images, with a picture of them.
+Classification gets top-1 and top-5; detection box and mask mAP, segmentation mIoU and mAcc, both with predictions
+drawn into ``WORK_DIR/pictures``. Pre-training gets kNN and a linear probe on frozen features, and the branch's mean L1
+on validation images, with a picture of them.
 """
 
 import argparse
@@ -11,15 +12,24 @@ from pathlib import Path
 
 def parse_args() -> argparse.Namespace:
     from repre_mm.engine.launch import add_common_arguments
+    from repre_mm.engine.transfer import add_transfer_arguments
 
     parser = argparse.ArgumentParser(description='Score a checkpoint.')
     add_common_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint file')
+    group = add_transfer_arguments(parser)
+    group.add_argument('--pictures', type=int, default=16, metavar='N', help='images to draw (default: %(default)s)')
     return parser.parse_args()
 
 
 def main() -> None:
+    from mmengine.dist import is_main_process
+
+    from repre_mm.engine.distributed import leave_distributed
+    from repre_mm.engine.hooks.predictions import PredictionPicturesHook
     from repre_mm.engine.launch import build_runner, load_config, one_line_errors
+    from repre_mm.engine.pretrained import load_trained
+    from repre_mm.engine.transfer import is_transfer, starts_from_encoder
     from repre_mm.evaluation.pretraining import evaluate_pretraining
 
     args = parse_args()
@@ -27,13 +37,19 @@ def main() -> None:
         cfg = load_config(args)
         if not Path(args.checkpoint).is_file():
             raise FileNotFoundError(f'no such checkpoint: {args.checkpoint}')
-        if cfg.get('test_cfg') is None:
-            result = evaluate_pretraining(cfg, args.checkpoint, cfg.work_dir, amp=args.amp)
-            print(json.dumps(result, indent=2))
+        if not starts_from_encoder(cfg):
+            print(json.dumps(evaluate_pretraining(cfg, args.checkpoint, cfg.work_dir, amp=args.amp), indent=2))
             return
-        cfg.load_from = args.checkpoint
         runner = build_runner(cfg)
-    runner.test()
+        load_trained(runner, args.checkpoint)
+    result = {}
+    if is_transfer(cfg):
+        result['pictures'] = str(Path(cfg.work_dir) / 'pictures')
+        runner.register_hook(PredictionPicturesHook(Path(result['pictures']), args.pictures))
+    scores = {name: float(score) for name, score in runner.test().items()}
+    if is_main_process():
+        print(json.dumps({**scores, **result}, indent=2))
+    leave_distributed()
 
 
 if __name__ == '__main__':

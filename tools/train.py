@@ -1,26 +1,43 @@
-"""Train from a config: ``python tools/train.py CONFIG [--data DIR] [--work-dir DIR] [--resume] [--amp]``."""
+"""Train from a config: ``python tools/train.py CONFIG [--data DIR] [--work-dir DIR] [--resume] [--amp]``.
+
+A config of classification, detection or segmentation starts from a pre-trained encoder: ``--pretrained CHECKPOINT``.
+"""
 
 import argparse
 
 
 def parse_args() -> argparse.Namespace:
     from repre_mm.engine.launch import add_common_arguments
+    from repre_mm.engine.transfer import add_transfer_arguments
 
     parser = argparse.ArgumentParser(description='Train a model from a config.')
     add_common_arguments(parser)
-    parser.add_argument('--resume', action='store_true', help='go on from the last checkpoint in the work dir')
+    parser.add_argument('--resume', action='store_true', help='go on from the newest sound checkpoint in the work dir')
+    group = add_transfer_arguments(parser)
+    group.add_argument('--pretrained', metavar='CHECKPOINT', help='what the encoder starts from (default: random)')
+    group.add_argument('--trust', action='store_true', help='unpickle it: it may run code; for trusted files only')
     return parser.parse_args()
 
 
 def main() -> None:
+    from repre_mm.engine.distributed import leave_distributed
     from repre_mm.engine.launch import build_runner, load_config, one_line_errors
+    from repre_mm.engine.lock import lock_work_dir
+    from repre_mm.engine.pretrained import start_from
+    from repre_mm.engine.transfer import starts_from_encoder
 
     args = parse_args()
     with one_line_errors():
         cfg = load_config(args)
         cfg.resume = args.resume
+        if args.pretrained and not starts_from_encoder(cfg):
+            raise ValueError(f'--pretrained is for what follows pre-training; {args.config} pre-trains')
+        lock_work_dir(cfg.work_dir)
         runner = build_runner(cfg)
+        if starts_from_encoder(cfg):
+            start_from(runner, args.pretrained or cfg.get('pretrained'), trust=args.trust)
     runner.train()
+    leave_distributed()
 
 
 if __name__ == '__main__':

@@ -5,8 +5,10 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=3),
+    checkpoint=dict(type='repre_mm.SafeCheckpointHook', interval=1, max_keep_ckpts=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    stop_signal=dict(type='repre_mm.StopSignalHook'),
+    non_finite=dict(type='repre_mm.NonFiniteHook'),
 )
 custom_hooks = [
     dict(type='repre_mm.MomentumUpdateHook'),

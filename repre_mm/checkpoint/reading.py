@@ -45,7 +45,7 @@ def read_checkpoint(path: str | os.PathLike, *, map_location: Any = 'cpu', unsaf
 
     Args:
         path: The file.
-        map_location: Where the tensors go, as in ``torch.load``.
+        map_location: Where the tensors go, as in ``torch.load``; ``'meta'`` leaves their numbers in the file.
         unsafe: Allow full unpickling: the file may run any code. Only for files whose origin is trusted.
 
     Returns:
@@ -61,9 +61,10 @@ def read_checkpoint(path: str | os.PathLike, *, map_location: Any = 'cpu', unsaf
     head = _read_head(path)
     if _SAFETENSORS.match(head):
         return _read_safetensors(path, map_location)
+    mmap = map_location == 'meta' and head.startswith(_ZIP_MAGIC)
     try:
         with torch.serialization.safe_globals(_allowed_globals()):
-            checkpoint = torch.load(path, map_location=map_location, weights_only=not unsafe)
+            checkpoint = torch.load(path, map_location=map_location, weights_only=not unsafe, mmap=mmap)
     except UnpicklingError as error:
         raise CheckpointError(_unpickling_message(path, str(error))) from error
     except Exception as error:  # a damaged file surfaces as almost any exception of the unpickler

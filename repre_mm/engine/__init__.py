@@ -5,12 +5,17 @@ from repre_mm.engine.hooks import (
     ClipGradPerParameterHook,
     DINOHook,
     MomentumUpdateHook,
+    NonFiniteError,
+    NonFiniteHook,
     OnlineKNNHook,
     ReconstructionHook,
+    SafeCheckpointHook,
+    StopSignalHook,
     ThroughputHook,
     WeightingGuardHook,
 )
 from repre_mm.engine.precision import BFloat16OptimWrapper
+from repre_mm.engine.resume import ResumableRunner
 
 __all__ = [
     'BFloat16OptimWrapper',
@@ -18,8 +23,13 @@ __all__ = [
     'DINOHook',
     'DistributedDataParallel',
     'MomentumUpdateHook',
+    'NonFiniteError',
+    'NonFiniteHook',
     'OnlineKNNHook',
     'ReconstructionHook',
+    'ResumableRunner',
+    'SafeCheckpointHook',
+    'StopSignalHook',
     'ThroughputHook',
     'WeightingGuardHook',
     'init_distributed',

@@ -15,14 +15,16 @@ from mmengine.runner import Runner
 from repre_mm.datasets import DatasetError
 from repre_mm.datasets.image_folder import resolve_split
 from repre_mm.datasets.listing import find_images, has_image
-from repre_mm.engine.distributed import init_distributed
+from repre_mm.engine.distributed import check_equal_batches, init_distributed
+from repre_mm.engine.resume import ResumableRunner
+from repre_mm.engine.transfer import is_transfer, set_up_transfer
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments that training and testing share."""
     parser.add_argument('config', help='config file')
     parser.add_argument('--work-dir', help='where logs, checkpoints and pictures go (default: work_dirs/CONFIG_NAME)')
-    parser.add_argument('--data', metavar='DIR', help="folder of images; replaces the config's data_root")
+    parser.add_argument('--data', metavar='DIR', help="folder of data; replaces the config's data_root")
     parser.add_argument('--amp', action='store_true', help='bf16 autocast, on GPU and CPU')
     parser.add_argument(
         '--cfg-options',
@@ -43,7 +45,8 @@ def load_config(args: argparse.Namespace) -> Config:
 
     Raises:
         FileNotFoundError: There is no such config.
-        DatasetError: ``--data`` does not exist.
+        DatasetError: ``--data`` does not exist, or holds no data for a config of detection or segmentation.
+        ValueError: Options that the config has no use for.
     """
     path = Path(args.config)
     if not path.is_file():
@@ -51,7 +54,13 @@ def load_config(args: argparse.Namespace) -> Config:
     cfg = Config.fromfile(path)
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
-    if args.data:
+    classes, image_size = getattr(args, 'classes', None), getattr(args, 'image_size', None)
+    if is_transfer(cfg):
+        # A test needs no training data.
+        set_up_transfer(cfg, args.data, classes, image_size, ('test',) if 'checkpoint' in args else ('train', 'val'))
+    elif classes or image_size:
+        raise ValueError(f'--classes and --image-size are for detection and segmentation; {path} pre-trains')
+    elif args.data:
         set_data_root(cfg, args.data)
     if args.amp:
         cfg.optim_wrapper.type = 'repre_mm.BFloat16OptimWrapper'
@@ -113,8 +122,10 @@ def check_data(cfg: Config) -> None:
 def build_runner(cfg: Config) -> Runner:
     """Check the data, join the process group where there is one, build the Runner."""
     check_data(cfg)
+    if cfg.launcher != 'none' and cfg.get('train_dataloader') and not is_transfer(cfg):
+        check_equal_batches(cfg.train_dataloader)
     init_distributed(cfg.launcher)
-    runner = Runner.from_cfg(cfg)
+    runner = ResumableRunner.from_cfg(cfg)
     # One warning per parameter of the target network, which never trains: they would bury the others.
     runner.logger.addFilter(lambda record: 'since its requires_grad=False' not in record.getMessage())
     return runner

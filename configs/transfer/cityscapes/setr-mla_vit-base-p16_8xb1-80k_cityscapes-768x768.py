@@ -1,0 +1,16 @@
+# SETR-MLA with ViT-B/16 on Cityscapes; as setr-mla_vit-small-p16_8xb1-80k_cityscapes-768x768.py, wider.
+#
+#   bash tools/dist_train.sh \
+#       configs/transfer/cityscapes/setr-mla_vit-base-p16_8xb1-80k_cityscapes-768x768.py 8 \
+#       --data CITYSCAPES --pretrained CHECKPOINT
+#
+# where CHECKPOINT is the start to compare: supervised (DeiT-B), contrastive (configs/pretrain/), or RePre (repre_*).
+#
+# Target: none in RePre. Not run here yet.
+_base_ = './setr-mla_vit-small-p16_8xb1-80k_cityscapes-768x768.py'
+
+width = 768
+model = dict(
+    backbone=dict(arch=dict(embed_dims=width, num_heads=12, feedforward_channels=4 * width)),
+    neck=dict(in_channels=[width] * 4),
+)

@@ -1,0 +1,64 @@
+# SETR-Naive with ViT-S/16 on Cityscapes, 768 x 768, 80,000 iterations. The decoder: one 1x1
+# convolution, then bilinear enlargement.
+#
+#   bash tools/dist_train.sh \
+#       configs/transfer/cityscapes/setr-naive_vit-small-p16_8xb1-80k_cityscapes-768x768.py 8 \
+#       --data CITYSCAPES --pretrained CHECKPOINT
+#
+# where CHECKPOINT is the start to compare, and nothing else changes:
+#   supervised on ImageNet-1K   DeiT-S weights
+#   contrastive                 configs/pretrain/dino/, ViT-S, 300 epochs
+#   RePre                       the same with RePre (repre_*)
+# The number of heads is not in the weights: DINO's and DeiT's ViT-S has 6, MoCo v3's 12. For MoCo v3's:
+#   --cfg-options model.backbone.arch.num_heads=12
+# Score it: python tools/test.py CONFIG WORK_DIR/iter_80000.pth --data CITYSCAPES
+#
+# Needs: Cityscapes as CITYSCAPES/{leftImg8bit,gtFine}/{train,val}/<city>/, with *_gtFine_labelTrainIds.png made by
+# cityscapesscripts; 8 images over 8 GPUs (8 x 1).
+# Source: RePre (arXiv 2201.06857), Sec. 4.3, "as original SETR"; SETR (arXiv 2012.15840), Sec. 3.2 and 4.1, and its
+# released configs: blocks 2, 5, 8 feed auxiliary heads, as its 12-block configs have it.
+# Target, mIoU / mAcc (RePre, Table 3, which does not say which form of SETR): supervised 71.33 / 80.30, DINO
+# 72.96 / 81.32, DINO with RePre 73.40 / 81.95. Not reproduced here yet.
+_base_ = '../_base_/cityscapes.py'
+
+width = 384
+head = dict(
+    type='SETRUPHead',
+    in_channels=width,
+    channels=256,
+    num_classes=19,  # follows the data
+    dropout_ratio=0,
+    norm_cfg=dict(type='SyncBN'),
+    align_corners=False,
+)
+model = dict(
+    backbone=dict(
+        type='mmpretrain.VisionTransformer',
+        arch=dict(embed_dims=width, num_layers=12, num_heads=6, feedforward_channels=4 * width),
+        img_size=768,
+        patch_size=16,
+        out_type='featmap',
+        out_indices=[2, 5, 8, 11],
+        final_norm=False,
+        interpolate_mode='bilinear',
+    ),
+    decode_head=dict(
+        **head,
+        in_index=3,
+        num_convs=1,
+        up_scale=4,
+        kernel_size=1,
+        loss_decode=dict(type='CrossEntropyLoss', loss_weight=1.0),
+    ),
+    auxiliary_head=[
+        dict(
+            **head,
+            in_index=i,
+            num_convs=1,
+            up_scale=4,
+            kernel_size=1,
+            loss_decode=dict(type='CrossEntropyLoss', loss_weight=0.4),
+        )
+        for i in range(3)
+    ],
+)

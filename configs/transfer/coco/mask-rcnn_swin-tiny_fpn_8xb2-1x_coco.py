@@ -1,0 +1,30 @@
+# Mask R-CNN + FPN with Swin-T on COCO, 1x: 12 epochs, shorter side 800, longer side at most 1333.
+#
+#   bash tools/dist_train.sh configs/transfer/coco/mask-rcnn_swin-tiny_fpn_8xb2-1x_coco.py 8 \
+#       --data COCO --pretrained CHECKPOINT
+#
+# where CHECKPOINT is the start to compare, and nothing else changes:
+#   supervised on ImageNet-1K   Swin-T weights of timm or torchvision
+#   contrastive                 configs/pretrain/moby/ or dino/, Swin-T
+#   RePre                       the same with RePre (repre_*)
+# Score it: python tools/test.py CONFIG WORK_DIR/epoch_12.pth --data COCO
+#
+# Needs: COCO 2017 as COCO/{train2017,val2017,annotations}, 16 images over 8 GPUs (8 x 2).
+# Source: RePre (arXiv 2201.06857), Sec. 4.3; optimizer, warm-up and steps of Swin (arXiv 2103.14030, Sec. 4.2), drop
+# path of its released 1x configs. Those draw scales from 480 to 800; RePre states one, 800.
+# Target, box / mask mAP (RePre, Table 2): supervised 41.6 / 38.4 (100 epochs), 43.7 / 39.8 (300 epochs); MoBY
+# 41.5 / 38.3 -> 42.1 / 39.2 with RePre (100), 43.6 / 39.6 -> 44.8 / 40.3 (300); DINO 42.2 / 38.7 -> 43.1 / 40.0 (100).
+# Not reproduced here yet.
+_base_ = '../_base_/mask-rcnn_coco.py'
+
+model = dict(
+    backbone=dict(
+        type='mmpretrain.SwinTransformer',
+        arch='tiny',
+        img_size=224,
+        drop_path_rate=0.1,
+        out_indices=(0, 1, 2, 3),
+        pad_small_map=True,
+    ),
+    neck=dict(type='FPN', in_channels=[96, 192, 384, 768], out_channels=256, num_outs=5),
+)

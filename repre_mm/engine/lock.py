@@ -1,0 +1,50 @@
+"""One training at a time in a work dir."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import time
+from pathlib import Path
+
+LOCK_FILE = '.train.lock'
+# Open files of the locks that this process holds. Closing any would give its lock away.
+_HELD: dict[Path, int] = {}
+
+
+class WorkDirInUseError(ValueError):
+    """Another training writes to the work dir; the message names it and the fix."""
+
+
+def lock_work_dir(work_dir: str | os.PathLike) -> None:
+    """Claim a work dir for this process, on its main rank, until it ends.
+
+    The operating system lets go of the lock when the process ends, however it ends; the file that stays behind blocks
+    nobody. A POSIX record lock, so it also holds between machines on NFS, and data-loading workers do not inherit it.
+
+    Args:
+        work_dir: Made if need be.
+
+    Raises:
+        WorkDirInUseError: Another process, here or on another machine, has it.
+    """
+    if int(os.environ.get('RANK') or os.environ.get('SLURM_PROCID') or 0) != 0:
+        return
+    path = Path(work_dir).resolve() / LOCK_FILE
+    if path in _HELD:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = os.read(handle, 1000).decode(errors='replace').strip() or 'it does not say which'
+        os.close(handle)
+        raise WorkDirInUseError(
+            f'another training writes to {work_dir} ({holder}): wait until it ends, stop it, or choose another folder '
+            'with --work-dir'
+        ) from error
+    _HELD[path] = handle
+    os.truncate(handle, 0)
+    os.write(handle, f'pid {os.getpid()} on {socket.gethostname()} since {time.strftime("%F %T")}\n'.encode())

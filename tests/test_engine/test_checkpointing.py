@@ -1,0 +1,211 @@
+"""Checkpoints under a full disk, a kill in mid-save, damage; and which one a resume takes."""
+
+import errno
+import io
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from fixtures.data import make_image_folder
+from fixtures.resuming import make_runner
+from mmengine.hooks import Hook
+
+from repre_mm.checkpoint import CheckpointError, read_checkpoint, saving
+from repre_mm.checkpoint.saving import checksum_path, newest_checkpoint, write_checkpoint
+
+
+@pytest.fixture(scope='module')
+def images(tmp_path_factory):
+    return make_image_folder(tmp_path_factory.mktemp('images'))
+
+
+def checkpoint_bytes(iteration: int, size: int = 1000) -> bytes:
+    """What ``torch.save`` makes of a small training checkpoint."""
+    content = {
+        'state_dict': {'w': torch.full((size,), float(iteration))},
+        'optimizer': {},
+        'meta': {'iter': iteration, 'epoch': iteration, 'seed': 3},
+    }
+    with io.BytesIO() as file:
+        torch.save(content, file)
+        return file.getvalue()
+
+
+def save_three(folder: Path) -> list[Path]:
+    """epoch_8.pth, epoch_9.pth, epoch_10.pth."""
+    paths = [folder / f'epoch_{epoch}.pth' for epoch in (8, 9, 10)]
+    for epoch, path in zip((8, 9, 10), paths, strict=True):
+        write_checkpoint(checkpoint_bytes(epoch), path)
+    return paths
+
+
+class FullDisk:
+    """Fails once so many bytes of a checkpoint are written."""
+
+    def __init__(self, monkeypatch, room: int) -> None:
+        self.on = True
+        real = Path.open
+
+        def open_(path, mode='r', *args, **kwargs):
+            file = real(path, mode, *args, **kwargs)
+            if not self.on or 'w' not in mode or '.pth' not in path.name:
+                return file
+            write = file.write
+
+            class Limited:
+                def __enter__(self):
+                    return self
+
+                def __exit__(self, *exc):
+                    file.close()
+
+                def __getattr__(self, name):
+                    return getattr(file, name)
+
+                def write(self, data):
+                    write(data[:room])
+                    raise OSError(errno.ENOSPC, 'No space left on device')
+
+            return Limited()
+
+        monkeypatch.setattr(Path, 'open', open_)
+
+
+def test_checksum_is_what_sha256sum_reads(tmp_path):
+    path = tmp_path / 'epoch_1.pth'
+    write_checkpoint(checkpoint_bytes(1), path)
+    done = subprocess.run(['sha256sum', '--check', 'epoch_1.pth.sha256'], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, 'epoch_1.pth: OK\n')
+    assert sorted(os.listdir(tmp_path)) == ['epoch_1.pth', 'epoch_1.pth.sha256']
+
+
+def test_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / 'epoch_1.pth'
+    write_checkpoint(checkpoint_bytes(1), path)
+    before = path.read_bytes()
+    FullDisk(monkeypatch, room=500)
+    with pytest.raises(CheckpointError, match=r'cannot write .*epoch_1\.pth: .*No space left on device'):
+        write_checkpoint(checkpoint_bytes(2), path)
+    assert path.read_bytes() == before
+    assert sorted(os.listdir(tmp_path)) == ['epoch_1.pth', 'epoch_1.pth.sha256']
+    assert newest_checkpoint(tmp_path).iteration == 1
+
+
+def test_what_resume_would_refuse_is_not_saved(tmp_path):
+    with io.BytesIO() as file:
+        torch.save({'meta': {}, 'state_dict': {}, 'what': shutil.Error('x')}, file)
+        data = file.getvalue()
+    with pytest.raises(CheckpointError, match='besides tensors it holds'):
+        write_checkpoint(data, tmp_path / 'epoch_1.pth')
+    assert os.listdir(tmp_path) == []
+
+
+def test_bytes_lost_on_the_way_are_noticed(tmp_path, monkeypatch):
+    real = saving._sha256
+
+    def damaged(path):
+        with path.open('rb+') as file:
+            file.seek(-700, os.SEEK_END)
+            file.write(b'\xff')
+        return real(path)
+
+    monkeypatch.setattr(saving, '_sha256', damaged)
+    with pytest.raises(CheckpointError, match='reads back other than it was written'):
+        write_checkpoint(checkpoint_bytes(1), tmp_path / 'epoch_1.pth')
+    assert os.listdir(tmp_path) == []
+
+
+def test_killed_in_mid_save(tmp_path):
+    """The draft is half written; the old file is whole, and the only candidate."""
+    write_checkpoint(checkpoint_bytes(1), tmp_path / 'epoch_1.pth')
+
+    def half_save():
+        saving.os.fsync = lambda handle: (os.truncate(handle, 500), os.kill(os.getpid(), signal.SIGKILL))
+        write_checkpoint(checkpoint_bytes(2), tmp_path / 'epoch_1.pth')
+
+    process = multiprocessing.get_context('fork').Process(target=half_save)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert len(os.listdir(tmp_path)) == 3
+    assert newest_checkpoint(tmp_path).iteration == 1
+    saving.remove_drafts(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == ['epoch_1.pth', 'epoch_1.pth.sha256']
+
+
+def test_newest_is_judged_by_its_content(tmp_path):
+    paths = save_three(tmp_path)
+    for age, path in enumerate(reversed(paths)):
+        os.utime(path, (age, age))  # copied in another order
+    torch.save({'state_dict': {}, 'meta': {'iter': 99}}, tmp_path / 'best.pth')  # no optimizer: not to go on from
+    point = newest_checkpoint(tmp_path)
+    assert (point.path.name, point.iteration, point.seed, point.passed_over) == ('epoch_10.pth', 10, 3, ())
+
+
+@pytest.mark.parametrize('with_checksum', [True, False])
+def test_damaged_ones_are_passed_over(with_checksum, tmp_path):
+    _, second, third = save_three(tmp_path)
+    third.write_bytes(third.read_bytes()[:-800])
+    data = bytearray(second.read_bytes())
+    at = data.index(torch.full((9,), 9.0).numpy().tobytes())
+    data[at] ^= 1  # one bit of a weight
+    second.write_bytes(bytes(data))
+    if not with_checksum:
+        for path in (second, third):
+            checksum_path(path).unlink()
+    point = newest_checkpoint(tmp_path)
+    assert point.iteration == 8
+    first, other = point.passed_over
+    assert 'epoch_10.pth' in first and 'truncated or damaged' in first
+    assert 'epoch_9.pth is damaged: its bytes are not those that were written' in other
+
+
+def test_none_sound(tmp_path):
+    assert newest_checkpoint(tmp_path) is None
+    (tmp_path / 'epoch_1.pth').write_bytes(b'')
+    with pytest.raises(CheckpointError, match=r'no checkpoint is sound[\s\S]*epoch_1\.pth: the file is empty'):
+        newest_checkpoint(tmp_path)
+
+
+def test_a_run_outlives_a_full_disk_and_resumes_from_the_newest_sound(images, tmp_path, monkeypatch):
+    """Of iterations 1 to 8, each saved: 3 and 4 meet a full disk; 8 is damaged before the resume."""
+    options = {
+        'default_hooks.checkpoint.by_epoch': False,
+        'default_hooks.checkpoint.interval': 1,
+        'default_hooks.checkpoint.max_keep_ckpts': 2,
+    }
+    runner = make_runner(images, tmp_path, **options)
+    disk = FullDisk(monkeypatch, room=5000)
+    disk.on = False
+    seen = {}
+
+    def after_train_iter(runner, **kwargs):
+        seen[runner.iter + 1] = {path.name for path in tmp_path.glob('*.pth')}
+        disk.on = runner.iter + 2 in (3, 4)
+
+    watch = Hook()
+    watch.after_train_iter = lambda runner, batch_idx, data_batch=None, outputs=None: after_train_iter(runner)
+    runner.register_hook(watch, 'LOWEST')
+    runner.train()
+    assert seen[2] == seen[3] == seen[4] == {'iter_1.pth', 'iter_2.pth'}
+    assert seen[5] == {'iter_2.pth', 'iter_5.pth'}
+    assert seen[8] == {'iter_7.pth', 'iter_8.pth'}
+    assert {path.name for path in tmp_path.glob('*.sha256')} == {'iter_7.pth.sha256', 'iter_8.pth.sha256'}
+    log = next(tmp_path.glob('*/*.log')).read_text()
+    assert log.count('could not save') == 2
+    assert 'iter_2.pth; training goes on and will try again after the next interval' in log
+    assert (tmp_path / 'last_checkpoint').read_text() == str(tmp_path / 'iter_8.pth')
+
+    (tmp_path / 'iter_8.pth').write_bytes((tmp_path / 'iter_8.pth').read_bytes()[:-1000])
+    resumed = make_runner(images, tmp_path, resume=True, **options)
+    resumed.train()
+    assert resumed.iter == 8
+    assert read_checkpoint(tmp_path / 'iter_8.pth')['meta']['iter'] == 8
+    log = (tmp_path / resumed.timestamp / f'{resumed.timestamp}.log').read_text()
+    assert 'passed over: cannot read' in log
+    assert f'resuming from {tmp_path / "iter_7.pth"}' in log

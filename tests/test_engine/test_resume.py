@@ -1,0 +1,242 @@
+"""A run that is stopped anywhere and resumed ends like one that was not, bit by bit."""
+
+import os
+import random
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fixtures.data import make_image_folder
+from fixtures.resuming import CrashAt, SimulatedCrashError, assert_same_end, make_runner
+from mmengine.dataset import DefaultSampler, InfiniteSampler
+from mmengine.hooks import Hook
+from torch.utils.data import DataLoader, Dataset
+
+from repre_mm.checkpoint import CheckpointError, read_checkpoint
+from repre_mm.engine.replay import make_replayable, sample_randomness
+
+SCRIPT = Path(__file__).parents[1] / 'fixtures/dist_resume.py'
+EVERY_2 = {'default_hooks.checkpoint.by_epoch': False, 'default_hooks.checkpoint.interval': 2}
+WITH_WORKERS = {'train_dataloader.num_workers': 2, 'train_dataloader.persistent_workers': True}
+
+
+@pytest.fixture(scope='module')
+def images(tmp_path_factory):
+    return make_image_folder(tmp_path_factory.mktemp('images'))
+
+
+def stop_and_go(images, work_dir, crash_at, **options):
+    """Crash at an iteration (from 1), then resume."""
+    runner = make_runner(images, work_dir, **options)
+    runner.register_hook(CrashAt(crash_at))
+    with pytest.raises(SimulatedCrashError):
+        runner.train()
+    resumed = make_runner(images, work_dir, resume=True, **options)
+    resumed.train()
+    return resumed
+
+
+def torchrun(script: Path, *args: str) -> None:
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', f'--master_port={port}']
+    env = {**os.environ, 'OMP_NUM_THREADS': '1'}
+    done = subprocess.run([*command, str(script), *args], capture_output=True, text=True, env=env, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+class Noise(Dataset):
+    """Each item: its index, and a number from each random stream."""
+
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, index):
+        return torch.tensor([index, random.random(), np.random.rand(), torch.rand(()).item()], dtype=torch.float64)
+
+
+def draw(epoch=0, start=0, seed=0, rank=0, sampler=DefaultSampler, **options):
+    dataset = Noise()
+    loader = DataLoader(dataset, batch_size=2, sampler=sampler(dataset, seed=seed), **options)
+    make_replayable(loader, seed, rank)
+    if sampler is DefaultSampler:
+        loader.sampler.set_epoch(epoch)
+    loader.batch_sampler.start = start
+    batches = iter(loader)
+    return torch.stack([next(batches) for _ in range(3 - start)])
+
+
+def test_augmentations_follow_from_the_position_alone():
+    torch.manual_seed(5)
+    expected = draw()
+    torch.manual_seed(6)
+    np.random.seed(6)
+    random.seed(6)
+    for options in ({}, {'num_workers': 2}, {'num_workers': 1, 'persistent_workers': True}):
+        assert torch.equal(draw(**options), expected), options
+        assert torch.equal(draw(start=1, **options), expected[1:]), options
+    assert len(expected[..., 1:].unique()) == expected[..., 1:].numel()
+
+
+def test_augmentations_differ_by_epoch_rank_and_seed():
+    drawn = [draw(), draw(epoch=1), draw(rank=1), draw(seed=1)]
+    assert len(torch.cat(drawn)[..., 1:].unique()) == 4 * drawn[0][..., 1:].numel()
+
+
+def test_endless_sampler_never_repeats_an_augmentation():
+    dataset = Noise()
+    loader = DataLoader(dataset, batch_size=2, sampler=InfiniteSampler(dataset, seed=0))
+    make_replayable(loader, 0, 0)
+    batches = iter(loader)
+    drawn = torch.stack([next(batches) for _ in range(9)])
+    assert len(drawn[..., 1:].unique()) == drawn[..., 1:].numel()
+
+
+def test_sampling_leaves_the_streams_outside_alone():
+    def three():
+        return random.random(), np.random.rand(), torch.rand(()).item()
+
+    random.seed(0), np.random.seed(0), torch.manual_seed(0)
+    expected = [three(), three()]
+    random.seed(0), np.random.seed(0), torch.manual_seed(0)
+    found = [three()]
+    with sample_randomness(1, 2):
+        inside = three()
+    assert [*found, three()] == expected
+    assert inside not in expected
+
+
+@pytest.fixture(scope='module')
+def uninterrupted(images, tmp_path_factory):
+    """The work dir of a run of two epochs of four batches, saved every two iterations."""
+    torch.set_num_threads(1)
+    work_dir = tmp_path_factory.mktemp('uninterrupted')
+    make_runner(images, work_dir, **EVERY_2).train()
+    return work_dir
+
+
+def test_resumed_in_mid_epoch(images, tmp_path, uninterrupted):
+    resumed = stop_and_go(images, tmp_path, 8, **EVERY_2)  # goes on from iteration 6, in the middle of epoch 2
+    assert (resumed.iter, resumed.epoch) == (8, 2)
+    assert_same_end(uninterrupted, tmp_path, 'iter_8.pth')
+
+
+def test_resumed_at_the_end_of_an_epoch(images, tmp_path, uninterrupted):
+    stop_and_go(images, tmp_path, 6, **EVERY_2)
+    assert_same_end(uninterrupted, tmp_path, 'iter_8.pth')
+
+
+@pytest.mark.slow
+def test_resumed_with_workers_in_bf16(images, tmp_path):
+    options = dict(amp=True, **EVERY_2, **WITH_WORKERS)
+    make_runner(images, tmp_path / 'whole', **options).train()
+    stop_and_go(images, tmp_path / 'parts', 4, **options)
+    assert_same_end(tmp_path / 'whole', tmp_path / 'parts', 'iter_8.pth')
+
+
+@pytest.mark.slow
+def test_workers_change_nothing(images, tmp_path, uninterrupted):
+    make_runner(images, tmp_path, **EVERY_2, **WITH_WORKERS).train()
+    assert_same_end(uninterrupted, tmp_path, 'iter_8.pth')
+
+
+def test_resumed_with_gradient_accumulation(images, tmp_path):
+    """Epochs of 4, an update every 3: the first epoch's checkpoint is that of iteration 6, the second's of the end."""
+    options = {'optim_wrapper.accumulative_counts': 3}
+    make_runner(images, tmp_path / 'whole', **options).train()
+    assert read_checkpoint(tmp_path / 'whole/epoch_1.pth')['meta']['iter'] == 6
+    stop_and_go(images, tmp_path / 'parts', 8, **options)
+    assert_same_end(tmp_path / 'whole', tmp_path / 'parts')
+
+
+def test_resumed_in_an_iteration_loop(images, tmp_path):
+    """Of 8 iterations on a finite sampler, which starts its second pass at the fifth."""
+    options = {
+        **EVERY_2,
+        'train_cfg': dict(type='IterBasedTrainLoop', max_iters=8, val_interval=100),
+        'param_scheduler': [dict(type='CosineAnnealingLR', by_epoch=False, end=8)],
+    }
+    make_runner(images, tmp_path / 'whole', **options).train()
+    stop_and_go(images, tmp_path / 'parts', 8, **options)
+    assert_same_end(tmp_path / 'whole', tmp_path / 'parts', 'iter_8.pth')
+
+
+def test_a_drawn_seed_is_kept(images, tmp_path):
+    options = {**EVERY_2, 'randomness.seed': None}
+    stop_and_go(images, tmp_path / 'parts', 4, **options)
+    seed = read_checkpoint(tmp_path / 'parts/iter_4.pth')['meta']['seed']
+    make_runner(images, tmp_path / 'whole', **EVERY_2, **{'randomness.seed': seed}).train()
+    assert_same_end(tmp_path / 'whole', tmp_path / 'parts', 'iter_8.pth')
+
+
+def test_another_batch_size_starts_the_epoch_again(images, tmp_path):
+    runner = make_runner(images, tmp_path, **EVERY_2)
+    runner.register_hook(CrashAt(4))
+    with pytest.raises(SimulatedCrashError):
+        runner.train()
+    options = {**EVERY_2, 'train_dataloader.batch_size': 4}
+    resumed = make_runner(images, tmp_path, resume=True, **options)
+    batches = []
+
+    class Count(Hook):
+        def before_train_iter(self, runner, batch_idx, data_batch=None):
+            batches.append((runner.epoch, batch_idx))
+
+    resumed.register_hook(Count())
+    resumed.train()
+    assert batches == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert (
+        'an epoch has 2 batches now and had 4'
+        in next(tmp_path.glob('*/*.log'))
+        .parent.parent.joinpath(resumed.timestamp, f'{resumed.timestamp}.log')
+        .read_text()
+    )
+
+
+class Evil:
+    def __reduce__(self):
+        return (exec, ("raise RuntimeError('code from the file was run')",))
+
+
+@pytest.mark.slow
+@pytest.mark.dist
+@pytest.mark.parametrize('stop', ['crash', 'signal'])
+def test_two_ranks_end_alike(stop, tmp_path):
+    """Nine iterations in epochs of three, an update every two.
+
+    Rank 1 alone is signalled in iteration 5; both stop there. Or both crash after the checkpoint of iteration 4.
+    """
+    images = make_image_folder(tmp_path / 'images', train=12)
+    for work_dir, how in (('whole', 'none'), ('parts', stop), ('parts', 'resume')):
+        torchrun(SCRIPT, str(images), str(tmp_path / work_dir), how)
+    if stop == 'signal':
+        assert read_checkpoint(tmp_path / 'parts/stopped.pth')['meta']['iter'] == 6
+    assert_same_end(tmp_path / 'whole', tmp_path / 'parts', 'iter_9.pth')
+
+
+@pytest.mark.parametrize('how', ['resume', 'load_from', 'init_cfg'])
+def test_nothing_is_unpickled(how, images, tmp_path):
+    path = tmp_path / 'evil.pth'
+    torch.save({'state_dict': {}, 'optimizer': {}, 'meta': {'iter': 2, 'epoch': 0}, 'evil': Evil()}, path)
+    with pytest.raises(
+        CheckpointError, match=r'refused to read .*evil\.pth: besides tensors it holds exec|no checkpoint is sound'
+    ):
+        if how == 'resume':
+            make_runner(images, tmp_path, resume=True).train()
+        elif how == 'load_from':
+            make_runner(images, tmp_path, load_from=str(path)).train()
+        else:
+            init = dict(type='Pretrained', checkpoint=str(path))
+            make_runner(images, tmp_path, **{'model.algorithm.backbone.init_cfg': init}).train()
+
+
+def test_weights_only_are_no_resume_point(images, tmp_path):
+    path = tmp_path / 'weights.pth'
+    torch.save({'state_dict': {}}, path)
+    with pytest.raises(CheckpointError, match=r'cannot resume from .*weights\.pth: it holds weights only'):
+        make_runner(images, tmp_path, resume=True, load_from=str(path))

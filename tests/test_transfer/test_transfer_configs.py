@@ -1,0 +1,138 @@
+"""The shipped configs of detection and segmentation."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.structures import InstanceData, PixelData
+
+ROOT = Path(__file__).parents[2]
+PATHS = sorted(str(p.relative_to(ROOT)) for p in (ROOT / 'configs/transfer').rglob('*.py') if '_base_' not in p.parts)
+TARGETS = {
+    'coco/mask-rcnn_swin-tiny': ['41.6 / 38.4', '43.7 / 39.8', '42.1 / 39.2', '44.8 / 40.3', '43.1 / 40.0'],
+    'cityscapes/setr-naive_vit-small': ['71.33 / 80.30', '72.96 / 81.32', '73.40 / 81.95'],
+}
+
+
+def heads(node):
+    """Every number of classes in a model."""
+    if isinstance(node, dict):
+        if 'num_classes' in node:
+            yield node['num_classes']
+        for value in node.values():
+            yield from heads(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from heads(value)
+
+
+def test_all_forms_are_there():
+    names = {path.removeprefix('configs/transfer/').rsplit('_', 2)[0].split('_8xb')[0] for path in PATHS}
+    setr = {f'cityscapes/setr-{form}_vit-{size}-p16' for form in ('naive', 'pup', 'mla') for size in ('small', 'base')}
+    coco = {'coco/mask-rcnn_swin-tiny_fpn', 'coco/mask-rcnn_vit-small-p16_sfp', 'coco/mask-rcnn_vit-base-p16_sfp'}
+    assert names == setr | coco | {'cityscapes/upernet_swin-tiny'}
+
+
+@pytest.mark.parametrize('path', PATHS)
+def test_recipe(path):
+    cfg = Config.fromfile(ROOT / path)
+    assert cfg.pretrained is None
+    assert cfg.model_wrapper_cfg.type == 'repre_mm.DistributedDataParallel'
+    if cfg.default_scope == 'mmdet':
+        assert set(heads(cfg.model)) == {80}
+        assert cfg.train_cfg.max_epochs == 12
+        assert [step.scale for step in cfg.train_dataloader.dataset.pipeline if step.type == 'Resize'] == [(1333, 800)]
+        assert cfg.optim_wrapper.optimizer.type == 'AdamW'
+        assert cfg.train_dataloader.batch_size * 8 == cfg.auto_scale_lr.base_batch_size == 16
+    else:
+        assert set(heads(cfg.model)) == {19}
+        assert cfg.train_cfg.max_iters == cfg.param_scheduler[-1].end == 80000
+        assert cfg.model.data_preprocessor.size == cfg.model.test_cfg.crop_size == (768, 768)
+        assert cfg.train_dataloader.batch_size * 8 == cfg.auto_scale_lr.base_batch_size == 8
+
+
+@pytest.mark.parametrize('prefix', TARGETS)
+def test_header_has_the_numbers_of_the_paper(prefix):
+    (path,) = [path for path in PATHS if path.startswith(f'configs/transfer/{prefix}')]
+    header = (ROOT / path).read_text().split('_base_ =')[0].replace('\n# ', ' ')
+    assert not [numbers for numbers in TARGETS[prefix] if numbers not in header]
+
+
+def test_rates_grow_from_the_first_block_to_the_heads():
+    """ViTDet's layer-wise decay; norms and positions are not decayed."""
+    path = 'configs/transfer/coco/mask-rcnn_vit-base-p16_sfp_8xb2-1x_coco.py'
+    cfg = Config.fromfile(ROOT / path)
+    cfg.model.backbone.arch.update(embed_dims=24, feedforward_channels=24)
+    cfg.model.neck.in_channels = 24
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model = MODELS.build(cfg.model)
+        groups = build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    found = {names[id(p)]: (group['lr'] / 1e-4, group['weight_decay']) for group in groups for p in group['params']}
+    for block in (0, 1, 10, 11):
+        rate = 0.7 ** (12 - block)
+        assert found[f'backbone.layers.{block}.attn.qkv.weight'] == pytest.approx((rate, 0.1))
+        assert found[f'backbone.layers.{block}.ln2.weight'] == pytest.approx((rate, 0))
+    assert found['backbone.pos_embed'] == pytest.approx((0.7**13, 0))
+    assert found['backbone.patch_embed.projection.weight'] == pytest.approx((0.7**13, 0.1))
+    assert found['neck.levels.0.1.weight'] == pytest.approx((1, 0.1))
+    assert found['neck.levels.0.2.weight'] == pytest.approx((1, 0))
+    assert found['roi_head.bbox_head.fc_cls.weight'] == pytest.approx((1, 0.1))
+
+
+def batch(cfg: Config, height: int, width: int) -> dict:
+    """One image of a given size with its ground truth, as the data loader gives it."""
+    image = torch.randint(0, 256, (3, height, width), dtype=torch.uint8)
+    meta = dict(img_shape=(height, width), ori_shape=(height, width), scale_factor=(1.0, 1.0), img_id=1)
+    if cfg.default_scope == 'mmdet':
+        import numpy as np
+        from mmdet.structures import DetDataSample
+        from mmdet.structures.bbox import HorizontalBoxes
+        from mmdet.structures.mask import BitmapMasks
+
+        masks = np.zeros((1, height, width), dtype=np.uint8)
+        masks[0, 100:400, 200:500] = 1
+        boxes = HorizontalBoxes(torch.tensor([[200.0, 100.0, 500.0, 400.0]]))
+        sample = DetDataSample(
+            metainfo=meta,
+            gt_instances=InstanceData(bboxes=boxes, labels=torch.tensor([3]), masks=BitmapMasks(masks, height, width)),
+            ignored_instances=InstanceData(
+                bboxes=HorizontalBoxes(torch.zeros(0, 4)), labels=torch.zeros(0, dtype=torch.long)
+            ),
+        )
+    else:
+        from mmseg.structures import SegDataSample
+
+        labels = torch.randint(0, 19, (1, height, width))
+        sample = SegDataSample(metainfo=meta, gt_sem_seg=PixelData(data=labels))
+    return {'inputs': [image], 'data_samples': [sample]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('path', PATHS)
+def test_full_size_config_trains_a_step_and_infers(path):
+    cfg = Config.fromfile(ROOT / path)
+    detection = cfg.default_scope == 'mmdet'
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        model = MODELS.build(cfg.model)
+        model.init_weights()
+        optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+        # BatchNorm after pooling to one cell (UperNet) cannot train on one image.
+        model.train()
+        for module in model.modules():
+            if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+                module.eval()
+        # Slightly over a window in each direction: the sliding window in testing takes four.
+        data = batch(cfg, *((800, 1216) if detection else (768, 768)))
+        log = model.train_step(data, optim_wrapper)
+        assert all(torch.isfinite(value).all() for value in log.values())
+        assert not [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+        model.eval()
+        (sample,) = model.test_step(batch(cfg, *((800, 1216) if detection else (800, 800))))
+    if detection:
+        assert sample.pred_instances.masks.shape[1:] == (800, 1216)
+    else:
+        assert sample.pred_sem_seg.data.shape == (1, 800, 800)
