@@ -1,4 +1,4 @@
-"""The cost columns of docs/configs.md, from a counted step of each config; the full-size ones are slow."""
+"""The cost columns of docs/configs.md and the README, from a counted step of each config (slow at full size)."""
 
 import re
 from pathlib import Path
@@ -9,15 +9,15 @@ from mmengine.config import Config
 from repre_mm.engine.cost import count_cost
 
 ROOT = Path(__file__).parents[2]
-LINK = r'\| \[[^]]+\]\(\.\./(configs/[^)]+)\) '
+LINK = r'\| \[[^]]+\]\((?:\.\./)?(configs/[^)]+)\) '
 NUMBER = r'\| ([\d.]+) '
 ROW = re.compile(LINK + LINK + rf'(?:\| [^|]+ \| \d+ )?{NUMBER}{NUMBER}{NUMBER}\|')
 
 
-def rows() -> list[tuple[str, str, str]]:
+def rows(page: str = 'docs/configs.md') -> list[tuple[str, str, str]]:
     """Config, parameters and multiply-adds, as they are written."""
     found = []
-    for plain, repre, params, plain_macs, repre_macs in ROW.findall((ROOT / 'docs/configs.md').read_text()):
+    for plain, repre, params, plain_macs, repre_macs in ROW.findall((ROOT / page).read_text()):
         found += [(plain, params, plain_macs), (repre, params, repre_macs)]
     return found
 
@@ -25,6 +25,11 @@ def rows() -> list[tuple[str, str, str]]:
 def test_every_pretraining_config_has_a_row():
     present = [*(ROOT / 'configs/pretrain').rglob('*.py'), *(ROOT / 'configs/toy').glob('*.py')]
     assert sorted(path for path, _, _ in rows()) == sorted(str(path.relative_to(ROOT)) for path in present)
+
+
+def test_readme_says_the_same():
+    assert len(rows('README.md')) == 4
+    assert set(rows('README.md')) <= set(rows())
 
 
 @pytest.mark.parametrize(
