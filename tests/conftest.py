@@ -18,9 +18,10 @@ def _quiet_and_seeded():
     torch.set_num_threads(1)
     torch.manual_seed(0)
     MMLogger.get_instance('mmengine').setLevel(logging.ERROR)
-    MessageHub.get_instance('tests').update_info('max_iters', 100)
-    # A Runner leaves its scope behind as the current one, and the next test would build its models in it.
-    DefaultScope.get_instance(f'test_{next(_COUNT)}', scope_name='mmpretrain')
+    # A Runner leaves its hub and its scope behind as the current ones: the next test would read and build with them.
+    name = f'test_{next(_COUNT)}'
+    MessageHub.get_instance(name).update_info('max_iters', 100)
+    DefaultScope.get_instance(name, scope_name='mmpretrain')
 
 
 @pytest.fixture(params=list(ENCODERS))

@@ -187,7 +187,7 @@ def test_error_survives_pickling():
 
 def test_load_image(tmp_path, pixels):
     path = str(save(tmp_path / 'a.png', pixels))
-    results = TRANSFORMS.build({'type': 'LoadImage'})({'img_path': path})
+    results = TRANSFORMS.build({'type': 'repre_mm.LoadImage'})({'img_path': path})
     assert_array_equal(results['img'], pixels)
     assert results['img_shape'] == results['ori_shape'] == (24, 40)
     assert_array_equal(LoadImage(channel_order='bgr')({'img_path': path})['img'], pixels[..., ::-1])

@@ -121,7 +121,7 @@ def repre(algorithm, family: str, **options) -> nn.Module:
     cfg = dict(type='repre_mm.TimmBackbone', model_name=name, **defaults, **options)
     width = TimmBackbone(name, **defaults).embed_dims
     algorithm = dict(algorithm(cfg, width), data_preprocessor=dict(mean=MEAN, std=STD))
-    return MODELS.build(dict(type='RePreAlgorithm', algorithm=algorithm))
+    return MODELS.build(dict(type='repre_mm.RePreAlgorithm', algorithm=algorithm))
 
 
 @pytest.mark.parametrize('family', ['vit', 'deit, two tokens', 'swin', 'resnet'])
@@ -141,7 +141,7 @@ def test_repre_trains_it_without_a_second_pass(family, algorithm):
 
 def test_reconstruction_alone_reaches_the_first_block_and_not_the_last_norm():
     model = repre(mocov3, 'vit')
-    model.loss_weighting = MODELS.build(dict(type='FixedWeighting', contrast=0.0, recon=1.0))
+    model.loss_weighting = MODELS.build(dict(type='repre_mm.FixedWeighting', contrast=0.0, recon=1.0))
     model(make_views(64), None, mode='loss')['loss'].backward()
     assert model.backbone.model.blocks[0].attn.qkv.weight.grad.norm() > 0
     assert model.backbone.model.norm.weight.grad.norm() == 0  # levels are taken before it
@@ -150,7 +150,7 @@ def test_reconstruction_alone_reaches_the_first_block_and_not_the_last_norm():
 def test_too_many_levels_for_a_pyramid():
     algorithm = mocov3(dict(type='repre_mm.TimmBackbone', model_name='test_resnet'), 96)
     with pytest.raises(ValueError, match=r'num_levels=5 .* depth 4: choose 1 to 4'):
-        MODELS.build(dict(type='RePreAlgorithm', algorithm=algorithm, neck=dict(num_levels=5)))
+        MODELS.build(dict(type='repre_mm.RePreAlgorithm', algorithm=algorithm, neck=dict(num_levels=5)))
 
 
 def test_init_weights_keeps_timms_initialisation():
