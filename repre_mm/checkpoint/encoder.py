@@ -53,7 +53,7 @@ def load_pretrained(
         CheckpointError: The file is unreadable, holds no encoder that fits, holds NaN, or fills too little. The
             encoder is unchanged then.
     """
-    checkpoint = read_checkpoint(path, unsafe=trust)
+    checkpoint = read_checkpoint(path, trust=trust)
     layout, root = layout_of(backbone)
     try:
         source = recognise(checkpoint, prefix=prefix, like=layout)
@@ -83,10 +83,10 @@ def load_pretrained(
 
 
 def load_encoder(
-    encoder: nn.Module, path: str | os.PathLike, prefix: str | None = 'backbone.', *, unsafe: bool = False
+    encoder: nn.Module, path: str | os.PathLike, prefix: str | None = 'backbone.', *, trust: bool = False
 ) -> LoadReport:
     """:func:`load_pretrained` for training checkpoints: the online encoder, under ``backbone.``."""
-    return load_pretrained(encoder, path, trust=unsafe, prefix=prefix)
+    return load_pretrained(encoder, path, trust=trust, prefix=prefix)
 
 
 def check_finite(source: Source) -> None:

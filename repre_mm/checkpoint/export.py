@@ -84,7 +84,7 @@ def export_encoder(
     """
     out = Path(out).expanduser()
     _check_out(out, to)
-    checkpoint = read_checkpoint(path, unsafe=trust)
+    checkpoint = read_checkpoint(path, trust=trust)
     known = provenance(checkpoint)
     if config is not None:
         load_pretrained(build_encoder(Config.fromfile(config)), path, trust=trust, prefix=prefix)

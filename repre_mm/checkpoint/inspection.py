@@ -28,7 +28,7 @@ def inspect_checkpoint(path: str | os.PathLike, *, prefix: str | None = None, tr
     Raises:
         CheckpointError: The file is unreadable, or no encoder is found.
     """
-    checkpoint = read_checkpoint(path, unsafe=trust)
+    checkpoint = read_checkpoint(path, trust=trust)
     try:
         source = recognise(checkpoint, prefix=prefix)
     except CheckpointError as error:

@@ -37,7 +37,7 @@ class CheckpointError(ValueError):
     """A checkpoint that cannot be read or does not fit; the message names the path, the cause and the fix."""
 
 
-def read_checkpoint(path: str | os.PathLike, *, map_location: Any = 'cpu', unsafe: bool = False) -> dict[str, Any]:
+def read_checkpoint(path: str | os.PathLike, *, map_location: Any = 'cpu', trust: bool = False) -> dict[str, Any]:
     """Read a checkpoint written by MMEngine, ``torch.save`` or safetensors.
 
     Only tensors, plain containers, NumPy arrays and MMEngine's log history are read. MMEngine's own loader
@@ -46,7 +46,7 @@ def read_checkpoint(path: str | os.PathLike, *, map_location: Any = 'cpu', unsaf
     Args:
         path: The file.
         map_location: Where the tensors go, as in ``torch.load``; ``'meta'`` leaves their numbers in the file.
-        unsafe: Allow full unpickling: the file may run any code. Only for files whose origin is trusted.
+        trust: Allow full unpickling: the file may run any code. Only for files whose origin is trusted.
 
     Returns:
         The dictionary that the file holds: a training checkpoint or a plain state dict. Of a safetensors file
@@ -54,7 +54,7 @@ def read_checkpoint(path: str | os.PathLike, *, map_location: Any = 'cpu', unsaf
 
     Raises:
         CheckpointError: The path is missing, a folder or unreadable; the file is empty, truncated, no
-            checkpoint at all (a web page, for instance), not a dictionary, or needs unpickling and ``unsafe``
+            checkpoint at all (a web page, for instance), not a dictionary, or needs unpickling and ``trust``
             is off.
     """
     path = Path(path).expanduser()
@@ -64,7 +64,7 @@ def read_checkpoint(path: str | os.PathLike, *, map_location: Any = 'cpu', unsaf
     mmap = map_location == 'meta' and head.startswith(_ZIP_MAGIC)
     try:
         with torch.serialization.safe_globals(_allowed_globals()):
-            checkpoint = torch.load(path, map_location=map_location, weights_only=not unsafe, mmap=mmap)
+            checkpoint = torch.load(path, map_location=map_location, weights_only=not trust, mmap=mmap)
     except UnpicklingError as error:
         raise CheckpointError(_unpickling_message(path, str(error))) from error
     except Exception as error:  # a damaged file surfaces as almost any exception of the unpickler
@@ -137,7 +137,7 @@ def _unpickling_message(path: Path, error: str) -> str:
     return (
         f'refused to read {path}: besides tensors it holds {found[1]}, and rebuilding that could run code '
         'from the file. Save only its state dict where it was made; or, if you trust where it comes from, '
-        'read it with unsafe=True (--trust or --unsafe on the command line)'
+        'read it with trust=True (--trust on the command line)'
     )
 
 

@@ -48,7 +48,7 @@ def load_trained(runner: Runner, path: str | os.PathLike, *, trust: bool = False
     Raises:
         repre_mm.checkpoint.CheckpointError: The file is unreadable, was trained for other classes, or does not fit.
     """
-    checkpoint = read_checkpoint(path, unsafe=trust)
+    checkpoint = read_checkpoint(path, trust=trust)
     trained_for = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
     theirs = list(trained_for.get('classes') or ())
     ours = list(runner.cfg.test_dataloader.dataset.get('metainfo', {}).get('classes', theirs))

@@ -29,7 +29,7 @@ def evaluation_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument('--workers', type=int, default=2, help='image loading processes (default: %(default)s)')
     parser.add_argument('--amp', action='store_true', help='run the encoder in bfloat16')
     parser.add_argument('--seed', type=int, default=0, help='of random weights and of the probe (default: %(default)s)')
-    parser.add_argument('--unsafe', action='store_true', help='unpickle the checkpoint: it may run code; trusted only')
+    parser.add_argument('--trust', action='store_true', help='unpickle the checkpoint: it may run code; trusted only')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config')
     return parser
 
@@ -59,7 +59,7 @@ def run_guarded(args: argparse.Namespace, evaluate: Callable[..., dict[str, Any]
 
     Args:
         args: From a parser of :func:`evaluation_parser`.
-        evaluate: ``(cfg, batch_size=, workers=, device=, amp=, seed=, unsafe=) -> result``.
+        evaluate: ``(cfg, batch_size=, workers=, device=, amp=, seed=, trust=) -> result``.
 
     Returns:
         The result, with the versions of the stack.
@@ -71,7 +71,7 @@ def run_guarded(args: argparse.Namespace, evaluate: Callable[..., dict[str, Any]
             raise EvaluationError(f'--out {args.out}: there is no folder {args.out.parent}')
         cfg = Config.fromfile(args.config)
         cfg.merge_from_dict(args.cfg_options or {})
-        common = {name: getattr(args, name) for name in ('batch_size', 'workers', 'device', 'amp', 'seed', 'unsafe')}
+        common = {name: getattr(args, name) for name in ('batch_size', 'workers', 'device', 'amp', 'seed', 'trust')}
         result = evaluate(cfg, **common)
     except (CheckpointError, DatasetError, EvaluationError, ImageReadError) as error:
         sys.exit(f'error: {error}')

@@ -42,7 +42,7 @@ def linear_eval(
     device: torch.device | str = 'cpu',
     amp: bool = False,
     seed: int = 0,
-    unsafe: bool = False,
+    trust: bool = False,
     progress: bool = True,
     state: str | os.PathLike | None = None,
 ) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def linear_eval(
         device: For the encoder and the classifiers.
         amp: Run the encoder in bfloat16.
         seed: Of a random encoder, the classifiers and the augmentations.
-        unsafe: See :func:`repre_mm.checkpoint.read_checkpoint`.
+        trust: See :func:`repre_mm.checkpoint.read_checkpoint`.
         progress: Show progress bars, with the time left.
         state: A file to keep the training in after every epoch, to go on from after a stop; removed at the end.
 
@@ -84,7 +84,7 @@ def linear_eval(
     if epochs < 1 or batch_size < 1 or not lrs or min(lrs) <= 0:
         raise EvaluationError(f'epochs={epochs}, batch_size={batch_size} and all of lrs={lrs} must be positive')
     data_root = checked_data_root(cfg, data_root)
-    encoder, mean, std = load_frozen_encoder(cfg, checkpoint, seed=seed, unsafe=unsafe)
+    encoder, mean, std = load_frozen_encoder(cfg, checkpoint, seed=seed, trust=trust)
     loading = {'image_size': cfg.image_size, 'batch_size': batch_size, 'workers': workers}
     train_loader = image_folder_loader(data_root, 'train', augment=True, **loading)
     val_loader = image_folder_loader(data_root, 'val', classes=train_loader.dataset.metainfo['classes'], **loading)

@@ -128,7 +128,7 @@ def _collate(items: list[dict]) -> tuple[Tensor, Tensor]:
 
 
 def load_frozen_encoder(
-    cfg: Config, checkpoint: str | os.PathLike, *, seed: int = 0, unsafe: bool = False
+    cfg: Config, checkpoint: str | os.PathLike, *, seed: int = 0, trust: bool = False
 ) -> tuple[nn.Module, list[float], list[float]]:
     """Build a config's encoder, fill it, and put it in evaluation mode without gradients.
 
@@ -137,7 +137,7 @@ def load_frozen_encoder(
         checkpoint: A training checkpoint (encoder under ``backbone.``), or ``'random'`` for the config's own
             initialisation.
         seed: Of that initialisation.
-        unsafe: See :func:`repre_mm.checkpoint.read_checkpoint`.
+        trust: See :func:`repre_mm.checkpoint.read_checkpoint`.
 
     Returns:
         The encoder on the CPU, and the training's mean and std per channel in units of [0, 255].
@@ -155,7 +155,7 @@ def load_frozen_encoder(
                 encoder.init_weights()
         else:
             encoder = MODELS.build(backbone)
-            report = load_encoder(encoder, checkpoint, unsafe=unsafe)
+            report = load_encoder(encoder, checkpoint, trust=trust)
             level = logging.INFO if report.complete else logging.WARNING
             print_log(f'{checkpoint}: {report.table()}', logger='current', level=level)
     encoder.eval()
@@ -208,7 +208,7 @@ def evaluate_config(
     device: torch.device | str = 'cpu',
     amp: bool = False,
     seed: int = 0,
-    unsafe: bool = False,
+    trust: bool = False,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Score a config's frozen encoder; both scores come from one extraction of the features.
@@ -226,7 +226,7 @@ def evaluate_config(
         device: For the encoder and the classifiers.
         amp: Extract in bfloat16.
         seed: Of a random encoder and of the linear probe.
-        unsafe: See :func:`repre_mm.checkpoint.read_checkpoint`.
+        trust: See :func:`repre_mm.checkpoint.read_checkpoint`.
         progress: Show progress bars.
 
     Returns:
@@ -243,7 +243,7 @@ def evaluate_config(
     if not set(protocols) <= {'knn', 'linear'}:
         raise EvaluationError(f"protocols must be among 'knn' and 'linear', got {list(protocols)}")
     data_root = checked_data_root(cfg, data_root)
-    encoder, mean, std = load_frozen_encoder(cfg, checkpoint, seed=seed, unsafe=unsafe)
+    encoder, mean, std = load_frozen_encoder(cfg, checkpoint, seed=seed, trust=trust)
     encoder.to(device)
     loading = {'image_size': cfg.image_size, 'batch_size': batch_size, 'workers': workers}
     # Faults of data and options show before the first image is read.

@@ -96,8 +96,8 @@ def test_unpickling_needs_the_opt_in(tmp_path):
     torch.save({'args': argparse.Namespace(lr=0.3), 'w': torch.ones(2)}, path)
     message = _message(path)
     assert 'argparse.Namespace' in message
-    assert 'unsafe=True' in message
-    assert read_checkpoint(path, unsafe=True)['args'].lr == 0.3
+    assert 'trust=True' in message
+    assert read_checkpoint(path, trust=True)['args'].lr == 0.3
 
 
 def _global(module: str, name: str) -> bytes:

@@ -132,7 +132,7 @@ FRESH = {'MoCoV3ViT': moco_vit, 'SwinTransformer': mm_swin, 'ResNet': mm_resnet}
 def test_the_right_encoder_is_found_and_arrives(name, tmp_path):
     content, expected, what, place = FILES[name]
     torch.save(content, tmp_path / 'file.pth')
-    source = recognise(read_checkpoint(tmp_path / 'file.pth', unsafe=True))
+    source = recognise(read_checkpoint(tmp_path / 'file.pth', trust=True))
     assert (source.what, source.place) == (what, place)
     fresh = filled(FRESH[type(expected).__name__](), seed=9)
     report = load_pretrained(fresh, tmp_path / 'file.pth', trust=True)
