@@ -59,7 +59,7 @@ def load_pretrained(
         source = recognise(checkpoint, prefix=prefix, like=layout)
         check_finite(source)
         if source.layout and source.layout.family == 'ViT':
-            _check_heads(backbone, provenance(checkpoint).get('num_heads'))
+            _check_heads(backbone, provenance(checkpoint).get('num_heads', source.num_heads))
         state = {root + name: value for name, value in _renamed(source, layout, backbone).items()}
         resized = fit_positions(state, backbone, layout, source_grid)
     except CheckpointError as error:

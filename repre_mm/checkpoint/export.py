@@ -92,6 +92,8 @@ def export_encoder(
     try:
         source = recognise(checkpoint, prefix=prefix)
         check_finite(source)
+        if source.num_heads:
+            known.setdefault('num_heads', source.num_heads)
         state = dict(source.state)
         if image_size is not None:
             _resize(state, source, image_size)

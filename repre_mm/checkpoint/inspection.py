@@ -47,5 +47,7 @@ def inspect_checkpoint(path: str | os.PathLike, *, prefix: str | None = None, tr
     facts['tensors'] = f'{len(source.state):,}, {sum(value.numel() for value in source.state.values()):,} numbers'
     if source.heads:
         facts['left out'] = ', '.join(source.heads[:5]) + (', ...' if len(source.heads) > 5 else '')
+    if source.num_heads:
+        facts['num_heads'] = source.num_heads
     facts['sha256'] = tensors_sha256(source.state)
     return facts | provenance(checkpoint)

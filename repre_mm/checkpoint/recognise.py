@@ -16,10 +16,11 @@ from repre_mm.checkpoint.reading import EXPORT_FORMAT, CheckpointError
 # Where encoders are kept: (container, prefix, what it is), the one to take first. A container is an entry of the
 # checkpoint that holds tensors ('' is the checkpoint itself). Where a file has several, each project's own
 # evaluation decides: DINO's takes the teacher, MoCo's and MoBY's the online encoder, timm's the averaged weights.
+_MOCO_V3 = "MoCo v3's release, the online encoder"
 _PLACES = (
     ('teacher', r'backbone\.', "DINO's release, the teacher"),
     ('student', r'backbone\.', "DINO's release, the student (there is no teacher)"),
-    ('state_dict', r'base_encoder\.', "MoCo v3's release, the online encoder"),
+    ('state_dict', r'base_encoder\.', _MOCO_V3),
     ('state_dict', r'encoder_q\.(0\.)?', 'MoCo, the query encoder'),
     ('model', r'encoder\.', "MoBY's release, the online encoder"),
     ('state_dict_ema|model_ema', '', 'timm or DeiT training checkpoint, the averaged weights'),
@@ -35,12 +36,19 @@ _PLACES = (
 # What distributed and compiled models put before names, and moving averages around the model they copy.
 _WRAPPERS = re.compile(r'(?:(?<=^)|(?<=\.))(module|_orig_mod)\.')
 
-CLASSIFIERS = ('head', 'heads', 'fc', 'classifier', 'head_dist', 'last_linear')
+CLASSIFIERS = ('head', 'heads', 'fc', 'classifier', 'head_dist', 'last_linear', 'lm_head')
+# Attention heads of releases whose files do not tell, and whose number is not the usual one.
+_HEADS = {_MOCO_V3: 12}
 
-# Names by which projects that are not read show.
+# Names by which files show that cannot be read as one of the layouts, and what to do.
+_CONVERT = 'which are not read: convert it to the names of timm first'
 _FOREIGN = (
-    (re.compile(r'(^|\.)embeddings\.patch_embeddings\.'), 'Hugging Face transformers'),
-    (re.compile(r'(^|\.)visual\.(conv1|transformer\.resblocks)\.'), 'CLIP'),
+    (re.compile(r'(^|\.)embeddings\.patch_embeddings\.'), f'Hugging Face transformers, {_CONVERT}'),
+    (re.compile(r'(^|\.)visual\.(conv1|transformer\.resblocks)\.'), f'CLIP, {_CONVERT}'),
+    (
+        re.compile(r'(^|\.)blocks\.0\.attn\.q_bias$'),
+        "BEiT, which has relative positions in place of a ViT's: it fills a BEiT only (TimmBackbone)",
+    ),
 )
 
 
@@ -55,6 +63,7 @@ class Source:
         state: Its tensors, under their names without the prefix, classifiers left out.
         heads: Names of the classifiers and projectors that were left out.
         others: Places of the other encoders in the file.
+        num_heads: Attention heads of a ViT, where the release is known for them; no shape shows them.
     """
 
     what: str
@@ -63,6 +72,7 @@ class Source:
     state: State
     heads: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
+    num_heads: int | None = None
 
     def __str__(self) -> str:
         return f'{self.what} ({self.place}; {self.layout or "unknown names"})'
@@ -173,7 +183,8 @@ def _source(what: str, place: str, layout: Layout | None, state: State, others: 
     heads = tuple(key for key in state if key.split('.')[0] in CLASSIFIERS)
     if layout is None or layout not in LAYOUTS:
         heads = ()  # another encoder may have parts of that name: whoever fills it sees what is left over
-    return Source(what, place, layout, {k: v for k, v in state.items() if k not in heads}, heads, others)
+    kept = {name: value for name, value in state.items() if name not in heads}
+    return Source(what, place, layout, kept, heads, others, _HEADS.get(what))
 
 
 def _backbone_of_unknown_family(containers: dict[str, State]) -> Source | None:
@@ -192,9 +203,9 @@ def _nothing_found(containers: dict[str, State], found: list[tuple[str, str, Lay
     if found:
         places = ', '.join(sorted({f'{container + "." if container else ""}{start}' for container, start, _ in found}))
         return f'it holds several encoders, in places that are not known: {places}. Name one as prefix (--prefix)'
-    for pattern, project in _FOREIGN:
+    for pattern, whose in _FOREIGN:
         if any(pattern.search(key) for tensors in containers.values() for key in tensors):
-            return f'its names are those of {project}, which are not read: convert it to the names of timm first'
+            return f'its names are those of {whose}'
     families = ', '.join(dict.fromkeys(layout.family for layout in LAYOUTS))
     return (
         f'no encoder that is known here ({families}) is in it. Prefixes present: {_prefixes(containers)}. '

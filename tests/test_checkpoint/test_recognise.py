@@ -1,13 +1,21 @@
 """Whose file is it, and which encoder in it counts? Every kind fills an encoder of another library, or is refused."""
 
 import argparse
+import copy
 
 import pytest
 import torch
 from fixtures.encoders import filled, mm_resnet, mm_swin, mm_vit, mmseg_vit, moco_vit, timm_names, timm_swin, timm_vit
 from torch import nn
 
-from repre_mm.checkpoint import CheckpointError, load_pretrained, read_checkpoint, recognise
+from repre_mm.checkpoint import (
+    CheckpointError,
+    export_encoder,
+    inspect_checkpoint,
+    load_pretrained,
+    read_checkpoint,
+    recognise,
+)
 from repre_mm.models.backbones import TimmBackbone
 
 
@@ -87,7 +95,7 @@ FILES = {
             | prefixed('module.momentum_encoder.', timm_names(WRONG))
             | {'module.predictor.0.weight': torch.ones(2, 2)},
         },
-        RIGHT,
+        moco_vit(arch=dict(num_heads=12)),
         "MoCo v3's release, the online encoder",
         'state_dict: module.base_encoder.',
     ),
@@ -125,7 +133,6 @@ FILES = {
         'state_dict: my.encoder.',
     ),
 }
-FRESH = {'MoCoV3ViT': moco_vit, 'SwinTransformer': mm_swin, 'ResNet': mm_resnet}
 
 
 @pytest.mark.parametrize('name', FILES)
@@ -134,7 +141,7 @@ def test_the_right_encoder_is_found_and_arrives(name, tmp_path):
     torch.save(content, tmp_path / 'file.pth')
     source = recognise(read_checkpoint(tmp_path / 'file.pth', trust=True))
     assert (source.what, source.place) == (what, place)
-    fresh = filled(FRESH[type(expected).__name__](), seed=9)
+    fresh = filled(copy.deepcopy(expected), seed=9)
     report = load_pretrained(fresh, tmp_path / 'file.pth', trust=True)
     assert report.complete
     assert (report.filled, report.unexpected, report.resized) == (1.0, (), {})
@@ -151,6 +158,29 @@ def test_other_encoders_of_the_file_are_named_and_can_be_told():
     torch.testing.assert_close(told.state['cls_token'], WRONG.cls_token.data, rtol=0, atol=0)
     student = recognise(FILES['DINO, full'][0], prefix='student.module.backbone.')
     torch.testing.assert_close(student.state['cls_token'], WRONG.cls_token.data, rtol=0, atol=0)
+
+
+def test_moco_v3_has_twelve_heads_whatever_its_width(tmp_path):
+    content = FILES['MoCo v3'][0]
+    assert recognise(content).num_heads == 12
+    assert 'trained with 12 attention heads, this encoder has 2: set num_heads=12' in refusal(
+        moco_vit(), content, tmp_path
+    )
+    assert load_pretrained(moco_vit(arch=dict(num_heads=12)), tmp_path / 'weights.pth').complete
+    assert export_encoder(tmp_path / 'weights.pth', tmp_path / 'out.pth', 'timm')['num_heads'] == 12
+    assert inspect_checkpoint(tmp_path / 'out.pth')['num_heads'] == 12
+    with pytest.raises(CheckpointError, match='trained with 12 attention heads'):
+        load_pretrained(moco_vit(), tmp_path / 'out.pth')
+
+
+def test_beit_fills_a_beit_only(tmp_path):
+    build = dict(patch_size=8, embed_dim=24, depth=2, num_heads=2, img_size=32)
+    trained, fresh = (filled(TimmBackbone('beit_base_patch16_224', **build), seed=seed) for seed in (0, 1))
+    content = {'model': trained.model.state_dict() | {'lm_head.weight': torch.ones(999, 24)}}
+    assert 'those of BEiT' in refusal(moco_vit(arch=dict(num_layers=2)), content, tmp_path)
+    report = load_pretrained(fresh, tmp_path / 'weights.pth')
+    assert (report.complete, report.heads) == (True, ('model.lm_head.weight',))
+    torch.testing.assert_close(fresh.state_dict(), trained.state_dict(), rtol=0, atol=0)
 
 
 def test_heads_are_left_out_and_listed(tmp_path):

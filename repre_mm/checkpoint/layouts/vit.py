@@ -56,7 +56,13 @@ _TORCHVISION = (
 
 LAYOUTS = (
     Layout('ViT', 'mmpretrain', ('patch_embed.projection.weight', 'layers.0.attn.qkv.weight')),
-    Layout('ViT', 'timm', ('patch_embed.proj.weight', 'blocks.0.attn.qkv.weight'), table=_TIMM),
+    Layout(
+        'ViT',
+        'timm',
+        ('patch_embed.proj.weight', 'blocks.0.attn.qkv.weight'),
+        absent=('blocks.0.attn.q_bias',),  # BEiT: nearly all tensors would fit, without their positions
+        table=_TIMM,
+    ),
     Layout(
         'ViT',
         'mmseg',
