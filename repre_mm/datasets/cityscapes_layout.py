@@ -84,13 +84,17 @@ def find_classes(root: str | os.PathLike, given: Sequence[str] | None = None) ->
         Names in the order of the labels, and their colours (R, G, B), or none where nothing tells them.
 
     Raises:
-        DatasetError: A file of classes cannot be used, or the label maps hold no label.
+        DatasetError: A file of classes is missing or cannot be used, or the label maps hold no label.
     """
-    if given and not (len(given) == 1 and (given[0].isdigit() or Path(given[0]).is_file())):
+    if given and not (len(given) == 1 and (given[0].isdigit() or Path(given[0]).suffix in ('.json', '.txt'))):
+        if len(set(given)) < len(given):
+            raise DatasetError(f'--classes {" ".join(given)}: none of them twice')
         return list(given), []
     if given and given[0].isdigit():
         return _numbered(int(given[0])), []
     files = [Path(given[0])] if given else [Path(root) / 'classes.json', Path(root) / 'classes.txt']
+    if given and not files[0].is_file():
+        raise DatasetError(f'--classes {files[0]}: there is no such file')
     for path in files:
         if path.is_file():
             return _read_classes(path)
@@ -127,8 +131,11 @@ def check_labels(split: CityscapesSplit, num_classes: int) -> None:
 
 
 def _labels(path: Path) -> list[int]:
-    with Image.open(path) as image:
-        labels = np.asarray(image)
+    try:
+        with Image.open(path) as image:
+            labels = np.asarray(image)
+    except Exception as error:  # Pillow's decoders raise whatever damaged bytes make them raise
+        raise DatasetError(f'the label map {path} cannot be read ({error}): copy or make it again') from error
     if labels.ndim != 2:
         raise DatasetError(f'{path} must hold one label per pixel, but has {labels.shape[2]} channels: colours?')
     return [int(label) for label in np.unique(labels) if label != IGNORED]

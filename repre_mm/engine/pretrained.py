@@ -8,17 +8,18 @@ from __future__ import annotations
 import os
 
 from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 from torch import nn
 
 from repre_mm.checkpoint import CheckpointError, LoadReport, load_pretrained, read_checkpoint
+from repre_mm.engine.resume import ResumableRunner
 
 
-def start_from(runner: Runner, path: str | os.PathLike | None, *, trust: bool = False) -> LoadReport | None:
+def start_from(runner: ResumableRunner, path: str | os.PathLike | None, *, trust: bool = False) -> LoadReport | None:
     """Initialise a runner's model and fill its encoder from a checkpoint, before the runner trains.
 
     Args:
-        runner: Not yet training. One that will resume keeps what it resumes from.
+        runner: Not yet training. One that has found what to resume from starts from that.
         path: See :func:`repre_mm.checkpoint.load_pretrained`; None leaves the encoder at random.
         trust: See :func:`repre_mm.checkpoint.load_pretrained`.
 
@@ -27,11 +28,18 @@ def start_from(runner: Runner, path: str | os.PathLike | None, *, trust: bool = 
 
     Raises:
         repre_mm.checkpoint.CheckpointError: The file is unreadable or fills too little of the encoder.
+        ValueError: The config loads a whole model (``load_from``) over it.
     """
-    if runner._resume and find_latest_checkpoint(runner.work_dir):
+    if runner._resume_point is not None:
         return None
-    if path is None:
+    if path is not None and runner._load_from is not None:
+        raise ValueError(
+            f'--pretrained {path} fills the encoder, and load_from={runner._load_from} would overwrite it: '
+            'leave one out'
+        )
+    if path is None and runner._load_from is None:
         runner.logger.warning('no --pretrained CHECKPOINT: the encoder starts from random weights')
+    if path is None:
         return None
     model = _unwrapped(runner)
     # Now, since the runner's own initialisation would come after the loading; it runs once per model.

@@ -42,7 +42,8 @@ def add_transfer_arguments(parser: argparse.ArgumentParser) -> argparse._Argumen
         '--classes',
         nargs='+',
         metavar='NAME',
-        help='names of the classes, or their number, or a file with them (default: what the data says)',
+        help='detection: some of the categories; segmentation: the names, or their number, or a file with them '
+        '(default: what the data says)',
     )
     group.add_argument(
         '--image-size',
@@ -66,7 +67,8 @@ def set_up_transfer(
     Args:
         cfg: A config of mmdet with ``CocoDataset`` or of mmseg with ``CityscapesDataset`` or ``BaseSegDataset``.
         data: The data set's folder, in COCO's format or laid out as Cityscapes; default: the config's.
-        classes: Detection: some of the categories. Segmentation: names, or one word, a number or a file of names.
+        classes: Detection: some of the categories, in place of those that the config names. Segmentation: names, or
+            one word, a number or a file of names.
         image_size: One or two numbers, see :func:`add_transfer_arguments`.
         loaders: The data loaders that will run, out of ``train``, ``val`` and ``test``.
 
@@ -92,19 +94,18 @@ def set_up_transfer(
 def _set_up_coco(cfg: Config, data: str | None, wanted: Sequence[str] | None, loaders: Sequence[str]) -> None:
     if data is not None:
         cfg.data_root = data
-        for loader in loaders:
-            split = find_coco_split(data, _LOADERS[loader])
-            dataset = cfg[f'{loader}_dataloader'].dataset
-            dataset.update(data_root='', ann_file=str(split.ann_file), data_prefix={'img': f'{split.images}/'})
-            if loader != 'train':
-                cfg[f'{loader}_evaluator'].ann_file = str(split.ann_file)
-
+    datasets = {loader: _dataset(cfg, loader) for loader in loaders}
     found: dict[Path, dict[int, str]] = {}
-    for loader in loaders:
-        dataset = cfg[f'{loader}_dataloader'].dataset
-        root = Path(dataset.get('data_root') or '').expanduser()
-        split = CocoSplit(root / dataset.ann_file, root / dataset.data_prefix.get('img', ''))
+    for loader, dataset in datasets.items():
+        if data is None:
+            root = Path(dataset.get('data_root') or '').expanduser()
+            split = CocoSplit(root / dataset.ann_file, root / dataset.data_prefix.get('img', ''))
+        else:
+            split = find_coco_split(data, _LOADERS[loader])
         found[split.ann_file] = check_coco_split(split)
+        dataset.update(data_root='', ann_file=str(split.ann_file), data_prefix={'img': f'{split.images}/'})
+        for evaluator in _nodes(cfg.get(f'{loader}_evaluator'), 'type', 'CocoMetric'):
+            evaluator.ann_file = str(split.ann_file)
     (first, categories), *others = found.items()
     for other, theirs in others:
         if list(theirs.items()) != list(categories.items()):
@@ -112,23 +113,25 @@ def _set_up_coco(cfg: Config, data: str | None, wanted: Sequence[str] | None, lo
             what = f'for instance in {min(differing, key=str)}' if differing else 'in their order'
             raise DatasetError(f'the categories of {first} and {other} differ, {what}: labels would not mean the same')
 
-    unknown = [name for name in wanted or () if name not in categories.values()]
+    said_by = '--classes' if wanted else 'metainfo.classes'
+    wanted = wanted or next((d.metainfo.classes for d in datasets.values() if 'classes' in d.get('metainfo', {})), ())
+    unknown = [name for name in wanted if name not in categories.values()]
     if unknown:
         raise DatasetError(
-            f'--classes {" ".join(unknown)}: no such category in {first}, which has {", ".join(categories.values())}'
+            f'{said_by} {" ".join(unknown)}: no such category in {first}, which has {", ".join(categories.values())}'
         )
     # In the file's order, whatever the user's: it numbers the labels.
     names = [name for name in categories.values() if not wanted or name in wanted]
-    for loader in loaders:
+    for dataset in datasets.values():
         # No palette: the visualizer draws one of the right length.
-        cfg[f'{loader}_dataloader'].dataset.metainfo = {'classes': names, 'palette': None}
+        dataset.metainfo = {'classes': names, 'palette': None}
     _set_num_classes(cfg, len(names))
 
 
 def _set_up_cityscapes(cfg: Config, data: str | None, given: Sequence[str] | None, loaders: Sequence[str]) -> None:
     from mmseg.datasets import CityscapesDataset  # needs mmcv's compiled ops, which pre-training does without
 
-    datasets = {loader: cfg[f'{loader}_dataloader'].dataset for loader in loaders}
+    datasets = {loader: _dataset(cfg, loader) for loader in loaders}
     root = data or next(iter(datasets.values())).data_root
     splits = {loader: find_cityscapes_split(root, _LOADERS[loader]) for loader in loaders}
     if data is not None:
@@ -181,6 +184,14 @@ def _set_crop(cfg: Config, height: int, width: int) -> None:
 def _set_num_classes(cfg: Config, count: int) -> None:
     for head in _nodes(cfg.model, 'num_classes'):
         head.num_classes = count
+
+
+def _dataset(cfg: Config, loader: str) -> ConfigDict:
+    """A loader's data set; where it is repeated or balanced, the one inside."""
+    dataset = cfg[f'{loader}_dataloader'].dataset
+    while 'dataset' in dataset:
+        dataset = dataset.dataset
+    return dataset
 
 
 def _nodes(node: Any, key: str, value: Any = None) -> Iterator[ConfigDict]:

@@ -61,6 +61,10 @@ def test_classes_from_the_user_a_file_or_the_labels(tmp_path):
     assert find_classes(tmp_path, ['3'])[0] == ['class 0', 'class 1', 'class 2']
     assert find_classes(tmp_path, ['x', 'y'])[0] == ['x', 'y']
     assert find_classes(tmp_path, [str(tmp_path / 'classes.txt')])[0] == ['sky', 'road']
+    with pytest.raises(DatasetError, match=r'--classes names.txt: there is no such file'):
+        find_classes(tmp_path, ['names.txt'])
+    with pytest.raises(DatasetError, match=r'--classes x y x: none of them twice'):
+        find_classes(tmp_path, ['x', 'y', 'x'])
 
 
 @pytest.mark.parametrize(

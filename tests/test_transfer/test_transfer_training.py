@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from fixtures.transfer import DETECTION, SEGMENTATION, make_encoder_checkpoint, make_scenes, transfer_config
+from mmengine.config import Config
 from mmengine.runner import Runner
 from PIL import Image
 
@@ -156,6 +157,24 @@ def test_resume_keeps_what_was_trained(scenes, tmp_path):
     assert runner.iter == 2
 
 
+def test_resume_without_anything_to_resume_starts_from_the_encoder(scenes, tmp_path):
+    cfg = transfer_config(SEGMENTATION, scenes, tmp_path / 'run')
+    source = make_encoder_checkpoint(cfg, tmp_path / 'encoder.pth')
+    (tmp_path / 'run').mkdir()
+    (tmp_path / 'run/last_checkpoint').write_text(str(tmp_path / 'run/iter_1.pth'))  # it was removed since
+    cfg.resume = True
+    runner = build_runner(cfg)
+    assert start_from(runner, tmp_path / 'encoder.pth').filled > 0.95
+    torch.testing.assert_close(runner.model.backbone.cls_token.data, source['cls_token'])
+
+
+def test_a_whole_model_over_the_encoder_is_refused(scenes, tmp_path):
+    cfg = transfer_config(SEGMENTATION, scenes, tmp_path / 'run')
+    cfg.load_from = 'whole.pth'
+    with pytest.raises(ValueError, match=r'encoder.pth fills the encoder, and load_from=whole.pth would overwrite it'):
+        start_from(build_runner(cfg), tmp_path / 'encoder.pth')
+
+
 def test_some_of_the_categories(scenes, tmp_path):
     cfg = transfer_config(DETECTION, scenes, tmp_path / 'run')
     set_up_transfer(cfg, classes=['truck', 'bird'])
@@ -163,6 +182,26 @@ def test_some_of_the_categories(scenes, tmp_path):
     assert cfg.model.roi_head.bbox_head.num_classes == 2
     with pytest.raises(DatasetError, match='--classes dragon: no such category'):
         set_up_transfer(cfg, classes=['dragon'])
+
+
+def test_data_described_in_the_config(scenes, tmp_path):
+    """Categories, and a validation set elsewhere, in the lines that mmdet has for them; in a wrapper too."""
+    other = tmp_path / 'other.json'
+    cfg = Config.fromfile(DETECTION)
+    for loader in ('train', 'val'):
+        dataset = cfg[f'{loader}_dataloader'].dataset
+        dataset.data_root = str(scenes / 'coco')
+        dataset.metainfo = dict(classes=('truck', 'bird'))
+    other.write_text((scenes / 'coco' / cfg.val_dataloader.dataset.ann_file).read_text())
+    cfg.val_dataloader.dataset.ann_file = str(other)
+    cfg.train_dataloader.dataset = dict(type='RepeatDataset', times=2, dataset=cfg.train_dataloader.dataset)
+    set_up_transfer(cfg)
+    assert cfg.train_dataloader.dataset.dataset.metainfo.classes == ['bird', 'truck']
+    assert cfg.model.roi_head.mask_head.num_classes == 2
+    assert cfg.val_evaluator.ann_file == str(other)
+    cfg.val_dataloader.dataset.metainfo.classes = cfg.train_dataloader.dataset.dataset.metainfo.classes = ['dragon']
+    with pytest.raises(DatasetError, match=r'metainfo\.classes dragon: no such category'):
+        set_up_transfer(cfg)
 
 
 def test_categories_that_differ_between_the_splits(scenes, tmp_path):
