@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
@@ -23,6 +24,13 @@ def eval_mode(module: nn.Module) -> Iterator[None]:
     finally:
         for child, training in modes.items():
             child.training = training
+
+
+def plain_message(error: BaseException) -> str:
+    """What an error says, without the traceback that torch puts before it when a loading process raised it."""
+    # str() of a KeyError would put the message in quotes.
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    return re.sub(r'\ACaught \w+ in DataLoader worker process .*\n[\w.]+: ', '', text, flags=re.DOTALL).rstrip()
 
 
 def stack_versions() -> dict[str, str]:

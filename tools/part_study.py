@@ -78,15 +78,11 @@ def study(args: argparse.Namespace) -> str:
 
 
 def main() -> None:
-    from repre_mm.datasets import ImageReadError
     from repre_mm.engine.launch import one_line_errors
 
     args = parse_args()
     with one_line_errors():
-        try:
-            table = study(args)
-        except ImageReadError as error:
-            raise ValueError(str(error)) from error
+        table = study(args)
     print(f'\n{table}\n{args.out / "part_study.md"}')
 
 

@@ -49,16 +49,12 @@ def draw(args: argparse.Namespace):
 
 
 def main() -> None:
-    from repre_mm.datasets import ImageReadError
     from repre_mm.engine.launch import one_line_errors
     from repre_mm.visualization import save_png
 
     args = parse_args()
     with one_line_errors():
-        try:
-            picture = draw(args)
-        except ImageReadError as error:
-            raise ValueError(str(error)) from error
+        picture = draw(args)
     save_png(picture, args.out)
     print(f'\n{args.out}')
 

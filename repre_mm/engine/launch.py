@@ -12,12 +12,13 @@ from typing import Any
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.runner import Runner
 
-from repre_mm.datasets import DatasetError
+from repre_mm.datasets import DatasetError, ImageReadError
 from repre_mm.datasets.image_folder import resolve_split
 from repre_mm.datasets.listing import find_images, has_image
 from repre_mm.engine.distributed import check_equal_batches, init_distributed
 from repre_mm.engine.resume import ResumableRunner
 from repre_mm.engine.transfer import is_transfer, set_up_transfer
+from repre_mm.utils import plain_message
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,9 +77,13 @@ def one_line_errors() -> Iterator[None]:
     """End the process with one line, not a traceback, when what is set up inside is wrong."""
     try:
         yield
-    except (ValueError, KeyError, FileNotFoundError) as error:
-        # str() of a KeyError would put the message in quotes.
-        sys.exit(f'error: {error.args[0] if isinstance(error, KeyError) else error}')
+    except (ValueError, KeyError, FileNotFoundError, ImageReadError) as error:
+        sys.exit(f'error: {plain_message(error)}')
+    except RuntimeError as error:
+        # torch makes one of every error of a loading process whose class takes more than a message.
+        if not str(error).startswith(f'Caught {ImageReadError.__name__} '):
+            raise
+        sys.exit(f'error: {plain_message(error)}')
 
 
 def dataset_configs(node: Any) -> Iterator[ConfigDict]:

@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,7 @@ from typing import Any
 import torch
 from mmengine.config import Config, DictAction
 
-from repre_mm.checkpoint import CheckpointError
-from repre_mm.datasets import DatasetError, ImageReadError
+from repre_mm.engine.launch import one_line_errors
 from repre_mm.evaluation.protocol import EvaluationError, evaluate_config
 from repre_mm.utils import stack_versions
 
@@ -64,7 +62,7 @@ def run_guarded(args: argparse.Namespace, evaluate: Callable[..., dict[str, Any]
     Returns:
         The result, with the versions of the stack.
     """
-    try:
+    with one_line_errors():
         if not Path(args.config).is_file():
             raise EvaluationError(f'there is no config {args.config}')
         if args.out and not args.out.parent.is_dir():
@@ -73,8 +71,6 @@ def run_guarded(args: argparse.Namespace, evaluate: Callable[..., dict[str, Any]
         cfg.merge_from_dict(args.cfg_options or {})
         common = {name: getattr(args, name) for name in ('batch_size', 'workers', 'device', 'amp', 'seed', 'trust')}
         result = evaluate(cfg, **common)
-    except (CheckpointError, DatasetError, EvaluationError, ImageReadError) as error:
-        sys.exit(f'error: {error}')
     result['versions'] = stack_versions()
     if args.out:
         write_json(result, args.out)

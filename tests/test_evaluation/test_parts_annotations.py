@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 from torch.testing import assert_close
 
+from repre_mm.datasets import ImageReadError
 from repre_mm.datasets.toy_scenes.writers import encode_rle
 from repre_mm.evaluation import EvaluationError
 from repre_mm.evaluation.parts import PartAnnotations, PartImages, check_pair
@@ -115,6 +116,22 @@ def test_image_of_another_size_is_refused(root):
     Image.new('RGB', (WIDTH // 2, HEIGHT)).save(root / 'x/a.png')
     with pytest.raises(EvaluationError, match=r'x/a\.png is 80 x 40 pixels there, the file is 40 x 40'):
         PartImages(annotations, 32, (4, 4))[0]
+    with pytest.raises(EvaluationError, match=r'x/a\.png is 80 x 40 pixels there, the file is 40 x 40'):
+        PartAnnotations.read(write(root), root)  # before any work, too
+
+
+def test_size_is_that_of_the_upright_image(root):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.new('RGB', (HEIGHT, WIDTH)).save(root / 'x/a.png', exif=exif)
+    annotations = PartAnnotations.read(write(root), root)
+    assert PartImages(annotations, 32, (4, 4))[0]['part_map'].shape == (HEIGHT, WIDTH)
+
+
+def test_damaged_image_is_named_before_any_work(root):
+    (root / 'y/b.png').write_bytes(b'no image')
+    with pytest.raises(ImageReadError, match=r'y/b\.png'):
+        PartAnnotations.read(write(root), root)
 
 
 def test_class_without_masks_is_named(root):
@@ -131,7 +148,22 @@ def test_empty_mask_is_named(root):
         categories=CATEGORIES[1:2],
     )
     with pytest.raises(EvaluationError, match='annotation 5 is empty'):
-        PartImages(PartAnnotations.read(path, root), 32, (4, 4))[0]
+        PartAnnotations.read(path, root)
+
+
+@pytest.mark.parametrize(
+    ('mask', 'message'),
+    [
+        (encode_rle(np.ones((10, 20), bool)), r'annotation 5 has 20 x 10 pixels, its image x/a\.png 80 x 40'),
+        ({'size': [HEIGHT, WIDTH]}, 'annotation 5 is neither polygons nor a run-length code'),
+        ([[1, 2]], 'annotation 5 is neither polygons nor a run-length code'),
+        ('mask.png', 'annotation 5 is neither polygons nor a run-length code'),
+    ],
+)
+def test_unusable_mask_is_named(root, mask, message):
+    annotations = [{'id': 5, 'image_id': 1, 'category_id': 3, 'segmentation': mask}]
+    with pytest.raises(EvaluationError, match=message):
+        PartAnnotations.read(write(root, annotations=annotations, categories=CATEGORIES[1:2]), root)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """From a config and a folder of images to scores, through the functions and through the command lines."""
 
 import json
+import re
 import runpy
+import shutil
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +16,7 @@ from PIL import Image
 
 from repre_mm.checkpoint import CheckpointError
 from repre_mm.evaluation import EvaluationError, evaluate_config, image_folder_loader, load_frozen_encoder
+from repre_mm.utils import plain_message
 
 TOOLS = Path(__file__).parents[2] / 'tools'
 BACKBONE = """dict(
@@ -211,3 +214,25 @@ def test_commands_end_with_one_line(monkeypatch, config, config_name, data, mess
     Image.new('RGB', (40, 40)).save(folder / 'a.png')
     with pytest.raises(SystemExit, match=message):
         _run(monkeypatch, 'knn.py', config.with_name(config_name), 'random', '--data', config.parent / data)
+
+
+def test_damaged_image_found_by_a_loading_process_is_named_in_one_line(monkeypatch, config, data_root, tmp_path):
+    root = tmp_path / 'data'
+    shutil.copytree(data_root, root)
+    damaged = root / 'val/red/1.png'
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    arguments = ['tool', str(config), 'random', '--data', str(root), '--k', '3', '--workers', '1', '--device', 'cpu']
+    monkeypatch.setattr(sys, 'argv', arguments)
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(TOOLS / 'knn.py'), run_name='__main__')
+    assert re.fullmatch(f'error: cannot read image {damaged}: .+', stop.value.code)
+
+
+def test_messages_of_loading_processes_keep_their_lines():
+    error = ValueError(
+        'Caught DatasetError in DataLoader worker process 1.\nOriginal Traceback (most recent call last):'
+        '\n  File "x.py", line 1\nrepre_mm.datasets.DatasetError: two are bad:\n  a.png: empty\n  b.png: no'
+    )
+    assert plain_message(error) == 'two are bad:\n  a.png: empty\n  b.png: no'
+    assert plain_message(KeyError('no such key')) == 'no such key'
+    assert plain_message(ValueError('Error: of the user')) == 'Error: of the user'

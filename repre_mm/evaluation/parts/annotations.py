@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import ExifTags, Image
 from pycocotools import mask as coco_mask
 from torch import Tensor
 from torch.utils.data import Dataset
+from tqdm import tqdm
 
 from repre_mm.datasets.reading import read_image
 from repre_mm.evaluation.protocol import EvaluationError
@@ -51,7 +53,8 @@ class PartAnnotations:
         """Read a COCO file (polygons or run-length codes) and check it against its images. Crowds are left out.
 
         Raises:
-            EvaluationError: No such file or folder, no COCO, images that are not there, or a class without masks.
+            EvaluationError: No such file or folder, no COCO, images that are not there, unreadable or of another size,
+                an empty mask, or a class without masks.
         """
         path, root = Path(path).expanduser(), Path(root).expanduser()
         content = _read_coco(path)
@@ -90,13 +93,17 @@ class PartAnnotations:
 
         annotations = [[labelled(annotation) for annotation in per_image[image['id']]] for image in images]
         parts = tuple(category['name'] for category in categories)
-        return cls(path, root, parts, tuple(objects), objects_from, images, annotations)
+        found = cls(path, root, parts, tuple(objects), objects_from, images, annotations)
+        bar = tqdm(images, desc=f'checking {path.name}', unit='image', delay=2)
+        for index, image in enumerate(bar):
+            found.masks(index, *_upright_shape(root / image['file_name']))
+        return found
 
     def masks(self, index: int, height: int, width: int) -> np.ndarray:
         """The masks of one image, (R, height, width) bool, at the size of its file.
 
         Raises:
-            EvaluationError: A mask is empty, or of another image size.
+            EvaluationError: A mask is empty, of another size, or no COCO mask.
         """
         image = self.images[index]
         # Polygons know no size but the list's: on a file of another size they would lie elsewhere.
@@ -105,11 +112,20 @@ class PartAnnotations:
                 f'{self.path}: {image["file_name"]} is {image["width"]} x {image["height"]} pixels there, the file is '
                 f'{width} x {height}: the annotations are of another version of the images'
             )
-        masks = np.stack([_decode(a['segmentation'], height, width) for a in self.annotations[index]])
-        for annotation, mask in zip(self.annotations[index], masks, strict=True):
+        masks = []
+        for annotation in self.annotations[index]:
+            mask, name = _decode(annotation['segmentation'], height, width), f'annotation {annotation.get("id")}'
+            if mask is None:
+                raise EvaluationError(f'{self.path}: the mask of {name} is neither polygons nor a run-length code')
+            if mask.shape != (height, width):
+                raise EvaluationError(
+                    f'{self.path}: the mask of {name} has {mask.shape[1]} x {mask.shape[0]} pixels, its image '
+                    f'{image["file_name"]} {width} x {height}'
+                )
             if not mask.any():
-                raise EvaluationError(f'{self.path}: the mask of annotation {annotation.get("id")} is empty: remove it')
-        return masks
+                raise EvaluationError(f'{self.path}: the mask of {name} is empty: remove it')
+            masks.append(mask)
+        return np.stack(masks)
 
 
 class PartImages(Dataset):
@@ -209,15 +225,23 @@ def _check_classes(path: Path, categories: list[dict], per_image: dict[int, list
         )
 
 
-def _decode(segmentation: list | dict, height: int, width: int) -> np.ndarray:
-    """Polygons or a run-length code, compressed or not, as (height, width) bool."""
-    if isinstance(segmentation, dict) and isinstance(segmentation['counts'], (str, bytes)):
-        code = segmentation
-    else:
-        code = coco_mask.frPyObjects(segmentation, height, width)
-    if isinstance(code, list):
-        code = coco_mask.merge(code)
-    mask = coco_mask.decode(code).astype(bool)
-    if mask.shape != (height, width):
-        raise EvaluationError(f'a mask of {mask.shape[1]} x {mask.shape[0]} pixels for an image of {width} x {height}')
-    return mask
+def _upright_shape(path: Path) -> tuple[int, int]:
+    """Height and width as :func:`read_image` will give them, from the head of the file alone."""
+    try:
+        with Image.open(path) as image:
+            on_its_side = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+            return image.size if on_its_side else image.size[::-1]
+    except (OSError, Image.DecompressionBombError):
+        return read_image(path).shape[:2]  # says what is wrong with it
+
+
+def _decode(segmentation: list | dict, height: int, width: int) -> np.ndarray | None:
+    """Polygons or a run-length code, compressed or not, as (height, width) bool; None if it is neither."""
+    try:
+        if isinstance(segmentation, dict) and isinstance(segmentation['counts'], (str, bytes)):
+            code = segmentation
+        else:
+            code = coco_mask.frPyObjects(segmentation, height, width)
+        return coco_mask.decode(coco_mask.merge(code) if isinstance(code, list) else code).astype(bool)
+    except Exception:  # pycocotools raises bare ones too
+        return None

@@ -187,9 +187,12 @@ def _recognition(train: _Regions, val: _Regions, classes: int, *, k: int, seed: 
 
 
 def _overlap(table: Tensor, names: tuple[str, ...], head: LinearHead) -> dict[str, Any]:
-    overlaps = intersection_over_union(table).tolist()
+    overlaps = intersection_over_union(table)
+    # A class that smaller parts hide in every image, and that nobody guesses, has no overlap to count.
+    present = overlaps.isfinite()
+    overlaps, mean = [v if math.isfinite(v) else None for v in overlaps.tolist()], overlaps[present].mean().item()
     return {
-        'miou': sum(overlaps) / len(overlaps),
+        'miou': mean,
         'iou': dict(zip(('background', *names), overlaps, strict=True)),
         'head_converged': head.converged,
     }
