@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from mmengine.dataset import BaseDataset
 from mmengine.dataset.base_dataset import force_full_init
 from mmengine.logging import print_log
@@ -15,9 +16,12 @@ from repre_mm.datasets.listing import IMAGE_EXTENSIONS, DatasetError, find_image
 from repre_mm.datasets.reading import ImageReadError
 from repre_mm.registry import DATASETS
 
+#: Above this share of unreadable files a training stops, unless the dataset says another one.
+MAX_BAD_SHARE = 0.1
 # Below this many reads a share of bad files says little: with 5 % bad files, more than 10 % of the first 100
 # are bad in 1 of 90 runs, of the first 20 in 1 of 13.
 _READS_BEFORE_JUDGING = 100
+_READ, _BAD = 1, 2
 _SPLIT_NAMES = ('train', 'val', 'test')
 
 
@@ -29,9 +33,10 @@ class ImageFolder(BaseDataset):
     The folder is listed, and every fault of it reported, at construction.
 
     A file that cannot be read is replaced by another one, drawn by its index so that a rerun draws the same;
-    its path and the cause are logged once (per data-loading worker), as an error, which shows from every
-    rank. Above ``max_bad_share`` of bad files reading stops. With ``test_mode=True`` nothing is replaced:
-    results of an evaluation are over all files or not at all.
+    its path, the cause and how many there were so far are logged once, as an error, which shows from every
+    rank. All data-loading workers of a process count together. Above ``max_bad_share`` of bad files reading
+    stops. With ``test_mode=True`` nothing is replaced: results of an evaluation are over all files or not at
+    all.
 
     Args:
         root: the folder.
@@ -68,7 +73,7 @@ class ImageFolder(BaseDataset):
         indices: int | Sequence[int] | None = None,
         test_mode: bool = False,
         max_refetch: int = 20,
-        max_bad_share: float = 0.1,
+        max_bad_share: float = MAX_BAD_SHARE,
     ) -> None:
         if labels not in (True, False, 'auto'):
             raise DatasetError(f"labels must be True, False or 'auto', not {labels!r}")
@@ -78,8 +83,7 @@ class ImageFolder(BaseDataset):
         self.labels = labels
         self.extensions = tuple(extensions)
         self.max_bad_share = max_bad_share
-        self._num_reads = 0
-        self._bad_files: dict[str, str] = {}
+        self._causes: dict[str, str] = {}
         super().__init__(
             metainfo=metainfo,
             data_root='',
@@ -88,6 +92,8 @@ class ImageFolder(BaseDataset):
             test_mode=test_mode,
             max_refetch=max_refetch,
         )
+        # A byte per image, in memory that the workers share: what was read, and what was bad.
+        self._seen = torch.zeros(len(self), dtype=torch.uint8).share_memory_()
 
     def load_data_list(self) -> list[dict]:
         """List the folder: dicts of ``img_path`` (relative to it) and, where labelled, ``gt_label``."""
@@ -126,26 +132,30 @@ class ImageFolder(BaseDataset):
             return self.prepare_data(idx)
         draw = random.Random(idx)
         for _ in range(self.max_refetch + 1):
-            self._num_reads += 1
             try:
-                return self.prepare_data(idx)
+                item = self.prepare_data(idx)
             except ImageReadError as error:
-                self._note_bad_file(error)
+                self._note_bad_file(idx, error)
+            else:
+                self._seen[idx] = _READ
+                return item
             idx = draw.randrange(len(self))
         raise DatasetError(
             f'{self.max_refetch + 1} images in a row under {self.folder} could not be read:\n{self._describe_bad()}'
         )
 
-    def _note_bad_file(self, error: ImageReadError) -> None:
-        if error.path in self._bad_files:
-            return
-        self._bad_files[error.path] = error.cause
-        print_log(f'{error}; another image takes its place', logger='current', level=logging.ERROR)
-        # Later epochs read the same files again: the number of files caps the number of reads.
-        num_files = len(self)
-        num_read = min(self._num_reads, num_files)
-        num_bad = len(self._bad_files)
-        judging = num_read >= min(_READS_BEFORE_JUDGING, num_files)
+    def _note_bad_file(self, idx: int, error: ImageReadError) -> None:
+        known = self._seen[idx] == _BAD
+        self._seen[idx] = _BAD
+        self._causes[error.path] = error.cause
+        num_bad, num_read = (self._seen == _BAD).sum().item(), self._seen.count_nonzero().item()
+        if not known:
+            print_log(
+                f'{error}; another image takes its place ({num_bad:,} of {num_read:,} images read so far were bad)',
+                logger='current',
+                level=logging.ERROR,
+            )
+        judging = num_read >= min(_READS_BEFORE_JUDGING, len(self))
         if judging and num_bad > self.max_bad_share * num_read:
             raise DatasetError(
                 f'{num_bad:,} of {num_read:,} images read under {self.folder} could not be read, more than '
@@ -154,10 +164,9 @@ class ImageFolder(BaseDataset):
             )
 
     def _describe_bad(self, limit: int = 5) -> str:
-        lines = [f'  {path}: {cause}' for path, cause in list(self._bad_files.items())[:limit]]
-        if len(self._bad_files) > limit:
-            lines.append(f'  and {len(self._bad_files) - limit:,} more')
-        return '\n'.join(lines)
+        lines = [f'  {path}: {cause}' for path, cause in list(self._causes.items())[:limit]]
+        more = (self._seen == _BAD).sum().item() - len(lines)
+        return '\n'.join([*lines, f'  and {more:,} more'] if more > 0 else lines)
 
     def _find_classes(self, paths: Sequence[str]) -> list[str] | None:
         """Names of the classes in the order of their labels; None when the images are to have no labels."""

@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tqdm import tqdm
@@ -14,15 +15,25 @@ class DatasetError(ValueError):
     """A folder that cannot serve as a dataset; the message names the path and the fix."""
 
 
+@dataclass
+class Listing:
+    """What lies under a folder; paths are relative to it, sorted.
+
+    Attributes:
+        images: files whose names end as images' do.
+        others: all other files, but hidden ones.
+        broken_links: links to nothing.
+        unreadable: folders that cannot be listed -> why.
+    """
+
+    images: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+    broken_links: list[str] = field(default_factory=list)
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+
 def find_images(folder: str | os.PathLike, extensions: Sequence[str] = IMAGE_EXTENSIONS) -> list[str]:
-    """Paths of all images under a folder, at any depth.
-
-    Links to files and folders are followed, each folder is visited once, hidden entries are skipped. A
-    progress bar appears when listing takes longer than two seconds.
-
-    Args:
-        folder: where to look.
-        extensions: ends of file names that count as images, in any case.
+    """Paths of all images under a folder, at any depth; see :func:`list_folder`.
 
     Returns:
         Paths relative to ``folder``, sorted.
@@ -31,6 +42,34 @@ def find_images(folder: str | os.PathLike, extensions: Sequence[str] = IMAGE_EXT
         DatasetError: ``folder`` is missing, no directory, holds no image, or cannot be read, in whole or in
             part.
     """
+    listing = list_folder(folder, extensions)
+    if listing.unreadable:
+        (path, cause), *more = listing.unreadable.items()
+        others = f' (and {len(more):,} more)' if more else ''
+        raise DatasetError(
+            f'{cause[0].lower()}{cause[1:]}: cannot list the folder {os.path.join(folder, path)}{others}. Its images '
+            'would be missing without a word: make it readable, or move it out of the data'
+        )
+    if not listing.images:
+        raise DatasetError(
+            f'no images under {folder}: looked for {" ".join(extensions)}, found {_describe_others(listing)}'
+        )
+    return listing.images
+
+
+def list_folder(folder: str | os.PathLike, extensions: Sequence[str] = IMAGE_EXTENSIONS) -> Listing:
+    """What lies under a folder, at any depth.
+
+    Links to files and folders are followed, each folder is visited once, hidden entries are skipped. A
+    progress bar appears when listing takes longer than two seconds.
+
+    Args:
+        folder: where to look.
+        extensions: ends of file names that count as images, in any case.
+
+    Raises:
+        DatasetError: ``folder`` is missing or no directory.
+    """
     folder = Path(folder)
     if not folder.exists():
         raise DatasetError(f'no such folder: {folder}{_nearest_parent(folder)}')
@@ -38,40 +77,40 @@ def find_images(folder: str | os.PathLike, extensions: Sequence[str] = IMAGE_EXT
         raise DatasetError(f'not a folder but a file: {folder}')
     extensions = tuple(extension.lower() for extension in extensions)
 
-    others: Counter[str] = Counter()
-    visited: set[tuple[int, int]] = set()
-    images, top_folders = _list_one(str(folder), '', extensions, others, visited)
+    listing, visited = Listing(), set()
+    top_folders = _list_one(str(folder), '', extensions, listing, visited)
     for top in tqdm(top_folders, desc=f'listing {folder}', unit=' folders', delay=2, disable=None):
         pending = [top]
         while pending:
-            found, below = _list_one(str(folder), pending.pop(), extensions, others, visited)
-            images += found
-            pending += below
-    if not images:
-        raise DatasetError(
-            f'no images under {folder}: looked for {" ".join(extensions)}, found {_describe_others(others)}'
-        )
-    images.sort()
-    return images
+            pending += _list_one(str(folder), pending.pop(), extensions, listing, visited)
+    for paths in (listing.images, listing.others, listing.broken_links):
+        paths.sort()
+    return listing
+
+
+def has_images(folder: str | os.PathLike, count: int = 1, extensions: Sequence[str] = IMAGE_EXTENSIONS) -> bool:
+    """Whether there are so many images under a folder; stops once they are found, so a large set costs little."""
+    listing, visited, pending = Listing(), set(), ['']
+    while pending and len(listing.images) < count:
+        pending += _list_one(str(folder), pending.pop(), tuple(extensions), listing, visited)
+    return len(listing.images) >= count
 
 
 def has_image(folder: str | os.PathLike, extensions: Sequence[str] = IMAGE_EXTENSIONS) -> bool:
-    """Whether there is any image under a folder; stops at the first one, so a large set costs nothing."""
-    walk = os.walk(folder, followlinks=True)
-    return any(name.lower().endswith(tuple(extensions)) for _, _, names in walk for name in names)
+    """Whether there is any image under a folder."""
+    return has_images(folder, 1, extensions)
 
 
 def _list_one(
-    root: str, relative: str, extensions: tuple[str, ...], others: Counter, visited: set[tuple[int, int]]
-) -> tuple[list[str], list[str]]:
-    """Images and sub-folders of one folder, relative to ``root``; counts other files by extension."""
-    images: list[str] = []
+    root: str, relative: str, extensions: tuple[str, ...], listing: Listing, visited: set[tuple[int, int]]
+) -> list[str]:
+    """Add what is in one folder to the listing; returns its sub-folders, relative to ``root``."""
     folders: list[str] = []
     path = os.path.join(root, relative)
     try:
         status = os.stat(path)
         if (status.st_dev, status.st_ino) in visited:  # a link back up, or a second link to the same folder
-            return images, folders
+            return folders
         visited.add((status.st_dev, status.st_ino))
         with os.scandir(path) as entries:
             for entry in entries:
@@ -81,19 +120,20 @@ def _list_one(
                 if entry.is_dir():
                     folders.append(entry_path)
                 elif not entry.is_file():
-                    others['(broken link)'] += 1
+                    listing.broken_links.append(entry_path)
                 elif entry.name.lower().endswith(extensions):
-                    images.append(entry_path)
+                    listing.images.append(entry_path)
                 else:
-                    others[os.path.splitext(entry.name)[1].lower() or '(no extension)'] += 1
-    except PermissionError as error:
-        raise DatasetError(f'no permission to read the folder {path}: {error.strerror}') from error
+                    listing.others.append(entry_path)
     except OSError as error:
-        raise DatasetError(f'cannot list the folder {path}: {error.strerror}') from error
-    return images, sorted(folders)
+        listing.unreadable[relative] = error.strerror or str(error)
+    return sorted(folders)
 
 
-def _describe_others(others: Counter) -> str:
+def _describe_others(listing: Listing) -> str:
+    others = Counter(os.path.splitext(name)[1].lower() or '(no extension)' for name in listing.others)
+    if listing.broken_links:
+        others['(broken link)'] = len(listing.broken_links)
     if not others:
         return 'no files at all'
     return ', '.join(f'{count:,} {kind} file{"s" if count > 1 else ""}' for kind, count in others.most_common(5))

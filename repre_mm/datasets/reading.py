@@ -16,6 +16,9 @@ from repre_mm.registry import TRANSFORMS
 #: million.
 MAX_PIXELS = 100_000_000
 
+#: What can be wrong with an image file.
+KINDS_OF_DAMAGE = ('unreadable', 'empty', 'not an image', 'truncated', 'corrupt', 'too large', 'undefined range')
+
 # JPEG start-of-frame markers; C4, C8 and CC lie in the same range and are something else (ITU T.81, table
 # B.1).
 _SOF_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -36,12 +39,14 @@ class ImageReadError(RuntimeError):
     Args:
         path: the file.
         cause: what is wrong with it, in words.
+        kind: the same as one of :data:`KINDS_OF_DAMAGE`, to count by.
     """
 
-    def __init__(self, path: str | os.PathLike, cause: str) -> None:
-        super().__init__(os.fspath(path), cause)
+    def __init__(self, path: str | os.PathLike, cause: str, kind: str = 'corrupt') -> None:
+        super().__init__(os.fspath(path), cause, kind)
         self.path = os.fspath(path)
         self.cause = cause
+        self.kind = kind
 
     def __str__(self) -> str:
         return f'cannot read image {self.path}: {self.cause}'
@@ -81,9 +86,9 @@ def read_bytes(path: str | os.PathLike) -> bytes:
         with open(path, 'rb') as file:
             data = file.read()
     except OSError as error:
-        raise ImageReadError(path, error.strerror or str(error)) from error
+        raise ImageReadError(path, error.strerror or str(error), 'unreadable') from error
     if not data:
-        raise ImageReadError(path, 'the file is empty (0 bytes)')
+        raise ImageReadError(path, 'the file is empty (0 bytes)', 'empty')
     return data
 
 
@@ -180,6 +185,7 @@ def _check_size(path: str | os.PathLike, height: int, width: int, max_pixels: in
             path,
             f'{width} x {height} = {height * width:,} pixels, more than the limit of {max_pixels:,} '
             '(raise max_pixels if the file is to be trusted)',
+            'too large',
         )
 
 
@@ -226,9 +232,13 @@ def _decode_pillow(path: str | os.PathLike, data: bytes, max_pixels: int) -> np.
     except (ImageReadError, MemoryError):
         raise
     except Image.UnidentifiedImageError as error:
-        raise ImageReadError(path, f'not an image that Pillow knows (starts with {data[:12]!r})') from error
+        cause = f'not an image that Pillow knows (starts with {data[:12]!r})'
+        raise ImageReadError(path, cause, 'not an image') from error
+    except Image.DecompressionBombError as error:
+        raise ImageReadError(path, f'{error} (a decompression bomb?)', 'too large') from error
     except Exception as error:  # Pillow's decoders raise whatever damaged bytes make them raise
-        raise ImageReadError(path, f'{type(error).__name__}: {error}') from error
+        cut = isinstance(error, EOFError) or 'truncated' in str(error).lower()
+        raise ImageReadError(path, f'{type(error).__name__}: {error}', 'truncated' if cut else 'corrupt') from error
 
 
 def _to_rgb(path: str | os.PathLike, image: Image.Image) -> Image.Image:
@@ -237,7 +247,8 @@ def _to_rgb(path: str | os.PathLike, image: Image.Image) -> Image.Image:
         grey = np.rint(np.asarray(image, dtype=np.float32) / 257)
         return Image.fromarray(grey.astype(np.uint8)).convert('RGB')
     if image.mode in ('I', 'F'):
-        raise ImageReadError(path, f'32-bit pixels (mode {image.mode}) have no defined range: convert it to 8 bit')
+        cause = f'32-bit pixels (mode {image.mode}) have no defined range: convert it to 8 bit'
+        raise ImageReadError(path, cause, 'undefined range')
     if image.mode in ('RGBA', 'LA', 'PA', 'La', 'RGBa') or 'transparency' in image.info:
         image = image.convert('RGBA')
         return Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image).convert('RGB')

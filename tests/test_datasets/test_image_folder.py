@@ -133,7 +133,7 @@ def test_faults_of_the_folder(tmp_path, monkeypatch):
         raise PermissionError(13, 'Permission denied')
 
     monkeypatch.setattr(os, 'scandir', refuse)
-    with pytest.raises(DatasetError, match=f'no permission to read the folder {tmp_path}'):
+    with pytest.raises(DatasetError, match=f'permission denied: cannot list the folder {tmp_path}.*make it readable'):
         ImageFolder(tmp_path)
 
 
@@ -236,3 +236,24 @@ def test_two_view_pipeline_collates(tmp_path):
     assert [view.shape for view in batch['inputs']] == [(3, 3, 8, 8)] * 2
     assert batch['inputs'][0].dtype == torch.uint8
     assert [sample.gt_label.item() for sample in batch['data_samples']] == [0, 0, 1]
+
+
+def test_workers_count_bad_files_together(tmp_path):
+    names = [f'{number:03}.png' for number in range(60)]
+    put(tmp_path, *names, broken=names[:6])
+    dataset = ImageFolder(tmp_path, pipeline=LOAD, max_bad_share=0.1)
+    loader = DataLoader(dataset, batch_size=1, num_workers=2, collate_fn=pseudo_collate)
+    assert sum(1 for _ in loader) == 60
+    assert (dataset._seen == 2).nonzero().flatten().tolist() == list(range(6))
+    assert dataset._seen.count_nonzero() == 60
+    # One more, found by whichever worker, is one too many.
+    put(tmp_path / 'more', *names, broken=names[:7])
+    loader = DataLoader(
+        ImageFolder(tmp_path / 'more', pipeline=LOAD, max_bad_share=0.1),
+        batch_size=1,
+        num_workers=2,
+        sampler=[*range(7, 60), *range(7)],
+        collate_fn=pseudo_collate,
+    )
+    with pytest.raises(DatasetError, match='7 of 60 images read'):
+        list(loader)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -13,10 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
+from repre_mm.datasets.processes import process_pool
 from repre_mm.datasets.toy_scenes.objects import CLASSES, PARTS
 from repre_mm.datasets.toy_scenes.render import render_portrait, render_scene
 from repre_mm.datasets.toy_scenes.textures import STUFF
@@ -108,7 +107,7 @@ def make_toy_scenes(
     has_scenes = 'coco' in tasks or 'cityscapes' in tasks
     total += num_scenes_train + num_scenes_val if has_scenes else 0
     bar = tqdm(total=total, desc='toy scenes', unit='image', disable=not progress)
-    with bar, nullcontext() if workers == 1 else _process_pool(workers) as pool:
+    with bar, nullcontext() if workers == 1 else process_pool(workers, __name__) as pool:
         run = partial(_run, pool, bar, workers)
         for split in _SPLITS:
             if 'cls' in tasks:
@@ -154,14 +153,6 @@ def _is_complete(root: Path, manifest: dict[str, Any]) -> bool:
         if foreign is not None:
             raise FileExistsError(f'{root} holds something else ({foreign.name}); give a new or empty folder')
     return False
-
-
-def _process_pool(workers: int) -> ProcessPoolExecutor:
-    # Not a plain fork: the child of a process in which OpenCV has started threads hangs in OpenCV.
-    context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload([__name__])
-    # One OpenCV thread each: the processes already fill the cores.
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,))
 
 
 def _run(pool: ProcessPoolExecutor | None, bar: tqdm, workers: int, job: Callable[[int], Any], count: int) -> list[Any]:

@@ -1,0 +1,89 @@
+"""Read every image of a data set and name the damaged ones: ``python tools/check_data.py DIR [--json FILE]``.
+
+DIR holds images at any depth; where it is laid out as COCO or Cityscapes, its annotation files and label maps are
+checked too. Exit status 1: too many are damaged, or a training would not start.
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Read every image of a data set and name the damaged ones.')
+    parser.add_argument('folder', metavar='DIR', type=Path, help='images, at any depth')
+    parser.add_argument(
+        '--max-bad-share', type=float, metavar='SHARE', help='of damaged files that is fine, in [0, 1] (default: 0.1)'
+    )
+    parser.add_argument('--max-pixels', type=int, help='refuse larger images (default: 100 million pixels)')
+    parser.add_argument('--workers', type=int, help='processes; one for each core if not given')
+    parser.add_argument('--json', type=Path, metavar='FILE', help='write all findings here')
+    args = parser.parse_args()
+    if args.max_bad_share is not None and not 0 <= args.max_bad_share <= 1:
+        parser.error(f'--max-bad-share {args.max_bad_share} must lie in [0, 1]: 0.01 is 1 %')
+    if args.workers is not None and args.workers < 1:
+        parser.error(f'--workers {args.workers} must be at least 1')
+    if args.max_pixels is not None and args.max_pixels < 1:
+        parser.error(f'--max-pixels {args.max_pixels} must be at least 1')
+    if args.json and not args.json.parent.is_dir():
+        parser.error(f'--json {args.json}: there is no folder {args.json.parent}')
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    from repre_mm.datasets import DatasetError
+    from repre_mm.datasets.damage import examine_folder
+    from repre_mm.datasets.image_folder import MAX_BAD_SHARE
+    from repre_mm.datasets.layouts import layout_faults
+    from repre_mm.datasets.reading import MAX_PIXELS
+
+    limit = MAX_BAD_SHARE if args.max_bad_share is None else args.max_bad_share
+    try:
+        report = examine_folder(
+            args.folder,
+            workers=args.workers or len(os.sched_getaffinity(0)),
+            max_pixels=args.max_pixels or MAX_PIXELS,
+        )
+    except DatasetError as error:
+        sys.exit(f'error: {error}')
+    faults = layout_faults(args.folder)
+    if args.json:
+        args.json.write_text(json.dumps({**report.to_dict(), 'layout': faults}, indent=2) + '\n')
+
+    for file in report.damaged:
+        print(f'{args.folder / file.path}: {file.damage}: {file.cause}')
+    for path in report.misnamed:
+        print(f'{args.folder / path}: left out: an image by its content, but its name does not end as one')
+    for path, cause in report.unreadable.items():
+        print(f'{args.folder / path}: a folder that cannot be listed: {cause}')
+    for fault in faults:
+        print(f'layout: {fault}')
+    print(
+        f'{report.num_images:,} images, {report.num_bytes / 2**20:,.1f} MiB, sides of {report.smallest or 0:,} to '
+        f'{report.largest or 0:,} pixels, read in {report.seconds:.1f} s '
+        f'({report.num_images / max(report.seconds, 1e-9):,.0f} images/s)'
+    )
+    print(f'damaged: {len(report.damaged):,} ({report.bad_share:.2%}{_counts(report.damage)})')
+    if report.conversions:
+        print(f'fine, and converted while reading{_counts(report.conversions)}')
+    reasons = []
+    if report.bad_share > limit:
+        reasons.append(f'{report.bad_share:.2%} are damaged, more than {limit:.2%} (--max-bad-share)')
+    if report.unreadable:
+        reasons.append(f'{len(report.unreadable):,} folders cannot be listed')
+    if faults:
+        reasons.append('the annotations do not fit')
+    if reasons:
+        sys.exit('error: ' + '; '.join(reasons))
+
+
+def _counts(counter: dict[str, int]) -> str:
+    counts = ', '.join(f'{kind} {count:,}' for kind, count in sorted(counter.items(), key=lambda pair: -pair[1]))
+    return f': {counts}' if counts else ''
+
+
+if __name__ == '__main__':
+    main()
