@@ -14,7 +14,8 @@ demo: setup ## pre-train on toy scenes in some minutes, on the CPU too
 	$(PYTHON_IN_VENV) tools/demo.py
 
 report: setup ## one page about the demo run: curves, scores, pictures
-	$(PYTHON_IN_VENV) tools/report.py work_dirs/demo
+	@test -d work_dirs/demo || { echo 'error: there is no demo run yet; it takes some minutes: make demo' >&2; exit 1; }
+	$(PYTHON_IN_VENV) tools/report.py --draw work_dirs/demo
 
 transfer-demo: setup ## detect and segment toy scenes, from scratch and from RePre
 	$(PYTHON_IN_VENV) tools/transfer_demo.py

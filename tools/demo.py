@@ -96,6 +96,7 @@ def main() -> None:
   checkpoint         {checkpoint}
 
 What next:
+  all on one page    make report
   your own images    .venv/bin/python tools/train.py {CONFIG.relative_to(ROOT)} --data DIR
   score a checkpoint .venv/bin/python tools/test.py {CONFIG.relative_to(ROOT)} {checkpoint} --data {args.data}/cls
   full-size configs  configs/pretrain/

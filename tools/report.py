@@ -1,12 +1,15 @@
-"""One self-contained page of one training or several: ``python tools/report.py WORK_DIR... [-o report.html]``.
+"""One self-contained page of one training or several: ``python tools/report.py WORK_DIR... [--draw] [-o report.html]``.
 
 It shows what the work dirs hold: curves, scores (*.json), pictures (*.png, also of tools/visualize.py), tables (*.md).
-For what is missing it names the command.
+What is missing it names the command for; --draw draws the pictures first.
 """
+
+from __future__ import annotations
 
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -15,7 +18,33 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('work_dirs', nargs='+', metavar='WORK_DIR')
     parser.add_argument('-o', '--out', type=Path, help='the page (default: report.html in the first work dir)')
     parser.add_argument('--title', default='Pre-training report')
+    parser.add_argument(
+        '--draw', action='store_true', help="draw the missing pictures of every last checkpoint, from its config's data"
+    )
     return parser.parse_args()
+
+
+def draw_missing(runs: Sequence) -> None:
+    """Draw every kind of picture that a run with a config and a checkpoint lacks; what cannot be drawn is told."""
+    from repre_mm.visualization.report import PICTURES, picture_kind
+
+    missing = [
+        (run, kind)
+        for run in runs
+        if run.config and run.checkpoint
+        for kind in PICTURES
+        if kind not in map(picture_kind, run.pictures) and (kind != 'reconstruction' or 'recon_l1' in run.curves)
+    ]
+    if not missing:
+        return
+    import visualize  # beside this file
+
+    for number, (run, kind) in enumerate(missing, start=1):
+        print(f'picture {number} of {len(missing)}: {kind} of {run.name}', flush=True)
+        try:
+            visualize.main([kind, str(run.config), str(run.checkpoint)])
+        except SystemExit as stop:
+            print(stop.code, file=sys.stderr)
 
 
 def main() -> None:
@@ -29,6 +58,9 @@ def main() -> None:
         runs = read_runs(args.work_dirs)
         if not out.parent.is_dir():
             raise FileNotFoundError(f'--out {out}: there is no folder {out.parent}')
+        if args.draw:
+            draw_missing(runs)
+            runs = read_runs(args.work_dirs)
         page = report_html(runs, args.title)
     except (FileNotFoundError, ValueError) as error:
         sys.exit(f'error: {error}')

@@ -15,10 +15,11 @@ picture goes to `pictures/WHAT.png` beside the checkpoint, where tools/report.py
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest='what', required=True, metavar='WHAT')
 
@@ -68,7 +69,7 @@ def parse_args() -> argparse.Namespace:
     sub.add_argument('work_dirs', nargs='+', metavar='WORK_DIR')
     sub.add_argument('--keys', nargs='+', help='quantities, such as recon_l1 (default: all)')
     sub.add_argument('--out', type=Path, default=Path('curves.png'), help='.png, .svg or .pdf (default: %(default)s)')
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def default_out(args: argparse.Namespace) -> Path:
@@ -146,11 +147,11 @@ def draw(args: argparse.Namespace):
     return draw_reconstruction(args, cfg, source) if args.what == 'reconstruction' else draw_encoders(args, cfg, source)
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     from repre_mm.engine.launch import one_line_errors
     from repre_mm.visualization import save_png
 
-    args = parse_args()
+    args = parse_args(argv)
     out = args.out or default_out(args)
     with one_line_errors():
         picture = draw(args)

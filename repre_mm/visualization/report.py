@@ -75,9 +75,9 @@ def report_html(runs: Sequence[Run], title: str = 'Pre-training report') -> str:
     """
     body = [f'<h1>{escape(title)}</h1>', _runs_section(runs), _scores_section(runs), _curves_section(runs)]
     for kind, (heading, command) in PICTURES.items():
-        chosen = [_distinct([file for file in run.pictures if _kind(file) == kind]) for run in runs]
+        chosen = [_distinct([file for file in run.pictures if picture_kind(file) == kind]) for run in runs]
         body.append(_pictures_section(heading, command, runs, chosen))
-    others = [[file for file in run.pictures if _kind(file) is None] for run in runs]
+    others = [[file for file in run.pictures if picture_kind(file) is None] for run in runs]
     if any(others):
         body.append(_pictures_section('Other pictures', '', runs, others))
     body.append(_tables_section(runs))
@@ -230,7 +230,8 @@ def _picture(file: Path, caption: str) -> str:
     )
 
 
-def _kind(file: Path) -> str | None:
+def picture_kind(file: Path) -> str | None:
+    """The key of :data:`PICTURES` that a picture of a run belongs to, or None."""
     if file.parent.name == 'reconstructions':
         return 'reconstruction'
     return next((kind for kind in PICTURES if file.stem.startswith(kind)), None)

@@ -3,12 +3,18 @@
 import html
 import json
 import re
+import runpy
 import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from fixtures.data import make_image_folder
+from mmengine.config import Config
 
+from repre_mm.evaluation.frozen import load_repre
 from repre_mm.visualization import save_png
 from repre_mm.visualization.curves import curve_figure, curves_figure, to_svg
 from repre_mm.visualization.report import markdown_html, report_html
@@ -135,6 +141,32 @@ def test_page_of_an_empty_work_dir_says_what_to_run(tmp_path):
 def test_markdown_shows_html_as_text():
     shown = markdown_html('text `a<b`\n\n| x | <i> |\n|:--|--:|\n| 1.5 | y |')
     assert '<code>a&lt;b</code>' in shown and '&lt;i&gt;' in shown and '<td class=number>1.5</td>' in shown
+
+
+def test_command_draws_what_is_missing(tmp_path, monkeypatch, capsys):
+    run, root = tmp_path / 'run', Path(__file__).parents[2]
+    log(run / '20260101_000000/vis_data', [step(10, loss=1.0, recon_l1=0.4)])
+    cfg = Config.fromfile(root / 'tests/fixtures/tiny_config.py')
+    cfg.data_root = str(make_image_folder(tmp_path / 'data', val=12))
+    cfg.dump(run / 'config.py')
+    torch.save({'state_dict': load_repre(cfg, 'random').state_dict(), 'meta': {}}, run / 'epoch_1.pth')
+    save_png(np.zeros((20, 20, 3), np.uint8), run / 'attention_heads.png')
+    monkeypatch.syspath_prepend(root / 'tools')
+    monkeypatch.setattr('sys.argv', ['report.py', str(run), '--draw'])
+    runpy.run_path(str(root / 'tools/report.py'), run_name='__main__')
+    drawn = {path.stem for path in (run / 'pictures').iterdir()}
+    assert drawn == {'reconstruction', 'components', 'embedding', 'retrieval'}
+    assert 'picture 4 of 4: retrieval of run' in capsys.readouterr().out
+    page = (run / 'report.html').read_text()
+    assert page.count('<img') == 5 and 'such picture' not in page
+    # The second time there is nothing left to draw; what cannot be drawn does not cost the page.
+    (run / 'pictures/embedding.png').unlink()
+    cfg.data_root = str(tmp_path / 'data/val/dark')
+    cfg.dump(run / 'config.py')
+    runpy.run_path(str(root / 'tools/report.py'), run_name='__main__')
+    printed = capsys.readouterr()
+    assert 'picture 1 of 1: embedding of run' in printed.out and 'has no classes' in printed.err
+    assert (run / 'report.html').read_text().count('<img') == 4
 
 
 # What the page looks like, as it sees itself from within a frame, written where --dump-dom shows it.
