@@ -21,12 +21,14 @@ TRANSFORMS = _child(root.TRANSFORMS, 'repre_mm.datasets')
 HOOKS = _child(root.HOOKS, 'repre_mm.engine')
 MODEL_WRAPPERS = _child(root.MODEL_WRAPPERS, 'repre_mm.engine')
 OPTIM_WRAPPERS = _child(root.OPTIM_WRAPPERS, 'repre_mm.engine')
+OPTIMIZERS = _child(root.OPTIMIZERS, 'repre_mm.engine')
 
 __all__ = [
     'DATASETS',
     'HOOKS',
     'MODELS',
     'MODEL_WRAPPERS',
+    'OPTIMIZERS',
     'OPTIM_WRAPPERS',
     'TRANSFORMS',
 ]

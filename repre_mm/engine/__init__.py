@@ -14,10 +14,12 @@ from repre_mm.engine.hooks import (
     ThroughputHook,
     WeightingGuardHook,
 )
+from repre_mm.engine.lars import LARS
 from repre_mm.engine.precision import BFloat16OptimWrapper
 from repre_mm.engine.resume import ResumableRunner
 
 __all__ = [
+    'LARS',
     'BFloat16OptimWrapper',
     'ClipGradPerParameterHook',
     'DINOHook',
