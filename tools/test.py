@@ -17,6 +17,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Score a checkpoint.')
     add_common_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('--trust', action='store_true', help='unpickle it: it may run code; for trusted files only')
     group = add_transfer_arguments(parser)
     group.add_argument('--pictures', type=int, default=16, metavar='N', help='images to draw (default: %(default)s)')
     return parser.parse_args()
@@ -38,10 +39,11 @@ def main() -> None:
         if not Path(args.checkpoint).is_file():
             raise FileNotFoundError(f'no such checkpoint: {args.checkpoint}')
         if not starts_from_encoder(cfg):
-            print(json.dumps(evaluate_pretraining(cfg, args.checkpoint, cfg.work_dir, amp=args.amp), indent=2))
+            options = dict(amp=args.amp, trust=args.trust)
+            print(json.dumps(evaluate_pretraining(cfg, args.checkpoint, cfg.work_dir, **options), indent=2))
             return
         runner = build_runner(cfg)
-        load_trained(runner, args.checkpoint)
+        load_trained(runner, args.checkpoint, trust=args.trust)
     result = {}
     if is_transfer(cfg):
         result['pictures'] = str(Path(cfg.work_dir) / 'pictures')

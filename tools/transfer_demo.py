@@ -96,7 +96,7 @@ def fine_tune(task: Task, data: Path, work_dir: Path, checkpoint: Path | None, s
     cfg.train_cfg.val_interval = cfg.train_cfg.get('max_epochs', cfg.train_cfg.get('max_iters')) + 1  # tested below
     runner = build_runner(cfg)
     report = start_from(runner, checkpoint)
-    pictures = PredictionPicturesHook(work_dir / 'pictures', num_images=6)
+    pictures = PredictionPicturesHook(work_dir / 'pictures', num_images=6, keep=True)
     runner.register_hook(pictures)
     started = time.time()
     runner.train()
@@ -117,6 +117,17 @@ def shorten(cfg, share: float) -> int:
             schedule.end = max(schedule.begin + 1, cfg.train_cfg[key])
     cfg.default_hooks.checkpoint.interval = cfg.train_cfg[key]
     return cfg.train_cfg[key]
+
+
+def table(summary: dict) -> str:
+    """The scores of the summary and the share of the encoder that was filled, in percent, one column per start."""
+    lines = [f'  {"":<34}{"from scratch":>14}{"from RePre":>14}']
+    for task in TASKS:
+        for name in (*task.scores, 'encoder_filled'):
+            values = [summary[task.data][start][name] * (100 if name == 'encoder_filled' else 1) for start in STARTS]
+            cells = ''.join(f'{value:>12.1f} %' for value in values)
+            lines.append(f'  {task.name:<18}{name.replace("_", " "):<16}{cells}')
+    return '\n'.join(lines) + '\n'
 
 
 def say(started: float, text: str) -> None:
@@ -153,18 +164,15 @@ def main() -> None:
     summary['seconds'] = round(time.time() - started, 1)
     summary['versions'] = stack_versions()
     (args.work_dir / 'summary.json').write_text(json.dumps(summary, indent=2) + '\n')
+    (args.work_dir / 'summary.txt').write_text(table(summary))
 
     say(started, 'done')
-    print(f'\n  {"":<28}{"from scratch":>14}{"from RePre":>14}')
-    for task in TASKS:
-        for name in (*task.scores, 'encoder_filled'):
-            values = [summary[task.data][start][name] * (100 if name == 'encoder_filled' else 1) for start in STARTS]
-            print(f'  {task.name:<18}{name.replace("_", " "):<10}' + ''.join(f'{value:>12.1f} %' for value in values))
+    print(f'\n{table(summary)}')
     detection = TASKS[0].config.relative_to(ROOT)
-    print(f"""
+    print(f"""\
   One run each with equal budgets: differences of a few points are within what another seed changes.
 
-  numbers            {args.work_dir}/summary.json
+  numbers            {args.work_dir}/summary.json, summary.txt
   pictures           {args.work_dir}/coco.png, {args.work_dir}/cityscapes.png
 
 What next:

@@ -18,7 +18,7 @@ from repre_mm.visualization import reconstruction_grid, save_png
 
 
 def evaluate_pretraining(
-    cfg: Config, checkpoint: str | os.PathLike, out_dir: str | os.PathLike, *, amp: bool = False
+    cfg: Config, checkpoint: str | os.PathLike, out_dir: str | os.PathLike, *, amp: bool = False, trust: bool = False
 ) -> dict[str, Any]:
     """All scores of a pre-training checkpoint.
 
@@ -27,17 +27,18 @@ def evaluate_pretraining(
         checkpoint: A training checkpoint.
         out_dir: Where ``reconstructions.png`` goes, for a model that reconstructs.
         amp: bf16 for the features.
+        trust: See :func:`repre_mm.checkpoint.read_checkpoint`.
 
     Returns:
         The result of :func:`repre_mm.evaluation.evaluate_config`; with RePre also ``recon_l1`` (mean absolute
         error per pixel and channel, in [0, 1], over the validation images) and ``reconstructions`` (the picture).
     """
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    result = evaluate_config(cfg, checkpoint, device=device, amp=amp)
+    result = evaluate_config(cfg, checkpoint, device=device, amp=amp, trust=trust)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmpretrain'):
         model = MODELS.build({'data_preprocessor': cfg.get('data_preprocessor'), **cfg.model})
     if hasattr(model, 'reconstruct'):
-        model.load_state_dict(read_checkpoint(checkpoint)['state_dict'])
+        model.load_state_dict(read_checkpoint(checkpoint, trust=trust)['state_dict'])
         picture = Path(out_dir) / 'reconstructions.png'
         result['recon_l1'] = reconstruction_error(model.to(device), cfg.data_root, cfg.image_size, picture)
         result['reconstructions'] = str(picture)

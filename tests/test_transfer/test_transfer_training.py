@@ -94,8 +94,10 @@ def test_scores_and_pictures(trained, scenes):
     cfg = transfer_config(CONFIGS[trained.task], scenes, trained.work_dir, test=True)
     runner = build_runner(cfg)
     load_trained(runner, trained.checkpoint)
-    runner.register_hook(PredictionPicturesHook(trained.work_dir / 'pictures', num_images=3, score_threshold=0.0))
+    hook = PredictionPicturesHook(trained.work_dir / 'pictures', num_images=3, score_threshold=0.0, keep=True)
+    runner.register_hook(hook)
     scores = runner.test()
+    assert len(hook.rows) == 3
     assert SCORES[trained.task] <= set(scores)
     for key, value in validated.items():
         assert math.isclose(scores[key], value, abs_tol=1e-6), 'the loaded model scores as the trained one did'

@@ -25,17 +25,22 @@ class PredictionPicturesHook(Hook):
         folder: Where the pictures go.
         num_images: How many images.
         score_threshold: Objects below this score are not drawn.
+        keep: Keep the pictures in ``rows`` too.
 
     Attributes:
-        rows: What was drawn, one triple of pictures per image.
+        rows: What was drawn, one triple of pictures per image; empty unless they are kept.
     """
 
     priority = 'LOW'
 
-    def __init__(self, folder: str | os.PathLike, num_images: int = 16, score_threshold: float = 0.3) -> None:
+    def __init__(
+        self, folder: str | os.PathLike, num_images: int = 16, score_threshold: float = 0.3, keep: bool = False
+    ) -> None:
         self.folder = Path(folder)
         self.num_images = num_images
         self.score_threshold = score_threshold
+        self.keep = keep
+        self._drawn = 0
         self.rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
 
     def after_test_iter(
@@ -45,12 +50,14 @@ class PredictionPicturesHook(Hook):
         if not is_main_process():
             return
         names = runner.test_dataloader.dataset.metainfo['classes']
-        for sample in outputs[: self.num_images - len(self.rows)]:
+        for sample in outputs[: self.num_images - self._drawn]:
             image = mmcv.imread(sample.img_path, channel_order='rgb')
             draw = self._segments if 'pred_sem_seg' in sample else self._objects
             row = (draw_labels(image, np.full(image.shape[:2], 255), names), *draw(image, sample, names))
             save_png(sheet([row], CAPTIONS), self.folder / f'{Path(sample.img_path).stem}.png')
-            self.rows.append(row)
+            self._drawn += 1
+            if self.keep:
+                self.rows.append(row)
 
     def _objects(
         self, image: np.ndarray, sample: BaseDataElement, names: Sequence[str]
