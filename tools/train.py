@@ -15,6 +15,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--resume', action='store_true', help='go on from the newest sound checkpoint in the work dir')
     group = add_transfer_arguments(parser)
     group.add_argument('--pretrained', metavar='CHECKPOINT', help='what the encoder starts from (default: random)')
+    group.add_argument('--prefix', help="where in it the encoder is, if not where it is found ('' is the whole file)")
+    group.add_argument(
+        '--source-grid', nargs=2, type=int, metavar=('ROWS', 'COLUMNS'), help='its patches, where they are not square'
+    )
     group.add_argument('--trust', action='store_true', help='unpickle it: it may run code; for trusted files only')
     return parser.parse_args()
 
@@ -35,7 +39,8 @@ def main() -> None:
         lock_work_dir(cfg.work_dir)
         runner = build_runner(cfg)
         if starts_from_encoder(cfg):
-            start_from(runner, args.pretrained or cfg.get('pretrained'), trust=args.trust)
+            options = dict(trust=args.trust, prefix=args.prefix, source_grid=args.source_grid)
+            start_from(runner, args.pretrained or cfg.get('pretrained'), **options)
     runner.train()
     leave_distributed()
 

@@ -61,7 +61,7 @@ def load_pretrained(
         if source.layout and source.layout.family == 'ViT':
             _check_heads(backbone, provenance(checkpoint).get('num_heads', source.num_heads))
         state = {root + name: value for name, value in _renamed(source, layout, backbone).items()}
-        resized = fit_positions(state, backbone, layout, source_grid)
+        resized = fit_positions(state, backbone, layout, tuple(source_grid) if source_grid else None)
     except CheckpointError as error:
         raise CheckpointError(f'cannot use {path}: {error}') from error
 

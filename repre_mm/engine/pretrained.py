@@ -6,6 +6,7 @@ mmengine's own loading passes over what does not fit; here that is an error.
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
@@ -15,13 +16,13 @@ from repre_mm.checkpoint import CheckpointError, LoadReport, load_pretrained, re
 from repre_mm.engine.resume import ResumableRunner
 
 
-def start_from(runner: ResumableRunner, path: str | os.PathLike | None, *, trust: bool = False) -> LoadReport | None:
+def start_from(runner: ResumableRunner, path: str | os.PathLike | None, **options: Any) -> LoadReport | None:
     """Initialise a runner's model and fill its encoder from a checkpoint, before the runner trains.
 
     Args:
         runner: Not yet training. One that has found what to resume from starts from that.
         path: See :func:`repre_mm.checkpoint.load_pretrained`; None leaves the encoder at random.
-        trust: See :func:`repre_mm.checkpoint.load_pretrained`.
+        **options: ``trust``, ``prefix``, ``source_grid``: see :func:`repre_mm.checkpoint.load_pretrained`.
 
     Returns:
         The report, which is logged too; None where nothing was loaded.
@@ -45,7 +46,7 @@ def start_from(runner: ResumableRunner, path: str | os.PathLike | None, *, trust
     # Now, since the runner's own initialisation would come after the loading; it runs once per model.
     model.init_weights()
     runner.logger.addFilter(lambda record: 'been called more than once' not in record.getMessage())
-    report = load_pretrained(model.backbone, path, trust=trust)
+    report = load_pretrained(model.backbone, path, **options)
     runner.logger.info(f'encoder from {path}\n{report.table()}')
     return report
 

@@ -170,6 +170,19 @@ def test_resume_without_anything_to_resume_starts_from_the_encoder(scenes, tmp_p
     torch.testing.assert_close(runner.model.backbone.cls_token.data, source['cls_token'])
 
 
+def test_the_encoder_can_be_named_by_its_place(scenes, tmp_path):
+    cfg = transfer_config(SEGMENTATION, scenes, tmp_path / 'run')
+    right = make_encoder_checkpoint(cfg, tmp_path / 'encoder.pth')
+    state = {f'{place}.{key}': value for place in ('one', 'two') for key, value in right.items()}
+    state['one.cls_token'] = torch.zeros_like(right['cls_token'])
+    torch.save(state, tmp_path / 'two.pth')
+    runner = build_runner(cfg)
+    with pytest.raises(CheckpointError, match=r'several encoders.*one\., two\.\. Name one as prefix \(--prefix\)'):
+        start_from(runner, tmp_path / 'two.pth')
+    assert start_from(runner, tmp_path / 'two.pth', prefix='two', source_grid=[8, 8]).filled == 1
+    torch.testing.assert_close(runner.model.backbone.cls_token.data, right['cls_token'])
+
+
 def test_a_whole_model_over_the_encoder_is_refused(scenes, tmp_path):
     cfg = transfer_config(SEGMENTATION, scenes, tmp_path / 'run')
     cfg.load_from = 'whole.pth'
