@@ -1,9 +1,10 @@
-"""Train from a config: ``python tools/train.py CONFIG [--data DIR] [--work-dir DIR] [--resume] [--amp]``.
+"""Train from a config: ``python tools/train.py CONFIG [--data DIR] [--work-dir DIR] [--resume] [--amp] [--check]``.
 
 A config of classification, detection or segmentation starts from a pre-trained encoder: ``--pretrained CHECKPOINT``.
 """
 
 import argparse
+import sys
 
 
 def parse_args() -> argparse.Namespace:
@@ -13,6 +14,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Train a model from a config.')
     add_common_arguments(parser)
     parser.add_argument('--resume', action='store_true', help='go on from the newest sound checkpoint in the work dir')
+    parser.add_argument('--check', action='store_true', help='say what is wrong with config and data, and do no more')
     group = add_transfer_arguments(parser)
     group.add_argument('--pretrained', metavar='CHECKPOINT', help='what the encoder starts from (default: random)')
     group.add_argument('--prefix', help="where in it the encoder is, if not where it is found ('' is the whole file)")
@@ -24,24 +26,31 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
+    from repre_mm.datasets import DatasetError
+    from repre_mm.engine.checks.command_line import checked_config
     from repre_mm.engine.distributed import leave_distributed
-    from repre_mm.engine.launch import build_runner, load_config, one_line_errors
+    from repre_mm.engine.launch import build_runner, one_line_errors
     from repre_mm.engine.lock import lock_work_dir
     from repre_mm.engine.pretrained import start_from
     from repre_mm.engine.transfer import starts_from_encoder
+    from repre_mm.utils import plain_message
 
     args = parse_args()
     with one_line_errors():
-        cfg = load_config(args)
+        cfg = checked_config(args)
+        if args.check:
+            print(f'{args.config}: nothing wrong found')
+            return
         cfg.resume = args.resume
-        if args.pretrained and not starts_from_encoder(cfg):
-            raise ValueError(f'--pretrained is for what follows pre-training; {args.config} pre-trains')
         lock_work_dir(cfg.work_dir)
         runner = build_runner(cfg)
         if starts_from_encoder(cfg):
             options = dict(trust=args.trust, prefix=args.prefix, source_grid=args.source_grid)
             start_from(runner, args.pretrained or cfg.get('pretrained'), **options)
-    runner.train()
+    try:
+        runner.train()
+    except DatasetError as error:
+        sys.exit(f'error: {plain_message(error)}')
     leave_distributed()
 
 

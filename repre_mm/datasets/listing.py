@@ -96,11 +96,6 @@ def has_images(folder: str | os.PathLike, count: int = 1, extensions: Sequence[s
     return len(listing.images) >= count
 
 
-def has_image(folder: str | os.PathLike, extensions: Sequence[str] = IMAGE_EXTENSIONS) -> bool:
-    """Whether there is any image under a folder."""
-    return has_images(folder, 1, extensions)
-
-
 def _list_one(
     root: str, relative: str, extensions: tuple[str, ...], listing: Listing, visited: set[tuple[int, int]]
 ) -> list[str]:

@@ -7,15 +7,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
 from repre_mm.datasets import DatasetError, ImageReadError
-from repre_mm.datasets.image_folder import resolve_split
-from repre_mm.datasets.listing import find_images, has_image
 from repre_mm.engine.distributed import check_equal_batches, init_distributed
+from repre_mm.engine.image_folders import folder_faults, image_folders
 from repre_mm.engine.resume import ResumableRunner
 from repre_mm.engine.transfer import is_transfer, set_up_transfer
 from repre_mm.utils import plain_message
@@ -47,29 +45,54 @@ def load_config(args: argparse.Namespace) -> Config:
     Raises:
         FileNotFoundError: There is no such config.
         DatasetError: ``--data`` does not exist, or holds no data for a config of detection or segmentation.
-        ValueError: Options that the config has no use for.
+        ValueError: The config is no Python that mmengine can run, or has no use for an option.
     """
+    cfg = read_config(args)
+    point_to_data(cfg, args)
+    return cfg
+
+
+def read_config(args: argparse.Namespace) -> Config:
+    """Read the config and apply what the command line says of anything but data; see :func:`load_config`."""
     path = Path(args.config)
     if not path.is_file():
         raise FileNotFoundError(f'no such config: {path}. The configs that come with the project are under configs/')
-    cfg = Config.fromfile(path)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
-    classes, image_size = getattr(args, 'classes', None), getattr(args, 'image_size', None)
-    if is_transfer(cfg):
-        # A test needs no training data.
-        set_up_transfer(cfg, args.data, classes, image_size, ('test',) if 'checkpoint' in args else ('train', 'val'))
-    elif classes or image_size:
-        raise ValueError(f'--classes and --image-size are for detection and segmentation; {path} pre-trains')
-    elif args.data:
-        set_data_root(cfg, args.data)
+    try:
+        cfg = Config.fromfile(path)
+    except Exception as error:  # a config is a program
+        place = f', line {error.lineno}' if isinstance(error, SyntaxError) else ''
+        raise ValueError(
+            f'the config {path} cannot be read{place}: {type(error).__name__}: {plain_message(error)}. Compare it with '
+            'one under configs/'
+        ) from error
+    try:
+        cfg.merge_from_dict(args.cfg_options or {})
+    except Exception as error:  # mmengine's own, of several classes
+        raise ValueError(
+            f'--cfg-options {" ".join(args.cfg_options)}: {plain_message(error)}. Name keys as the config does, with '
+            'numbers for the places in lists: custom_hooks.0.interval=5'
+        ) from error
     if args.amp:
+        if not isinstance(cfg.get('optim_wrapper'), dict):
+            raise ValueError(f'--amp: {path} has no optim_wrapper, so it trains nothing')
         cfg.optim_wrapper.type = 'repre_mm.BFloat16OptimWrapper'
         for key in ('loss_scale', 'dtype'):
             cfg.optim_wrapper.pop(key, None)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / path.stem)
     return cfg
+
+
+def point_to_data(cfg: Config, args: argparse.Namespace) -> None:
+    """Apply what the command line says of data; see :func:`load_config`."""
+    classes, image_size = getattr(args, 'classes', None), getattr(args, 'image_size', None)
+    if is_transfer(cfg):
+        # A test needs no training data.
+        set_up_transfer(cfg, args.data, classes, image_size, ('test',) if 'checkpoint' in args else ('train', 'val'))
+    elif classes or image_size:
+        raise ValueError(f'--classes and --image-size are for detection and segmentation; {args.config} pre-trains')
+    elif args.data:
+        set_data_root(cfg, args.data)
 
 
 @contextmanager
@@ -86,22 +109,10 @@ def one_line_errors() -> Iterator[None]:
         sys.exit(f'error: {plain_message(error)}')
 
 
-def dataset_configs(node: Any) -> Iterator[ConfigDict]:
-    """Every ``repre_mm.ImageFolder`` in a config, wherever it stands (dataloaders, hooks, wrappers)."""
-    if isinstance(node, dict):
-        if node.get('type') == 'repre_mm.ImageFolder':
-            yield node
-        for value in node.values():
-            yield from dataset_configs(value)
-    elif isinstance(node, (list, tuple)):
-        for value in node:
-            yield from dataset_configs(value)
-
-
 def set_data_root(cfg: Config, root: str) -> None:
     """Point ``data_root`` and every image folder of the config to another place."""
     cfg.data_root = root
-    for dataset in dataset_configs(cfg._cfg_dict):
+    for dataset in image_folders(cfg._cfg_dict):
         dataset.root = root
 
 
@@ -111,17 +122,8 @@ def check_data(cfg: Config) -> None:
     Raises:
         DatasetError: The training folder is missing or holds no image; the message says how to name another.
     """
-    for dataset in dataset_configs(cfg.get('train_dataloader')):
-        root = Path(dataset.root).expanduser()
-        if not root.is_dir():
-            made = ', or make toy scenes with `python tools/make_toy_scenes.py data/toy_scenes`'
-            raise DatasetError(
-                f'the data folder {root} does not exist. Name yours with --data DIR'
-                + (made if 'toy' in str(root) else '')
-            )
-        folder = resolve_split(root, dataset.get('split'))
-        if not has_image(folder):
-            find_images(folder)  # raises, saying what is there instead
+    for fault in folder_faults(cfg, sample=False):
+        raise DatasetError(fault)
 
 
 def build_runner(cfg: Config) -> Runner:

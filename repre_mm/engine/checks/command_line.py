@@ -1,0 +1,64 @@
+"""From a command line to a config in which nothing is known to be wrong."""
+
+from __future__ import annotations
+
+import argparse
+
+from mmengine.config import Config
+
+from repre_mm.checkpoint import CheckpointError, build_encoder, load_pretrained
+from repre_mm.engine.checks import config_faults, data_faults, raise_faults
+from repre_mm.engine.distributed import check_equal_batches
+from repre_mm.engine.launch import point_to_data, read_config
+from repre_mm.engine.transfer import is_transfer, starts_from_encoder
+
+
+def checked_config(args: argparse.Namespace) -> Config:
+    """Read a training config, apply the command line, and check both, the data and the checkpoint to start from.
+
+    Args:
+        args: Of ``tools/train.py``.
+
+    Returns:
+        As :func:`repre_mm.engine.launch.load_config`.
+
+    Raises:
+        FileNotFoundError: There is no such config.
+        ValueError: The config cannot be read.
+        ConfigError: Anything else is wrong; all faults are listed.
+    """
+    cfg = read_config(args)
+    faults = config_faults(cfg)
+    sound = not faults
+    try:
+        point_to_data(cfg, args)
+    except ValueError as error:
+        faults.append(str(error))
+    except (AttributeError, KeyError, TypeError):
+        if sound:  # otherwise what is missing has been said
+            raise
+    else:
+        faults += data_faults(cfg) if sound else []
+        faults += _start_faults(cfg, args, sound)
+    raise_faults(args.config, faults)
+    return cfg
+
+
+def _start_faults(cfg: Config, args: argparse.Namespace, sound: bool) -> list[str]:
+    faults = []
+    if cfg.launcher != 'none' and sound and not is_transfer(cfg):
+        try:
+            check_equal_batches(cfg.train_dataloader)
+        except ValueError as error:
+            faults.append(str(error))
+    if args.pretrained and sound and not starts_from_encoder(cfg):
+        faults.append(f'--pretrained is for what follows pre-training; {args.config} pre-trains')
+    elif sound and not args.resume and starts_from_encoder(cfg):
+        path = args.pretrained or cfg.get('pretrained')
+        try:
+            if path:
+                options = dict(trust=args.trust, prefix=args.prefix, source_grid=args.source_grid)
+                load_pretrained(build_encoder(cfg), path, **options)
+        except CheckpointError as error:
+            faults.append(str(error))
+    return faults

@@ -1,0 +1,269 @@
+"""Types and keys that a config may name, and the nearest one to each that it may not."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from mmengine import registry
+from mmengine.config import Config
+from mmengine.registry import Registry
+from mmengine.runner import Runner
+from mmpretrain.registry import BATCH_AUGMENTS
+from torch.utils.data import DataLoader
+
+from repre_mm.engine.checks.signatures import arguments_of
+
+_MODEL = (registry.MODELS, registry.TASK_UTILS, registry.WEIGHT_INITIALIZERS)
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What may stand in a place of a config.
+
+    Attributes:
+        registries: where its type is looked up.
+        given: arguments that the Runner adds.
+        taken: keys that the Runner takes out before it builds.
+        default: the type where none is named.
+        complete: whether all arguments but the given ones have to be in the config.
+    """
+
+    registries: tuple[Registry, ...]
+    given: frozenset[str] = frozenset()
+    taken: frozenset[str] = frozenset()
+    default: str | None = None
+    complete: bool = True
+
+
+_HOOK = _Kind((registry.HOOKS,), taken=frozenset({'priority'}))
+_LOOP = _Kind((registry.LOOPS,), frozenset({'runner', 'dataloader', 'evaluator'}), frozenset({'by_epoch'}))
+_EVALUATOR = _Kind((registry.METRICS, registry.EVALUATOR))
+_DATASET = _Kind((registry.DATASETS,))
+# Parents give their parts arguments of their own, so what is missing shows only in building.
+_PART = _Kind(_MODEL, complete=False)
+
+#: What the Runner builds from which key of the config.
+_TOP = {
+    'model': _PART,
+    'data_preprocessor': _PART,
+    'default_hooks': _HOOK,
+    'custom_hooks': _HOOK,
+    'train_cfg': _LOOP,
+    'val_cfg': _LOOP,
+    'test_cfg': _LOOP,
+    'val_evaluator': _EVALUATOR,
+    'test_evaluator': _EVALUATOR,
+    'param_scheduler': _Kind(
+        (registry.PARAM_SCHEDULERS,), frozenset({'optimizer', 'param_name'}), frozenset({'convert_to_iter_based'})
+    ),
+    'optim_wrapper': _Kind(
+        (registry.OPTIM_WRAPPERS,), taken=frozenset({'constructor', 'paramwise_cfg'}), default='OptimWrapper'
+    ),
+    'model_wrapper_cfg': _Kind((registry.MODEL_WRAPPERS,), frozenset({'module'})),
+    'visualizer': _Kind((registry.VISUALIZERS,), frozenset({'name'})),
+    'log_processor': _Kind((registry.LOG_PROCESSORS,), default='LogProcessor'),
+}
+_LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+# What stands below these is of another kind than what is above them.
+_INNER = {
+    'dataset': _DATASET,
+    'datasets': _DATASET,
+    'pipeline': _Kind((registry.TRANSFORMS,)),
+    'sampler': _Kind((registry.DATA_SAMPLERS, registry.TASK_UTILS), frozenset({'dataset', 'seed'}), complete=False),
+    'batch_sampler': _Kind((registry.DATA_SAMPLERS,), frozenset({'sampler', 'batch_size'})),
+    'collate_fn': _Kind((registry.FUNCTIONS,), frozenset({'data_batch'})),
+    'worker_init_fn': _Kind((registry.FUNCTIONS,), complete=False),
+    'optimizer': _Kind((registry.OPTIMIZERS,), frozenset({'params'})),
+    'vis_backends': _Kind((registry.VISBACKENDS,), frozenset({'save_dir'})),
+    'augments': _Kind((BATCH_AUGMENTS,)),
+}
+# These name functions and layers of mmcv, or are read by their owners in ways of their own.
+_UNCHECKED = {'roi_layer', 'nms', 'norm_cfg', 'act_cfg', 'conv_cfg', 'upsample_cfg', 'arch', 'metainfo', 'collate_fn'}
+_FLAT = {
+    'randomness': {'seed', 'diff_rank_seed', 'deterministic'},
+    'auto_scale_lr': {'base_batch_size', 'enable'},
+    'env_cfg': {'cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'},
+    'optim_wrapper.clip_grad': {'type', 'max_norm', 'norm_type', 'error_if_nonfinite', 'foreach', 'clip_value'},
+}
+_PARAMWISE = {
+    'custom_keys',
+    'bias_lr_mult',
+    'bias_decay_mult',
+    'norm_decay_mult',
+    'dwconv_decay_mult',
+    'flat_decay_mult',
+    'bypass_duplicate',
+    'dcn_offset_lr_mult',
+}
+_RUNNER_KEYS = set(arguments_of(Runner).defaults) | {'default_scope', 'model_wrapper_cfg'}
+_NEEDED = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
+
+
+def name_faults(cfg: Config) -> Iterator[str]:
+    """Every type that is not registered and every key that nobody takes, at any depth: ``PATH: what, and the fix``."""
+    scope = cfg.get('default_scope') or 'mmengine'
+    for key in cfg:
+        if key not in _RUNNER_KEYS and (near := _near(key, _RUNNER_KEYS, cutoff=0.85)):
+            yield f'{key}: nothing reads it; did you mean {near[0]}?'
+    for key in _NEEDED:
+        if not cfg.get(key):
+            yield f'{key}: training needs it, and the config has none'
+    for key, kind in _TOP.items():
+        default = kind.default
+        if default and isinstance(cfg.get(key), dict):
+            yield from _node_faults({'type': default, **cfg[key]}, key, kind, scope)
+        else:
+            yield from _faults(cfg.get(key), key, kind, scope)
+    for key in _LOADERS:
+        if isinstance(cfg.get(key), dict):
+            yield from _loader_faults(cfg[key], key, scope)
+    for path, known in _FLAT.items():
+        yield from _unknown(_at(cfg, path), path, known)
+    if not _at(cfg, 'optim_wrapper.constructor'):
+        paramwise = _at(cfg, 'optim_wrapper.paramwise_cfg')
+        yield from _unknown(paramwise, 'optim_wrapper.paramwise_cfg', _PARAMWISE)
+        for name, options in ((paramwise or {}).get('custom_keys') or {}).items():
+            # Others go into the optimizer's groups, for hooks such as SimSiamHook.
+            for option in options.keys() - {'lr_mult', 'decay_mult'}:
+                if near := _near(option, ('lr_mult', 'decay_mult'), cutoff=0.75):
+                    path = f'optim_wrapper.paramwise_cfg.custom_keys[{name!r}].{option}'
+                    yield f'{path}: nothing reads it; did you mean {near[0]}?'
+
+
+def resolve(name: Any, registries: Iterable[Registry], scope: str) -> Callable | None:
+    """What a type names in a scope, or None."""
+    if not isinstance(name, str):
+        return name if callable(name) else None
+    return next((found for root in registries if (found := _look_up(name, root, scope)) is not None), None)
+
+
+@cache
+def _look_up(name: str, root: Registry, scope: str) -> Callable | None:
+    if root is registry.FUNCTIONS:  # no project has its own
+        return root.get(name)
+    with root.switch_scope_and_registry(scope) as child:
+        try:
+            return child.get(name)
+        except (RuntimeError, ImportError):  # a dotted name with no such module
+            return None
+
+
+def _loader_faults(loader: dict, path: str, scope: str) -> Iterator[str]:
+    inner = {'dataset', 'sampler', 'batch_sampler', 'collate_fn', 'worker_init_fn'}
+    known = set(arguments_of(DataLoader).defaults) | inner | {'num_batch_per_epoch', 'disable_subprocess_warning'}
+    yield from _unknown(loader, path, known)
+    for key in ('dataset', 'sampler'):
+        if key not in loader:
+            yield f'{path}.{key}: a data loader needs one, and the config has none'
+    for key in inner & loader.keys():
+        yield from _faults(loader[key], f'{path}.{key}', _INNER[key], scope)
+
+
+def _faults(node: Any, path: str, kind: _Kind, scope: str) -> Iterator[str]:
+    if isinstance(node, dict):
+        yield from _node_faults(node, path, kind, scope)
+    elif isinstance(node, (list, tuple)):
+        for index, child in enumerate(node):
+            yield from _faults(child, f'{path}.{index}', kind, scope)
+
+
+def _node_faults(node: dict, path: str, kind: _Kind, scope: str) -> Iterator[str]:
+    target = None
+    if 'type' in node:
+        target = resolve(node['type'], kind.registries, scope)
+        if target is None:
+            yield f'{path}.type: {_unregistered(node["type"], kind.registries, scope)}'
+        else:
+            yield from _argument_faults(node, target, path, kind)
+    for key, child in node.items():
+        if key in _UNCHECKED:
+            continue
+        yield from _faults(child, f'{path}.{key}', _kind_below(key, path, kind), _scope_below(key, node, scope))
+
+
+def _kind_below(key: str, path: str, kind: _Kind) -> _Kind:
+    if key == 'sampler' and kind is _PART:  # of a detector: it picks regions, not images
+        return _PART
+    return _INNER.get(key, _PART if kind is _PART else kind)
+
+
+def _scope_below(key: str, node: dict, scope: str) -> str:
+    if '_scope_' in node:
+        return node['_scope_']
+    if str(node.get('type')) in ('repre_mm.RePreAlgorithm', 'RePreAlgorithm'):
+        return 'mmpretrain' if key in ('algorithm', 'data_preprocessor') else 'repre_mm'
+    return scope
+
+
+def _argument_faults(node: dict, target: Callable, path: str, kind: _Kind) -> Iterator[str]:
+    arguments = arguments_of(target)
+    if not arguments.is_open:
+        known = set(arguments.defaults) - kind.given | kind.taken | {'type', '_scope_'}
+        yield from _unknown(node, path, known, owner=target.__name__)
+    if kind.complete:
+        for name in sorted(arguments.required - kind.given - node.keys()):
+            yield f'{path}: {target.__name__} needs {name}=..., which has no default'
+
+
+def _unknown(node: Any, path: str, known: set[str], owner: str = '') -> Iterator[str]:
+    if not isinstance(node, dict):
+        return
+    for key in node:
+        if key in known:
+            continue
+        near = _near(str(key), known)
+        fix = f'did you mean {" or ".join(near)}?' if near else f'it takes {", ".join(sorted(known - {"_scope_"}))}'
+        what = f'{owner} takes no such argument' if owner else 'there is no such key'
+        yield f'{path}.{key}: {what}; {fix}'
+
+
+def _unregistered(name: Any, registries: tuple[Registry, ...], scope: str) -> str:
+    if not isinstance(name, str):
+        return f'{name!r} is no name of a class'
+    tail = name.rpartition('.')[2]
+    spelled: dict[str, str] = {}
+    for root in registries:
+        with root.switch_scope_and_registry(scope) as own:
+            for spelling, found in _spellings(root, own):
+                spelled.setdefault(found, spelling)
+    by_case = {found.lower(): found for found in spelled}
+    near = (
+        [tail]
+        if tail in spelled
+        else [by_case[found] for found in difflib.get_close_matches(tail.lower(), by_case, n=3, cutoff=0.6)]
+    )
+    hint = f'; did you mean {" or ".join(spelled[found] for found in near)}?' if near else ''
+    kinds = ' or '.join(dict.fromkeys(root.name.replace('_', ' ') for root in registries[:1]))
+    return f'{name!r} is not a registered {kinds}{hint or ": if it is yours, name its module in custom_imports"}'
+
+
+def _spellings(root: Registry, own: Registry) -> Iterator[tuple[str, str]]:
+    """(how a config of this scope writes it, its bare name) of all registered names; the scope's own ones first."""
+    for table in (own, root):
+        yield from ((name, name) for name in table.module_dict)
+    for child in root.children.values():
+        child.import_from_location()
+        yield from ((f'{child.scope}.{name}', name) for name in child.module_dict)
+
+
+def _near(name: str, known: Iterable[str], cutoff: float = 0.6) -> list[str]:
+    by_case = {str(candidate).lower(): str(candidate) for candidate in known}
+    return [by_case[found] for found in difflib.get_close_matches(name.lower(), by_case, n=2, cutoff=cutoff)]
+
+
+def _at(cfg: Config, path: str) -> Any:
+    node: Any = cfg
+    for key in path.split('.'):
+        node = node.get(key) if hasattr(node, 'get') else None
+    return node
+
+
+def default_of(target: Callable, name: str) -> Any:
+    """The default of an argument; None where there is none."""
+    default = arguments_of(target).defaults.get(name)
+    return None if default is inspect.Parameter.empty else default

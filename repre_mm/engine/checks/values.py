@@ -1,0 +1,99 @@
+"""Values that a constructor refuses: of transforms, hooks, optimizer and schedules, found by building each of them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from mmengine import registry
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import DefaultScope, Registry
+from torch import nn
+
+from repre_mm.engine.checks.trouble import built_class, first_line
+
+_EPOCH_LENGTH = 100  # any will do
+
+
+def value_faults(cfg: Config) -> Iterator[str]:
+    """Build what is cheap to build, and say what each constructor refused: ``PATH: CLASS: why``.
+
+    Args:
+        cfg: A config without faults of :func:`repre_mm.engine.checks.names.name_faults`.
+    """
+    scope = cfg.get('default_scope') or 'mmengine'
+    with DefaultScope.overwrite_default_scope(scope):
+        for path, pipeline in pipelines(cfg._cfg_dict):
+            for index, step in enumerate(pipeline):
+                yield from _refused(f'{path}.{index}', registry.TRANSFORMS, step)
+        for key in ('default_hooks', 'custom_hooks'):
+            hooks = cfg.get(key) or {}
+            for name, hook in hooks.items() if isinstance(hooks, dict) else enumerate(hooks):
+                if isinstance(hook, dict):
+                    hook = {name: value for name, value in hook.items() if name != 'priority'}
+                    yield from _refused(f'{key}.{name}', registry.HOOKS, hook)
+        yield from _schedule_faults(cfg)
+
+
+def pipelines(node: Any, path: str = '') -> Iterator[tuple[str, list]]:
+    """Every ``pipeline`` of the data loaders of a config, and its place."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if not path and not str(key).endswith('_dataloader'):
+                continue
+            below = f'{path}.{key}' if path else key
+            if key == 'pipeline' and isinstance(value, (list, tuple)):
+                yield below, list(value)
+            else:
+                yield from pipelines(value, below)
+    elif isinstance(node, (list, tuple)):
+        for index, value in enumerate(node):
+            yield from pipelines(value, f'{path}.{index}')
+
+
+def _schedule_faults(cfg: Config) -> Iterator[str]:
+    settings = cfg.optim_wrapper.get('optimizer')
+    if not isinstance(settings, dict):
+        return
+    weights = [nn.Parameter(torch.zeros(1))]
+    try:
+        optimizer = registry.OPTIMIZERS.build(ConfigDict(settings), default_args={'params': weights})
+    except Exception as error:
+        yield _fault('optim_wrapper.optimizer', error)
+        return
+    schedulers = cfg.get('param_scheduler') or []
+    if isinstance(schedulers, dict):
+        schedulers = [schedulers]
+    last = cfg.train_cfg.get('max_epochs') or cfg.train_cfg.get('max_iters')
+    for index, scheduler in enumerate(schedulers):
+        # Not for multiplying schedulers, which change the optimizer: each gets one of its own.
+        options = {'optimizer': copy.deepcopy(optimizer), 'epoch_length': _EPOCH_LENGTH}
+        path = f'param_scheduler.{index}'
+        begin, end = scheduler.get('begin', 0), scheduler.get('end', float('inf'))
+        if begin >= end:
+            yield f'{path}.end={end}: must be above begin={begin}'
+            continue
+        try:
+            registry.PARAM_SCHEDULERS.build(ConfigDict(scheduler), default_args=options)
+        except Exception as error:
+            yield f'{path}: {scheduler.get("type")}: {first_line(error)}'
+            continue
+        same_unit = scheduler.get('by_epoch', True) == bool(cfg.train_cfg.get('max_epochs'))
+        if last and same_unit and begin >= last:
+            yield f'{path}.begin={begin}: training ends at {last}, before this schedule begins'
+
+
+def _refused(path: str, builder: Registry, settings: Any) -> Iterator[str]:
+    if not isinstance(settings, dict):
+        return
+    try:
+        builder.build(ConfigDict(copy.deepcopy(dict(settings))))
+    except Exception as error:
+        yield _fault(path, error)
+
+
+def _fault(path: str, error: BaseException) -> str:
+    name = built_class(error)
+    return f'{path}: {name + ": " if name else ""}{first_line(error)}'

@@ -1,0 +1,67 @@
+"""The image folders that a config names: where they stand in it, and what is wrong with them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+
+from repre_mm.datasets.damage import check_sample
+from repre_mm.datasets.image_folder import MAX_BAD_SHARE, resolve_split
+from repre_mm.datasets.listing import IMAGE_EXTENSIONS, DatasetError, find_images, has_images
+from repre_mm.datasets.reading import MAX_PIXELS
+
+
+def folder_faults(cfg: Config, sample: bool = True) -> Iterator[str]:
+    """Image folders of training and validation that are missing, empty, or damaged beyond what the config allows.
+
+    Args:
+        cfg: The whole config.
+        sample: Read some files, for the damage; see :func:`repre_mm.datasets.damage.check_sample`.
+    """
+    said = set()
+    loaders = [cfg.get('train_dataloader'), cfg.get('val_dataloader') if cfg.get('val_cfg') is not None else None]
+    for dataset in image_folders(loaders):
+        try:
+            _check_folder(dataset, sample=sample and not dataset.get('test_mode'))
+        except DatasetError as error:
+            if str(error) not in said:
+                said.add(str(error))
+                yield str(error)
+
+
+def image_folders(node: Any) -> Iterator[ConfigDict]:
+    """Every ``repre_mm.ImageFolder`` in a config, wherever it stands (dataloaders, hooks, wrappers)."""
+    if isinstance(node, dict):
+        if node.get('type') == 'repre_mm.ImageFolder':
+            yield node
+        for value in node.values():
+            yield from image_folders(value)
+    elif isinstance(node, (list, tuple)):
+        for value in node:
+            yield from image_folders(value)
+
+
+def _check_folder(dataset: ConfigDict, sample: bool) -> None:
+    root = Path(dataset.root).expanduser()
+    if not root.is_dir():
+        made = ', or make toy scenes with `python tools/make_toy_scenes.py data/toy_scenes`'
+        raise DatasetError(
+            f'the data folder {root} does not exist. Name yours with --data DIR' + (made if 'toy' in str(root) else '')
+        )
+    folder = resolve_split(root, dataset.get('split'))
+    extensions = dataset.get('extensions', IMAGE_EXTENSIONS)
+    if not has_images(folder, 1, extensions):
+        find_images(folder, extensions)  # raises, saying what is there instead
+    # One process for each machine: all would read the same files.
+    if sample and int(os.environ.get('LOCAL_RANK') or os.environ.get('SLURM_LOCALID') or 0) == 0:
+        first = (dataset.get('pipeline') or [{}])[0]
+        check_sample(
+            folder,
+            dataset.get('max_bad_share', MAX_BAD_SHARE),
+            extensions=extensions,
+            max_pixels=first.get('max_pixels', MAX_PIXELS),
+        )
