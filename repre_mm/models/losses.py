@@ -64,20 +64,22 @@ class UncertaintyWeighting(BaseModule):
                 'negative of its lower bound (1.0 for SimSiam), or use type="repre_mm.FixedWeighting".'
             )
         if self.max_ratio is not None:
-            self._project()
+            # A projection of the parameters, not a clamp in the graph: a clamped value would have no gradient and
+            # could never come back from the bound.
+            with torch.no_grad():
+                self.log_vars.copy_(self.bounded(self.log_vars))
         with torch.autocast(contrast.device.type, enabled=False):
             log_vars = self.log_vars.float()
             weights = torch.exp(-log_vars)
             total = weights[0] * (contrast.float() + self.contrast_shift) + weights[1] * recon.float() + log_vars.sum()
         return total, {'weight_contrast': weights[0].detach(), 'weight_recon': weights[1].detach()}
 
-    @torch.no_grad()
-    def _project(self) -> None:
-        # A projection of the parameters, not a clamp in the graph: a clamped value would have no gradient and
-        # could never come back from the bound.
-        middle, half_gap = self.log_vars.mean(), (self.log_vars[0] - self.log_vars[1]) / 2
-        half_gap = half_gap.clamp(-math.log(self.max_ratio) / 2, math.log(self.max_ratio) / 2)
-        self.log_vars.copy_(torch.stack([middle + half_gap, middle - half_gap]))
+    def bounded(self, log_vars: Tensor) -> Tensor:
+        """The log-variances (2,) nearest to the given ones whose weights keep to ``max_ratio``."""
+        middle, half_gap = log_vars.mean(), (log_vars[0] - log_vars[1]) / 2
+        bound = math.log(self.max_ratio) / 2
+        half_gap = half_gap.clamp(-bound, bound)
+        return torch.stack([middle + half_gap, middle - half_gap])
 
 
 @MODELS.register_module()

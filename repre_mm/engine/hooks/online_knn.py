@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from repre_mm.datasets import DatasetError
+from repre_mm.engine.sharding import is_sharded
 from repre_mm.evaluation.features import extract_features
 from repre_mm.evaluation.knn import knn_classify
 from repre_mm.evaluation.protocol import EvaluationError, image_folder_loader
@@ -56,7 +57,7 @@ class OnlineKNNHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Look for labelled images before the first step."""
-        if not is_main_process():
+        if not is_main_process() and not is_sharded(runner.model):
             return
         options = {'batch_size': self.batch_size, 'workers': self.workers, 'strict': False}
         try:
@@ -86,6 +87,8 @@ class OnlineKNNHook(Hook):
             queries, truth = extract_features(model.backbone, self._loaders[1], **options)
         guesses = knn_classify(bank.to(device), labels, queries.to(device), k=self.k)[self.k]
         top1 = 100 * (guesses == truth).double().mean().item()
+        if not is_main_process():
+            return
         runner.logger.info(f'Epoch [{epoch}] online kNN: top-1 {top1:.2f} % (k={self.k}, {len(truth)} images)')
         runner.message_hub.update_scalar('val/knn_top1', top1)
         runner.visualizer.add_scalar('val/knn_top1', top1, epoch)

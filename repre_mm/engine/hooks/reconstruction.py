@@ -10,6 +10,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
+from repre_mm.engine.sharding import is_sharded
 from repre_mm.registry import HOOKS
 from repre_mm.visualization import reconstruction_grid, save_png
 
@@ -48,10 +49,13 @@ class ReconstructionHook(Hook):
             self._draw(runner, runner.iter)
 
     def _draw(self, runner: Runner, iteration: int) -> None:
-        if self._images is None or not is_main_process():
+        # Where the parameters are split, the model's forward needs every process.
+        if self._images is None or not (is_main_process() or is_sharded(runner.model)):
             return
-        grid = reconstruction_grid(self._images, self._model(runner).reconstruct(self._images).cpu())
-        save_png(grid, Path(runner.work_dir) / 'reconstructions' / f'iter_{iteration}.png')
+        reconstructions = self._model(runner).reconstruct(self._images).cpu()
+        if is_main_process():
+            grid = reconstruction_grid(self._images, reconstructions)
+            save_png(grid, Path(runner.work_dir) / 'reconstructions' / f'iter_{iteration}.png')
 
     @staticmethod
     def _model(runner: Runner) -> nn.Module:

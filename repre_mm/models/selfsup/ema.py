@@ -87,8 +87,9 @@ class CosineEMA(nn.Module):
         self.momentum = momentum
         self.end_momentum = end_momentum
         self.max_steps: int | None = None
-        # The online network's parameters since the last forward. In a list, so they are no parameters of the target.
-        self._noted: list[Tensor] | None = None
+        # The online network since the last forward. In a list, so that it is no child of the target. Its parameters are
+        # looked up when the optimizer is done: within a forward, FSDP shows gathered copies of them.
+        self._noted: list[nn.Module] | None = None
         # `steps` as a number: reading it from a GPU in every step would wait for the device.
         self._count: int | None = None
 
@@ -134,10 +135,10 @@ class CosineEMA(nn.Module):
                 'the online network and its moving average differ in their parameters: '
                 f'{", ".join(sorted(online.keys() ^ target.keys())[:4])}'
             )
-        self._noted = [online[name] for name in target]
+        self._noted = [source]
         if self._read_count() == 0:
-            for ours, theirs in zip(target.values(), self._noted, strict=True):
-                ours.copy_(theirs)
+            for name, ours in target.items():
+                ours.copy_(online[name])
             for ours, theirs in zip(self.module.buffers(), source.buffers(), strict=True):
                 ours.copy_(theirs)
 
@@ -154,7 +155,8 @@ class CosineEMA(nn.Module):
                 'since the last optimizer step'
             )
         count = self._read_count() + 1
-        torch._foreach_lerp_(list(self.module.parameters()), self._noted, self.momentum_at(count))
+        online, target = dict(self._noted[0].named_parameters()), dict(self.module.named_parameters())
+        torch._foreach_lerp_(list(target.values()), [online[name] for name in target], self.momentum_at(count))
         self._noted = None
         self._count = count
         self.steps.fill_(count)
