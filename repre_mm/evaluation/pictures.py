@@ -38,8 +38,8 @@ def attention_picture(
         indices: Which of them.
         kind: ``'class'`` (attention of the class token), ``'similarity'`` (cosine of each cell with the pooled
             vector), or ``'auto'``: the first where every encoder's vector is its class token, else the second.
-        show: ``'mean'`` over the heads, one column per encoder; ``'heads'``, one column per head; ``'layers'``, one
-            column per layer. The latter two have one row per image and encoder.
+        show: ``'mean'`` over the heads, one column per image and one row per encoder; ``'heads'``, one column per head;
+            ``'layers'``, one column per layer. The latter two have one row per image and encoder.
         layer: For ``'mean'`` and ``'heads'``.
 
     Returns:
@@ -67,8 +67,8 @@ def attention_picture(
         for name, group in columns.items()
     }
     if show == 'mean':
-        rows = [[tile, *(drawn[name][i][0] for name in encoders)] for i, tile in enumerate(shown)]
-        picture = sheet(rows, ['image', *encoders])
+        rows = [shown, *([tiles[0] for tiles in drawn[name]] for name in encoders)]
+        picture = sheet(rows, None, ['image', *encoders])
     else:
         picture = _by_image_and_encoder(
             shown, drawn, {name: [caption for caption, _ in group] for name, group in columns.items()}
@@ -84,9 +84,9 @@ def attention_picture(
 def components_picture(
     encoders: dict[str, FrozenEncoder], source: ImageSource, indices: Sequence[int], *, layer: int = -1
 ) -> np.ndarray:
-    """Patch tokens by their first three principal components as colours; one column per encoder.
+    """Patch tokens by their first three principal components as colours; one row per encoder.
 
-    Colours agree between the images of a column, not between columns.
+    Colours agree between the images of a row, not between rows.
 
     Args:
         encoders: Name -> encoder.
@@ -101,12 +101,12 @@ def components_picture(
         repre_mm.evaluation.attention.MapError: An encoder lacks that layer.
     """
     shown = _tiles(source, indices)
-    columns = []
+    rows = [shown]
     for encoder in encoders.values():
         inputs = encoder.normalised(source.load(indices, encoder.image_size))
-        columns.append(component_colours(level_map(encoder.module, inputs, layer)))
-    rows = [[tile, *(enlarged(column[i], _TILE, smooth=False) for column in columns)] for i, tile in enumerate(shown)]
-    return sheet(rows, ['image', *encoders])
+        colours = component_colours(level_map(encoder.module, inputs, layer))
+        rows.append([enlarged(one, _TILE, smooth=False) for one in colours])
+    return sheet(rows, None, ['image', *encoders])
 
 
 def embedding_picture(

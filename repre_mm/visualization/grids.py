@@ -7,12 +7,14 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from repre_mm.visualization.text import letters
 
 _MIN_TILE = 160  # pixels: smaller images are enlarged until a person can see something
 _GAP = 8
 _MARGIN = 20
-_FONT_SIZE = 15
+_FONT_SIZE = 14
 _LINE = 20
 _INK, _FAINT = (32, 36, 42), (110, 118, 129)
 _ERROR_COLOURS = matplotlib.colormaps['magma']
@@ -93,7 +95,7 @@ def save_png(array: np.ndarray, path: str | os.PathLike) -> None:
 def _lay_out(rows: list[np.ndarray], l1: np.ndarray, scale: float, labels: bool) -> np.ndarray:
     """Place rows of tiles, each (B, h, w, 3), on white; captions go left of rows and below columns."""
     count, height, width = rows[0].shape[:3]
-    font = ImageFont.load_default(_FONT_SIZE)
+    font = letters(_FONT_SIZE)
     captions = ['input', 'reconstruction', 'absolute error']
     left = top = _MARGIN
     if labels:

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import matplotlib
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
+
+from repre_mm.visualization.text import letters
 
 _COLOURS = matplotlib.colormaps['magma']  # in order of lightness: it reads without colour vision and in print
 _INK = (32, 36, 42)
@@ -53,7 +55,7 @@ def with_scale(picture: np.ndarray, low: float, high: float, meaning: str) -> np
     Returns:
         (H + some, W, 3) uint8, wider where the text needs it.
     """
-    font, margin = ImageFont.load_default(14), 12
+    font, margin = letters(13), 12
     strip = Image.fromarray(np.rint(_COLOURS(np.linspace(0, 1, _BAR[0]))[None, :, :3] * 255).astype(np.uint8))
     # Values beyond the ends have the colours of the ends.
     texts = (f'≤ {low:.3g}' if low else '0', f'≥ {high:.3g}', meaning)
@@ -112,7 +114,7 @@ def with_key(picture: np.ndarray, entries: Sequence[tuple[tuple[int, int, int], 
     Returns:
         (H + some, W, 3) uint8.
     """
-    font, x, y = ImageFont.load_default(14), 12, picture.shape[0]
+    font, x, y = letters(13), 12, picture.shape[0]
     canvas = Image.new('RGB', (picture.shape[1], y + 26), 'white')
     canvas.paste(Image.fromarray(picture), (0, 0))
     draw = ImageDraw.Draw(canvas)

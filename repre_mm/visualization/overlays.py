@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from repre_mm.visualization.text import letters
+
 _MIN_SIDE = 320  # pixels: smaller images are enlarged until a name can be read on them
 _OPACITY = 0.5
 _GAP, _MARGIN, _CAPTION = 6, 12, 22
@@ -49,7 +51,7 @@ def draw_objects(
         blended[mask] = (1 - _OPACITY) * blended[mask] + _OPACITY * colours[label]
     factor = _factor(image)
     picture = Image.fromarray(_enlarged(np.rint(blended).astype(np.uint8), factor))
-    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(12)
+    draw, font = ImageDraw.Draw(picture), letters(11)
     for i, (box, label) in enumerate(zip(boxes, labels, strict=True)):
         left, top, right, bottom = (float(side) * factor for side in box)
         colour = tuple(int(value) for value in colours[label])
@@ -78,7 +80,7 @@ def draw_labels(image: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> 
     blended[known] = (1 - _OPACITY) * blended[known] + _OPACITY * colours[labels[known]]
     factor = _factor(image)
     picture = Image.fromarray(_enlarged(np.rint(blended).astype(np.uint8), factor))
-    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(12)
+    draw, font = ImageDraw.Draw(picture), letters(11)
     for label in np.unique(labels[known]):
         rows, columns = np.nonzero(labels == label)
         if len(rows) < 0.005 * labels.size:
@@ -91,42 +93,43 @@ def draw_labels(image: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> 
 
 
 def sheet(
-    rows: Sequence[Sequence[np.ndarray]], captions: Sequence[str], row_captions: Sequence[str] | None = None
+    rows: Sequence[Sequence[np.ndarray]], captions: Sequence[str] | None, row_captions: Sequence[str] | None = None
 ) -> np.ndarray:
-    """Set pictures in rows, one column per caption; all are given the width of the widest.
+    """Set pictures in rows of equal length; all are given the width of the widest.
 
     Args:
-        rows: Pictures (h, w, 3) uint8; those of a row should show the same image.
-        captions: One for each column; one that is wider than its column is cut short.
-        row_captions: One for each row, to be written on its left.
+        rows: Pictures (h, w, 3) uint8.
+        captions: One for each column, written above it; one that is wider than its column is cut short.
+        row_captions: One for each row, written on its left; cut short likewise.
 
     Returns:
         (H, W, 3) uint8.
 
     Raises:
-        ValueError: There is no row, one has another number of pictures than there are captions, or rows and their
-            captions differ in number.
+        ValueError: There is no row, one has another number of pictures than there are captions or than the first, or
+            rows and their captions differ in number.
     """
-    if not rows or any(len(row) != len(captions) for row in rows):
-        raise ValueError(f'every row needs {len(captions)} pictures, one for each caption; got {list(map(len, rows))}')
+    columns = len(rows[0] if rows else ()) if captions is None else len(captions)
+    if not rows or any(len(row) != columns for row in rows):
+        raise ValueError(f'every row needs {columns} pictures, one for each caption; got {list(map(len, rows))}')
     if row_captions is not None and len(row_captions) != len(rows):
         raise ValueError(f'{len(rows)} rows need as many captions, not {len(row_captions)}')
-    font = ImageFont.load_default(15)
+    font = letters(14)
     width = max(tile.shape[1] for row in rows for tile in row)
     fitted = [[_fit(tile, width) for tile in row] for row in rows]
     heights = [max(tile.height for tile in row) for row in fitted]
-    left = _MARGIN
+    left, y = _MARGIN, _MARGIN + (_CAPTION if captions else 0)
     if row_captions is not None:
+        row_captions = [shorten(caption, font, width) for caption in row_captions]
         left += math.ceil(max(font.getlength(caption) for caption in row_captions)) + 2 * _GAP
     size = (
-        left + _MARGIN + len(captions) * (width + _GAP) - _GAP,
-        2 * _MARGIN + _CAPTION + sum(heights) + _GAP * (len(rows) - 1),
+        left + _MARGIN + columns * (width + _GAP) - _GAP,
+        y + _MARGIN + sum(heights) + _GAP * (len(rows) - 1),
     )
     canvas = Image.new('RGB', size, 'white')
     draw = ImageDraw.Draw(canvas)
-    for column, caption in enumerate(captions):
+    for column, caption in enumerate(captions or ()):
         draw.text((left + column * (width + _GAP), _MARGIN - 2), shorten(caption, font, width), _INK, font)
-    y = _MARGIN + _CAPTION
     for index, (row, height) in enumerate(zip(fitted, heights, strict=True)):
         if row_captions is not None:
             draw.text((_MARGIN, y), row_captions[index], _INK, font)

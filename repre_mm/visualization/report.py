@@ -59,7 +59,7 @@ figure { margin: .8rem 0 } figure.chart { margin: 0 }
 @media (max-width: 40rem) {
   .picture img { max-width: none; width: max(100%, min(var(--width) / 1.8, 42rem)) }
   table { font-size: .85rem } th, td { padding-right: .5rem }
-  td { overflow-wrap: anywhere } td.number { overflow-wrap: normal } td:first-child { min-width: 8rem } }
+  td:not(.number) { min-width: 8rem; overflow-wrap: anywhere } }
 """
 
 

@@ -1,6 +1,7 @@
 """From encoders and a folder of images to pictures, and the command line around that."""
 
 import importlib.util
+import math
 import shutil
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from torch.testing import assert_close
 from repre_mm.evaluation import EvaluationError
 from repre_mm.evaluation.frozen import FrozenEncoder, ImageSource, load_repre
 from repre_mm.evaluation.pictures import attention_picture, components_picture, embedding_picture, retrieval_picture
+from repre_mm.visualization.text import letters
 
 TILE, GAP, MARGIN, TOP = 192, 6, 12, 34
 BLUE, ORANGE = (0, 114, 178), (230, 159, 0)
@@ -27,8 +29,13 @@ def width(columns):
     return 2 * MARGIN + columns * (TILE + GAP) - GAP
 
 
-def tile(picture, row, column):
-    return picture[TOP + row * (TILE + GAP) :, MARGIN + column * (TILE + GAP) :][:TILE, :TILE]
+def tile(picture, row, column, top=TOP, left=MARGIN):
+    return picture[top + row * (TILE + GAP) :, left + column * (TILE + GAP) :][:TILE, :TILE]
+
+
+def by_encoder(picture, row, column):
+    """The tile of a picture with a row per encoder, named 'image' and by single letters, and a column per image."""
+    return tile(picture, row, column, MARGIN, MARGIN + math.ceil(letters(14).getlength('image')) + 2 * GAP)
 
 
 def encoder(out_type='cls_token'):
@@ -60,13 +67,14 @@ def test_normalisation_is_that_of_training(source):
     assert_close(encoder().normalised(images), expected)
 
 
-def test_attention_picture_has_a_column_per_encoder_head_or_layer(source):
+def test_attention_picture_has_a_row_per_encoder_or_a_column_per_head_or_layer(source):
     both = {'a': encoder(), 'b': encoder()}
     picture = attention_picture(both, source, [0, 1])
-    assert picture.shape[1] == width(3)
-    assert_array_equal(tile(picture, 0, 0), source.load([0], TILE)[0].permute(1, 2, 0))
-    assert_array_equal(tile(picture, 1, 1), tile(picture, 1, 2))  # equal encoders
-    assert len(np.unique(tile(picture, 0, 1)[::48, ::48].reshape(-1, 3), axis=0)) > 8  # 4 x 4 cells
+    assert 3 * (TILE + GAP) < picture.shape[0] < 4 * TILE
+    assert_array_equal(by_encoder(picture, 0, 1), source.load([1], TILE)[0].permute(1, 2, 0))
+    assert_array_equal(by_encoder(picture, 1, 1), by_encoder(picture, 2, 1))  # equal encoders
+    assert not np.array_equal(by_encoder(picture, 1, 0), by_encoder(picture, 1, 1))
+    assert len(np.unique(by_encoder(picture, 1, 0)[::48, ::48].reshape(-1, 3), axis=0)) > 8  # 4 x 4 cells
     assert attention_picture({'a': encoder()}, source, [0, 1], show='heads').shape[1] == width(2 + HEADS)
     assert attention_picture({'a': encoder()}, source, [0], show='layers').shape[1] == width(1 + 3)
 
@@ -74,9 +82,7 @@ def test_attention_picture_has_a_column_per_encoder_head_or_layer(source):
 def test_map_is_chosen_by_what_every_encoder_has(source):
     vit, swin = encoder(), FrozenEncoder(mm_swin(), MEAN, STD, 64)
     likeness = attention_picture({'a': vit, 'b': swin}, source, [0])
-    assert_array_equal(
-        tile(attention_picture({'a': vit, 'b': swin}, source, [0], kind='similarity'), 0, 1), tile(likeness, 0, 1)
-    )
+    assert_array_equal(attention_picture({'a': vit, 'b': swin}, source, [0], kind='similarity'), likeness)
     with pytest.raises(ValueError, match='SwinTransformer has no class token'):
         attention_picture({'a': vit, 'b': swin}, source, [0], kind='class')
     with pytest.raises(EvaluationError, match='no heads'):
@@ -84,7 +90,9 @@ def test_map_is_chosen_by_what_every_encoder_has(source):
 
 
 def test_components_and_embedding(source):
-    assert components_picture({'a': encoder()}, source, [0, 1, 2]).shape[1] == width(2)
+    picture = components_picture({'a': encoder(), 'b': encoder()}, source, [0, 1, 2])
+    assert_array_equal(by_encoder(picture, 0, 2), source.load([2], TILE)[0].permute(1, 2, 0))
+    assert_array_equal(by_encoder(picture, 1, 2), by_encoder(picture, 2, 2))
     pytest.importorskip('sklearn')
     figure = embedding_picture({'a': encoder(), 'b': encoder()}, source, source.sample_classes(2, 5), method='tsne')
     panels = figure.axes

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_array_equal
-from PIL import ImageFont
 
 from repre_mm.visualization.embedding import embedding_figure, project
 from repre_mm.visualization.maps import component_colours, framed, heat_map, with_key, with_scale
 from repre_mm.visualization.overlays import sheet, shorten
+from repre_mm.visualization.text import letters
 
 
 def test_heat_map_shows_each_cell_as_it_is():
@@ -61,7 +61,11 @@ def test_sheet_writes_row_captions_and_cuts_long_ones():
     bare = sheet([[tile, tile]] * 2, ['a', 'b'])
     named = sheet([[tile, tile]] * 2, ['a', 'b'], ['first', 'second'])
     assert named.shape[0] == bare.shape[0] and named.shape[1] > bare.shape[1]
-    font = ImageFont.load_default(15)
+    uncaptioned = sheet([[tile, tile]] * 2, None, ['first', 'second'])
+    assert_array_equal(uncaptioned[12:], named[12 + 22 :])  # the margin, then the line of captions
+    with pytest.raises(ValueError, match=r'every row needs 2 pictures, one for each caption; got \[2, 1\]'):
+        sheet([[tile, tile], [tile]], None)
+    font = letters(14)
     cut = shorten('repre_mocov3_vit-small/epoch_300', font, 100)
     assert font.getlength(cut) <= 100 and cut.startswith('repre') and cut.endswith('300')
     assert shorten('short', font, 100) == 'short'
@@ -98,3 +102,8 @@ def test_projections_that_cannot_be_made_are_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, 'umap', None)
     with pytest.raises(ValueError, match='pip install umap-learn'):
         project(features, 'umap')
+
+
+def test_letters_know_names_and_signs_of_many_languages():
+    unknown = bytes(letters(14).getmask('\uffff'))
+    assert all(bytes(letters(14).getmask(sign)) != unknown for sign in '≤≥…±üñøłΩж')
