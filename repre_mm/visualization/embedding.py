@@ -49,7 +49,7 @@ def project(features: np.ndarray, method: str = 'tsne', seed: int = 0) -> np.nda
                 'UMAP needs a package that is not part of the set-up: `.venv/bin/pip install umap-learn`, '
                 'or choose the method tsne'
             ) from error
-        model = UMAP(n_neighbors=min(15, count - 1), random_state=seed)
+        model = UMAP(n_neighbors=min(15, count - 1), random_state=seed, n_jobs=1)
     return model.fit_transform(features).astype(np.float32)
 
 

@@ -50,6 +50,14 @@ def test_sgd_converges_to_the_optimum():
     assert result.best_lr == 0.3
 
 
+def test_sgd_with_weight_decay_is_scikit_learns_logistic_regression():
+    data = _data()
+    result = linear_probe(*data, epochs=100, batch_size=256, lrs=(0.3,), weight_decay=1e-2)
+    reference = _sklearn(*data, c=1 / (len(data[0]) * 1e-2))
+    assert 50 < reference < 99
+    assert result.top1 == pytest.approx(reference, abs=0.1)  # of 2,000 images, so two guesses may differ
+
+
 def test_sweep_takes_the_best_rate():
     data = _data()
     result = linear_probe(*data, epochs=20, batch_size=128, lrs=(1e-7, 0.01, 0.1))
