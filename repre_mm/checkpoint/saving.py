@@ -91,7 +91,7 @@ def verify_checkpoint(path: Path) -> None:
     """
     checksum = checksum_path(path)
     if checksum.is_file():
-        sound = checksum.read_text().split()[:1] == [_sha256(path)]
+        sound = checksum.read_text(errors='replace').split()[:1] == [_sha256(path)]
     elif zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             sound = archive.testzip() is None
@@ -135,8 +135,10 @@ def newest_checkpoint(folder: Path) -> ResumePoint | None:
     """
     folders = {folder}
     pointer = folder / POINTER
-    if pointer.is_file() and (target := pointer.read_text().strip()):
-        folders.add(Path(target).parent)  # CheckpointHook(out_dir=...)
+    if pointer.is_file():
+        target = Path(pointer.read_text(errors='replace').replace('\0', '').strip())
+        if target.suffix == '.pth' and target.parent.is_dir():  # else it was damaged, or the folder is gone
+            folders.add(target.parent)  # CheckpointHook(out_dir=...)
     found: list[ResumePoint] = []
     passed_over: list[str] = []
     for path in sorted(path for place in folders for path in place.glob('*.pth')):

@@ -16,6 +16,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 
 from repre_mm.checkpoint import CheckpointError, read_checkpoint
 from repre_mm.checkpoint.saving import ResumePoint, newest_checkpoint, resume_point, verify_checkpoint
+from repre_mm.engine.background import wait_for_background
 from repre_mm.engine.replay import make_replayable, seed_step
 
 
@@ -184,6 +185,7 @@ def _choose(cfg: dict, work_dir: Path) -> ResumePoint | None:
     """What to resume from, looked up by the main process for all."""
     answer: list[Any] = [None, None]
     if is_main_process():
+        wait_for_background()  # an earlier training of this process may still be saving
         try:
             answer[0] = _look_up(cfg.get('load_from'), work_dir)
         except CheckpointError as error:

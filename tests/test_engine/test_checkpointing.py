@@ -17,6 +17,7 @@ from mmengine.hooks import Hook
 
 from repre_mm.checkpoint import CheckpointError, read_checkpoint, saving
 from repre_mm.checkpoint.saving import checksum_path, newest_checkpoint, write_checkpoint
+from repre_mm.engine.background import wait_for_background
 
 
 @pytest.fixture(scope='module')
@@ -185,6 +186,7 @@ def test_a_run_outlives_a_full_disk_and_resumes_from_the_newest_sound(images, tm
     seen = {}
 
     def after_train_iter(runner, **kwargs):
+        wait_for_background()
         seen[runner.iter + 1] = {path.name for path in tmp_path.glob('*.pth')}
         disk.on = runner.iter + 2 in (3, 4)
 
