@@ -12,6 +12,7 @@ from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
 from repre_mm.datasets import DatasetError, ImageReadError
+from repre_mm.engine.device_augment import augment_on_device
 from repre_mm.engine.distributed import check_equal_batches, init_distributed
 from repre_mm.engine.image_folders import folder_faults, image_folders
 from repre_mm.engine.resume import ResumableRunner
@@ -129,6 +130,7 @@ def check_data(cfg: Config) -> None:
 def build_runner(cfg: Config) -> Runner:
     """Check the data, join the process group where there is one, build the Runner."""
     check_data(cfg)
+    augment_on_device(cfg)
     if cfg.launcher != 'none' and cfg.get('train_dataloader') and not is_transfer(cfg):
         check_equal_batches(cfg.train_dataloader)
     init_distributed(cfg.launcher)

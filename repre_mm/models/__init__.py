@@ -2,6 +2,7 @@
 which tells the story of one step.
 """
 
+from repre_mm.models.augment import DeviceAugmentPreprocessor
 from repre_mm.models.backbones import TimmBackbone
 from repre_mm.models.decoders import RePreDecoder
 from repre_mm.models.detection import SimpleFeaturePyramid, WindowedViT
@@ -13,6 +14,7 @@ from repre_mm.models.taps import EncoderLevels, LevelTap, encoder_levels
 
 __all__ = [
     'DINO',
+    'DeviceAugmentPreprocessor',
     'DynamicWeightAveraging',
     'EncoderLevels',
     'FixedWeighting',

@@ -91,11 +91,11 @@ class RandomApply:
     def __post_init__(self) -> None:
         _require_probability(self.prob)
         configs = [self.transforms] if isinstance(self.transforms, dict) else self.transforms
-        self._steps = [build_step(config) for config in configs]
+        self.steps = [build_step(config) for config in configs]
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         if random.random() < self.prob:
-            for step in self._steps:
+            for step in self.steps:
                 image = step(image)
         return image
 
@@ -114,11 +114,9 @@ class ColorJitter:
         ranges = {name: _factors(name, getattr(self, name)) for name in ('brightness', 'contrast', 'saturation')}
         ranges['hue'] = _hues(self.hue)
         nothing = {'hue': (0.0, 0.0)}
-        self._changes = [
-            (getattr(pixels, name), range_)
-            for name, range_ in ranges.items()
-            if tuple(range_) != nothing.get(name, (1.0, 1.0))
-        ]
+        #: From what each factor is drawn, without those that would change nothing.
+        self.ranges = {name: range_ for name, range_ in ranges.items() if range_ != nothing.get(name, (1.0, 1.0))}
+        self._changes = [(getattr(pixels, name), range_) for name, range_ in self.ranges.items()]
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         for change, (low, high) in random.sample(self._changes, len(self._changes)):

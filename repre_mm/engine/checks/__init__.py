@@ -5,6 +5,7 @@ Nothing is written, no weight is allocated, of the data only a sample is read.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 
 from mmengine.config import Config
@@ -15,6 +16,7 @@ from repre_mm.engine.checks.sizes import batch_faults, drop_last_faults, loader_
 from repre_mm.engine.checks.trouble import built_class, first_line
 from repre_mm.engine.checks.values import value_faults
 from repre_mm.engine.checks.widths import build_without_memory, width_faults
+from repre_mm.engine.device_augment import augment_on_device
 from repre_mm.engine.image_folders import folder_faults
 
 __all__ = ['ConfigError', 'config_faults', 'data_faults', 'raise_faults']
@@ -39,7 +41,7 @@ def config_faults(cfg: Config) -> list[str]:
     """
     faults = [*name_faults(cfg), *loader_faults(cfg)]
     if not faults:
-        faults += [*value_faults(cfg), *_model_faults(cfg)]
+        faults += [*value_faults(cfg), *_device_faults(cfg), *_model_faults(cfg)]
     return faults
 
 
@@ -59,6 +61,13 @@ def raise_faults(name: str, faults: list[str]) -> None:
         raise ConfigError(f'{name}: {faults[0]}')
     if faults:
         raise ConfigError('\n  '.join([f'{len(faults)} things are wrong with {name}:', *faults]))
+
+
+def _device_faults(cfg: Config) -> Iterator[str]:
+    try:
+        augment_on_device(copy.deepcopy(cfg))
+    except ValueError as error:
+        yield str(error)
 
 
 def _model_faults(cfg: Config) -> Iterator[str]:

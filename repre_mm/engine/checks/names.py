@@ -74,6 +74,7 @@ _INNER = {
     'dataset': _DATASET,
     'datasets': _DATASET,
     'pipeline': _Kind((registry.TRANSFORMS,)),
+    'transforms': _Kind((registry.TRANSFORMS,)),
     'sampler': _Kind((registry.DATA_SAMPLERS, registry.TASK_UTILS), frozenset({'dataset', 'seed'}), complete=False),
     'batch_sampler': _Kind((registry.DATA_SAMPLERS,), frozenset({'sampler', 'batch_size'})),
     'collate_fn': _Kind((registry.FUNCTIONS,), frozenset({'data_batch'})),
@@ -100,7 +101,7 @@ _PARAMWISE = {
     'bypass_duplicate',
     'dcn_offset_lr_mult',
 }
-_RUNNER_KEYS = set(arguments_of(Runner).defaults) | {'default_scope', 'model_wrapper_cfg'}
+_RUNNER_KEYS = set(arguments_of(Runner).defaults) | {'default_scope', 'device_augment', 'model_wrapper_cfg'}
 _NEEDED = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
 
 

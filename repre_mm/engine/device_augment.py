@@ -1,0 +1,71 @@
+"""``device_augment = True`` in a config: the loader cuts and flips the views, the device does the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+
+_LOADERS_STEPS = ('RandomResizedCrop', 'RandomFlip')  # the rest is symmetric: a flip may as well come before it
+_KINDS = ('SelfSupDataPreprocessor', 'mmpretrain.SelfSupDataPreprocessor')
+
+
+def augment_on_device(cfg: Config) -> None:
+    """Move what follows crop and flip in each view from the training pipeline to the data preprocessor.
+
+    The distributions stay as they are. A config that was rewritten already, as one saved by a run, is left alone.
+
+    Args:
+        cfg: Changed in place; without ``device_augment`` afterwards.
+
+    Raises:
+        ValueError: The config has no one ``repre_mm.FastMultiView`` in its training pipeline, or another data
+            preprocessor than mmpretrain's.
+    """
+    if not cfg.pop('device_augment', False):
+        return
+    preprocessor = cfg.get('data_preprocessor') or {}
+    if preprocessor.get('type') == 'repre_mm.DeviceAugmentPreprocessor':
+        return
+    found = list(_multi_views(cfg.get('train_dataloader')))
+    if len(found) != 1:
+        raise ValueError(
+            f'device_augment needs one repre_mm.FastMultiView in train_dataloader.dataset.pipeline; it has {len(found)}'
+        )
+    if preprocessor.get('type') not in _KINDS or _names_its_own(cfg.model):
+        raise ValueError(
+            "device_augment replaces data_preprocessor=dict(type='SelfSupDataPreprocessor', ...), which must stand at "
+            f'the top of the config and nowhere in model; this config has data_preprocessor.type='
+            f'{preprocessor.get("type")!r}'
+        )
+    if not preprocessor.get('to_rgb'):
+        raise ValueError('device_augment needs data_preprocessor.to_rgb=True: FastMultiView cuts views in BGR')
+    (views,) = found
+    cfg.data_preprocessor = {
+        **preprocessor,
+        'type': 'repre_mm.DeviceAugmentPreprocessor',
+        'num_views': views.num_views,
+        'transforms': [[step for step in steps if not _is_loaders(step)] for steps in views.transforms],
+    }
+    views.transforms = [[step for step in steps if _is_loaders(step)] for steps in views.transforms]
+
+
+def _is_loaders(step: dict) -> bool:
+    return step['type'].rpartition('.')[2] in _LOADERS_STEPS
+
+
+def _multi_views(node: Any) -> Iterator[ConfigDict]:
+    """Every ``repre_mm.FastMultiView`` below a node of a config."""
+    if isinstance(node, dict):
+        if node.get('type') == 'repre_mm.FastMultiView':
+            yield node
+        for value in node.values():
+            yield from _multi_views(value)
+    elif isinstance(node, (list, tuple)):
+        for value in node:
+            yield from _multi_views(value)
+
+
+def _names_its_own(model: dict) -> bool:
+    return any(part.get('data_preprocessor') for part in (model, model.get('algorithm') or {}))
