@@ -9,6 +9,8 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData, PixelData
 
+from repre_mm.checkpoint import load_pretrained
+
 ROOT = Path(__file__).parents[2]
 PATHS = sorted(str(p.relative_to(ROOT)) for p in (ROOT / 'configs/transfer').rglob('*.py') if '_base_' not in p.parts)
 TARGETS = {
@@ -52,6 +54,11 @@ def test_recipe(path):
         assert cfg.train_cfg.max_iters == cfg.param_scheduler[-1].end == 80000
         assert cfg.model.data_preprocessor.size == cfg.model.test_cfg.crop_size == (768, 768)
         assert cfg.train_dataloader.batch_size * 8 == cfg.auto_scale_lr.base_batch_size == 8
+
+
+def test_docs_list_them_all():
+    page = (ROOT / 'docs/configs.md').read_text()
+    assert [path for path in PATHS if f'](../{path})' not in page] == []
 
 
 @pytest.mark.parametrize('prefix', TARGETS)
@@ -111,15 +118,45 @@ def batch(cfg: Config, height: int, width: int) -> dict:
     return {'inputs': [image], 'data_samples': [sample]}
 
 
+PRETRAINING = {
+    'vit-small': 'dino/repre_dino_vit-small-p16_16xb64-amp-coslr-300e_in1k.py',
+    'vit-base': 'mocov3/repre_mocov3_vit-base-p16_32xb128-amp-coslr-300e_in1k.py',
+    'swin-tiny': 'moby/repre_moby_swin-tiny_8xb64-amp-coslr-100e_in1k.py',
+}
+
+
+@pytest.fixture(scope='module')
+def pretrained(tmp_path_factory):
+    """Encoder -> a training checkpoint of RePre, of the full size."""
+    folder = tmp_path_factory.mktemp('pretrained')
+
+    def make(encoder: str) -> Path:
+        path = folder / f'{encoder}.pth'
+        if not path.exists():
+            cfg = Config.fromfile(ROOT / 'configs/pretrain' / PRETRAINING[encoder])
+            with DefaultScope.overwrite_default_scope('mmpretrain'):
+                model = MODELS.build(cfg.model)
+            torch.save({'state_dict': model.state_dict(), 'meta': {'cfg': cfg.pretty_text}}, path)
+        return path
+
+    return make
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('path', PATHS)
-def test_full_size_config_trains_a_step_and_infers(path):
+def test_full_size_config_loads_trains_a_step_and_infers(path, pretrained):
     cfg = Config.fromfile(ROOT / path)
     detection = cfg.default_scope == 'mmdet'
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         model = MODELS.build(cfg.model)
         model.init_weights()
+        report = load_pretrained(model.backbone, pretrained(next(name for name in PRETRAINING if name in path)))
+        # A Swin has a norm per output; pre-training has one output, the last.
+        new = [f'norm{i}.{kind}' for i in range(3) for kind in ('weight', 'bias')] if 'swin' in path else []
+        assert (list(report.missing), report.mismatched) == (new, {})
+        assert f'{report.filled:.2%}' == '100.00%'
         optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+        optim_wrapper.zero_grad = lambda: None  # the gradients are looked at after the step
         # BatchNorm after pooling to one cell (UperNet) cannot train on one image.
         model.train()
         for module in model.modules():
