@@ -1,15 +1,27 @@
-"""No update from gradients that are not numbers."""
+"""No update from gradients that are not numbers, and what it takes to look into one."""
 
 from __future__ import annotations
 
+import math
+import shutil
+from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.dist import get_rank, get_world_size, is_main_process
 from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+from torch import Tensor
+from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
+from repre_mm.engine.replay import random_states
+from repre_mm.engine.training_state import whole_state_dicts
 from repre_mm.registry import HOOKS
+
+#: Folder in the work dir that keeps what skipped steps were made of.
+FOLDER = 'nonfinite'
 
 
 class NonFiniteError(RuntimeError):
@@ -18,15 +30,22 @@ class NonFiniteError(RuntimeError):
 
 @HOOKS.register_module()
 class NonFiniteHook(Hook):
-    """Skip optimizer steps with NaN or infinite gradients; stop after too many in a row.
+    """Skip optimizer steps with NaN or infinite gradients, and keep them for replay; stop after too many in a row.
 
     The gradients are looked at right before the step, after their reduction over the processes: all decide alike. A
-    skipped step leaves weights and the optimizer's state as they are (every gradient is set to None). What the forward
-    itself keeps, the statistics of BatchNorm or a queue of embeddings, it has kept by then. Under fp16 the loss
-    scaler's own skips count, too. ``skipped_updates`` in the message hub, and so in checkpoints, counts them all.
+    skipped step leaves no trace: weights and the optimizer's state stay (every gradient is set to None), and what the
+    forward itself keeps, the statistics of BatchNorm, queues and centres, is set back to what it was. Only the target
+    network follows the online one as in any other step. Under fp16 the loss scaler's own skips count, too.
+    ``skipped_updates`` in the message hub, and so in checkpoints, counts them all.
+
+    Of the first step of each such row, ``nonfinite/iter_N/`` in the work dir keeps ``rank_R.pth`` (the batch and the
+    random states of each process) and ``model.pth`` (the model as it was); ``tools/replay_batch.py`` runs it again.
+
+    Where nothing else logs it, ``grad_norm`` is logged: the L2 norm of all gradients together.
 
     Args:
         max_in_row: So many skipped steps in a row end the run.
+        keep: The last so many rows are kept; 0 for none.
 
     Raises:
         ValueError: ``max_in_row`` is less than 1.
@@ -34,35 +53,85 @@ class NonFiniteHook(Hook):
 
     priority = 'HIGH'  # before anything that logs or saves
 
-    def __init__(self, max_in_row: int = 20) -> None:
+    def __init__(self, max_in_row: int = 20, keep: int = 3) -> None:
         if max_in_row < 1:
             raise ValueError(f'max_in_row={max_in_row} must be at least 1')
         self.max_in_row = max_in_row
+        self.keep = keep
         self._in_row = 0
         self._stepped = False  # the optimizer has stepped in this iteration, with finite gradients
         self._culprits: list[str] = []
+        self._batches: list[dict] = []  # of the optimizer step under way, with the random states that it met
+        self._before: list[Tensor] = []  # the buffers as they were before that step
+        self._kept: Path | None = None
 
     def before_train(self, runner: Runner) -> None:
         """Look at every optimizer step from now on."""
+        self._runner = runner
         self._names = {id(parameter): name for name, parameter in runner.model.named_parameters()}
         self._handle = runner.optim_wrapper.optimizer.register_step_pre_hook(self._check)
+        self._buffers = list(runner.model.buffers())
+        self._before = [buffer.clone() for buffer in self._buffers]
 
     def after_train(self, runner: Runner) -> None:
         """Let go of the optimizer."""
         self._handle.remove()
 
     @torch.no_grad()
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Remember what the step is made of."""
+        if not self._batches:
+            for before, buffer in zip(self._before, self._buffers, strict=True):
+                before.copy_(buffer)
+        self._batches.append({'iteration': runner.iter, 'random': random_states(), 'batch': data_batch})
+
+    @torch.no_grad()
     def _check(self, optimizer: Optimizer, args: tuple, kwargs: dict) -> None:
         parameters = [p for group in optimizer.param_groups for p in group['params'] if p.grad is not None]
-        norms = torch.stack(torch._foreach_norm([p.grad for p in parameters], torch.inf)) if parameters else None
-        self._stepped = norms is None or bool(norms.isfinite().all())
-        if not self._stepped:
-            bad = (~norms.isfinite()).tolist()
-            self._culprits = [
-                self._names.get(id(p), 'a parameter') for p, is_bad in zip(parameters, bad, strict=True) if is_bad
-            ]
-            for parameter in parameters:
-                parameter.grad = None  # optimizers pass over these
+        norms = torch.stack(torch._foreach_norm([p.grad for p in parameters])) if parameters else torch.zeros(1)
+        norms = norms.full_tensor() if isinstance(norms, DTensor) else norms
+        total = norms.norm().item()
+        self._stepped = math.isfinite(total)
+        if self._stepped:
+            # mmengine logs it itself where it clips; and a fused optimizer under fp16 takes the loss scale out later.
+            scaled = hasattr(self._runner.optim_wrapper, 'loss_scaler') and optimizer.defaults.get('fused')
+            if not self._runner.optim_wrapper.clip_grad_kwargs and not scaled:
+                self._runner.message_hub.update_scalar('train/grad_norm', total)
+            return
+        bad = (~norms.isfinite()).tolist()
+        self._culprits = [
+            self._names.get(id(p), 'a parameter') for p, is_bad in zip(parameters, bad, strict=True) if is_bad
+        ] or ['all together']
+        for parameter in parameters:
+            parameter.grad = None  # optimizers pass over these
+        self._set_back()
+
+    def _set_back(self) -> None:
+        """Undo what the forwards of this step have kept; keep the step, where it is the first of its row."""
+        for before, buffer in zip(self._before, self._buffers, strict=True):
+            buffer.copy_(before)
+        if self._in_row == 0 and self.keep:
+            try:
+                self._kept = self._keep(self._runner)
+            except (OSError, RuntimeError) as error:  # torch.save makes the second of a full disk
+                self._runner.logger.warning(f'could not keep the step for replay: {error}')
+
+    def _keep(self, runner: Runner) -> Path:
+        """Write the step's batches, random states and model; forget the oldest."""
+        root = Path(runner.work_dir) / FOLDER
+        folder = root / f'iter_{runner.iter + 1}'
+        folder.mkdir(parents=True, exist_ok=True)
+        steps = [dict(step, batch=_portable(step['batch'])) for step in self._batches]
+        step = {'steps': steps, 'epoch': runner.epoch, 'rank': get_rank(), 'processes': get_world_size()}
+        torch.save(step, folder / f'rank_{get_rank()}.pth')
+        with whole_state_dicts(runner):
+            if is_main_process():
+                model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+                torch.save({'state_dict': model.state_dict(), 'meta': {'iter': runner.iter}}, folder / 'model.pth')
+                older = sorted(root.glob('iter_*'), key=lambda path: int(path.name.removeprefix('iter_')))
+                for old in older[: -self.keep]:
+                    shutil.rmtree(old)
+        return folder
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Count, tell, and end the run where it is beyond help.
@@ -73,6 +142,10 @@ class NonFiniteHook(Hook):
         if not runner.optim_wrapper.should_update():
             return
         stepped, self._stepped = self._stepped, False
+        if not stepped and not self._culprits and not _finite(outputs):  # the loss scaler has not let it come to a step
+            self._set_back()
+        self._batches.clear()
+        kept, self._kept = self._kept, None
         culprits, self._culprits = self._culprits, []
         if stepped:
             self._in_row = 0
@@ -94,4 +167,18 @@ class NonFiniteHook(Hook):
                 '(optim_wrapper.clip_grad), use bf16 or fp32 instead of fp16, then go on with --resume from a '
                 'checkpoint before the trouble began'
             )
-        runner.logger.warning(f'{report}. Update skipped ({self._in_row} in a row, {total} in all)')
+        replay = f'. To look into it: python tools/replay_batch.py {kept}/rank_0.pth CONFIG {kept}/model.pth'
+        runner.logger.warning(
+            f'{report}. Update skipped ({self._in_row} in a row, {total} in all){replay if kept else ""}'
+        )
+
+
+def _finite(outputs: dict | None) -> bool:
+    return all(bool(torch.as_tensor(value).isfinite().all()) for value in (outputs or {}).values())
+
+
+def _portable(batch: Any) -> dict[str, Any]:
+    """The tensors of a batch and where its images are: no objects, so that reading the file runs no code."""
+    batch = batch if isinstance(batch, dict) else {}
+    samples = batch.get('data_samples') or []
+    return {'inputs': batch.get('inputs'), 'images': [str(getattr(each, 'img_path', '?')) for each in samples]}
