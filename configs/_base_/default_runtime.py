@@ -9,6 +9,7 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     stop_signal=dict(type='repre_mm.StopSignalHook'),
     non_finite=dict(type='repre_mm.NonFiniteHook'),
+    collapse=dict(type='repre_mm.CollapseHook'),
 )
 custom_hooks = [
     dict(type='repre_mm.MomentumUpdateHook'),

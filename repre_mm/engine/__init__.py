@@ -3,6 +3,7 @@
 from repre_mm.engine.distributed import DistributedDataParallel, init_distributed
 from repre_mm.engine.hooks import (
     ClipGradPerParameterHook,
+    CollapseHook,
     DINOHook,
     MomentumUpdateHook,
     NonFiniteError,
@@ -22,6 +23,7 @@ __all__ = [
     'LARS',
     'BFloat16OptimWrapper',
     'ClipGradPerParameterHook',
+    'CollapseHook',
     'DINOHook',
     'DistributedDataParallel',
     'MomentumUpdateHook',

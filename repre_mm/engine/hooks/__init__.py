@@ -1,6 +1,7 @@
 """Hooks of a pre-training run; only they know the Runner."""
 
 from repre_mm.engine.hooks.checkpoint import SafeCheckpointHook
+from repre_mm.engine.hooks.collapse import CollapseHook
 from repre_mm.engine.hooks.dino import ClipGradPerParameterHook, DINOHook
 from repre_mm.engine.hooks.guards import WeightingGuardHook
 from repre_mm.engine.hooks.momentum import MomentumUpdateHook
@@ -12,6 +13,7 @@ from repre_mm.engine.hooks.throughput import ThroughputHook
 
 __all__ = [
     'ClipGradPerParameterHook',
+    'CollapseHook',
     'DINOHook',
     'MomentumUpdateHook',
     'NonFiniteError',

@@ -55,6 +55,7 @@ class MoBY(BaseSelfSupervisor):
         self.momentum_encoder = CosineEMA(nn.Sequential(self.backbone, self.neck), base_momentum)
         disable_drop_path(self.momentum_encoder.module)
         self.temperature = temperature
+        self.cross_entropy = nn.CrossEntropyLoss()
         self.register_buffer('queue1', F.normalize(torch.randn(feat_dim, queue_len), dim=0))
         self.register_buffer('queue2', F.normalize(torch.randn(feat_dim, queue_len), dim=0))
         self.register_buffer('queue_ptr', torch.zeros(1, dtype=torch.long))
@@ -96,7 +97,7 @@ class MoBY(BaseSelfSupervisor):
             positive = (queries * keys).sum(dim=1, keepdim=True)
             # (B, 1), (B, K) -> (B, 1 + K), the right one first
             logits = torch.cat([positive, queries @ queue.clone()], dim=1) / self.temperature
-            return F.cross_entropy(logits, logits.new_zeros(len(logits), dtype=torch.long))
+            return self.cross_entropy(logits, logits.new_zeros(len(logits), dtype=torch.long))
 
     def _check_batch(self, batch: int) -> None:
         total, queue_len = batch * get_world_size(), self.queue1.shape[1]

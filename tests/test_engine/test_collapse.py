@@ -1,0 +1,139 @@
+"""The numbers that tell a collapse, and the warnings: once, in words, and not for a healthy model."""
+
+import math
+
+import pytest
+import torch
+from fixtures.data import make_image_folder
+from fixtures.methods import tiny_method
+from fixtures.resuming import OPTIONS, make_runner
+from mmengine.hooks import Hook
+from torch.nn import functional as F
+
+from repre_mm.engine import CollapseHook
+from repre_mm.engine.collapse import effective_rank, embedding_std, target_entropies, top1
+from repre_mm.engine.hooks.collapse import _judge
+
+
+def test_std_is_that_of_unit_vectors():
+    x = torch.randn(6, 4)
+    unit = x / x.pow(2).sum(1, keepdim=True).sqrt()
+    expected = ((unit - unit.mean(0)) ** 2).mean(0).sqrt().mean() * 2
+    torch.testing.assert_close(torch.tensor(embedding_std(x)), expected)
+    assert embedding_std(torch.ones(6, 4) * torch.rand(6, 1)) < 1e-6
+    assert embedding_std(torch.randn(10000, 64)) == pytest.approx(1, abs=0.02)
+
+
+def test_rank_is_rankme():
+    x = torch.randn(6, 4)
+    singular = torch.linalg.eigvalsh(F.normalize(x).double().T @ F.normalize(x).double()).sqrt()
+    p = singular / singular.sum()
+    torch.testing.assert_close(effective_rank(x), (-(p * p.log()).sum()).exp().item(), rtol=1e-4, atol=1e-4)
+    assert effective_rank(torch.eye(5)) == pytest.approx(5)
+    assert effective_rank(torch.ones(6, 4) * torch.tensor([[1.0], [-1], [2], [3], [4], [5]])) == pytest.approx(
+        1, abs=1e-3
+    )
+    assert effective_rank(torch.zeros(6, 4)) == 0
+
+
+def test_target_entropies_by_hand():
+    p = torch.tensor([[0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 0.25, 0.75]])
+    single, together = target_entropies(p.clamp(min=1e-30).log())
+    assert single == pytest.approx((math.log(2) + 0.25 * math.log(4) + 0.75 * math.log(4 / 3)) / 2, rel=1e-5)
+    mean = [0.25, 0.25, 0.125, 0.375]
+    assert together == pytest.approx(-sum(q * math.log(q) for q in mean), rel=1e-5)
+
+
+def test_top1_by_hand():
+    logits = torch.tensor([[3.0, 1, 2], [0, 5, 6], [1, 2, 0], [9, 0, 0]])
+    assert top1(logits, torch.tensor([0, 1, 1, 0])) == 75
+
+
+def complaints(**seen):
+    return {name: text for name, text in _judge(seen)[1].items() if text}
+
+
+def test_each_collapse_has_its_words():
+    healthy = torch.randn(64, 32)
+    assert complaints(embeddings=healthy, targets=10 * torch.randn(64, 128)) == {}
+    point = torch.ones(64, 32) + 0.01 * healthy
+    assert complaints(embeddings=point).keys() == {'embedding_std', 'effective_rank'}
+    line = torch.randn(64, 1) * torch.randn(1, 32)  # both ends of one line: far apart, one direction
+    assert complaints(embeddings=line).keys() == {'effective_rank'}
+    one = torch.zeros(64, 128)
+    one[:, 3] = 50
+    assert 'the same few outputs' in complaints(targets=one)['target_entropy']
+    assert 'the same, even answer' in complaints(targets=torch.zeros(64, 128))['target_entropy']
+    labels = torch.arange(64)
+    assert complaints(logits=(torch.eye(64), labels)) == {}
+    assert 'no more often than by luck' in complaints(logits=(-torch.eye(64), labels))['contrast_top1']
+    assert complaints(logits=(-torch.eye(8), labels[:8])) == {}  # too few candidates to judge
+
+
+@pytest.fixture(scope='module')
+def images(tmp_path_factory):
+    return make_image_folder(tmp_path_factory.mktemp('images'), train=16)
+
+
+class Zero(Hook):
+    """Let a projector give every image the same, in some iterations (from 1)."""
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self, module: str, iterations: range) -> None:
+        self.module, self.iterations = module, iterations
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        def zero(module, args, output):
+            outputs = output if isinstance(output, tuple) else (output,)
+            same = tuple(each * 0 + 1 for each in outputs)
+            return same if isinstance(output, tuple) else same[0]
+
+        self.handle = runner.model.get_submodule(self.module).register_forward_hook(zero)
+        if runner.iter + 1 not in self.iterations:
+            self.handle.remove()
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        self.handle.remove()
+
+
+def train(images, work_dir, method, *hooks):
+    watch = dict(type='repre_mm.CollapseHook', interval=1, begin=2, patience=2)
+    extra = [dict(type='repre_mm.DINOHook')] if method == 'dino' else []
+    options = {
+        'model': dict(tiny_method(method, 'vit', repre=True), _delete_=True),
+        'default_hooks.collapse': watch,
+        'train_dataloader.batch_size': 4,
+        'custom_hooks': OPTIONS['custom_hooks'] + extra,
+    }
+    runner = make_runner(images, work_dir, **options)
+    for hook in hooks:
+        runner.register_hook(hook)
+    runner.train()
+    return runner, next(work_dir.glob('*/*.log')).read_text()
+
+
+@pytest.mark.parametrize('method', ['mocov3', 'moby', 'dino'])
+def test_a_healthy_run_logs_and_is_not_warned(method, images, tmp_path):
+    runner, log = train(images, tmp_path, method)
+    names = {'embedding_std', 'effective_rank'}
+    names |= {'target_entropy', 'target_usage'} if method == 'dino' else {'contrast_top1'}
+    for name in names:
+        values = torch.tensor(runner.message_hub.get_scalar(f'train/{name}').data[0])
+        assert len(values) == 8 and values.isfinite().all()
+        assert f'{name}: ' in log
+    assert 'collapsed' not in log and 'directions' not in log
+
+
+def test_a_collapsed_run_is_warned_once_per_time(images, tmp_path):
+    """Collapsed in iterations 2 to 4 and 6 to 7; two bad looks in a row warn."""
+    _, log = train(images, tmp_path, 'mocov3', Zero('algorithm.neck', range(2, 5)), Zero('algorithm.neck', range(6, 8)))
+    warnings = [line for line in log.splitlines() if 'the embeddings have collapsed' in line]
+    assert [line.split('iteration ')[1][0] for line in warnings] == ['3', '7']
+    assert 'Lower the learning rate' in warnings[0]
+
+
+@pytest.mark.parametrize('argument', ['interval', 'patience'])
+def test_arguments(argument):
+    with pytest.raises(ValueError, match='must be at least 1'):
+        CollapseHook(**{argument: 0})
