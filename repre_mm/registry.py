@@ -22,6 +22,7 @@ HOOKS = _child(root.HOOKS, 'repre_mm.engine')
 MODEL_WRAPPERS = _child(root.MODEL_WRAPPERS, 'repre_mm.engine')
 OPTIM_WRAPPERS = _child(root.OPTIM_WRAPPERS, 'repre_mm.engine')
 OPTIMIZERS = _child(root.OPTIMIZERS, 'repre_mm.engine')
+VISBACKENDS = _child(root.VISBACKENDS, 'repre_mm.engine')
 
 __all__ = [
     'DATASETS',
@@ -31,4 +32,5 @@ __all__ = [
     'OPTIMIZERS',
     'OPTIM_WRAPPERS',
     'TRANSFORMS',
+    'VISBACKENDS',
 ]

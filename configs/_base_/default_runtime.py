@@ -25,7 +25,7 @@ env_cfg = dict(
 )
 model_wrapper_cfg = dict(type='repre_mm.DistributedDataParallel')
 log_processor = dict(window_size=10, mean_pattern=r'.*(loss|time|contrast|recon_l1|grad_norm).*')
-vis_backends = [dict(type='LocalVisBackend')]
+vis_backends = [dict(type='repre_mm.LocalVisBackend')]
 visualizer = dict(type='UniversalVisualizer', vis_backends=vis_backends)
 log_level = 'INFO'
 load_from = None

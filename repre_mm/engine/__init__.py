@@ -18,6 +18,7 @@ from repre_mm.engine.hooks import (
 from repre_mm.engine.lars import LARS
 from repre_mm.engine.precision import BFloat16OptimWrapper
 from repre_mm.engine.resume import ResumableRunner
+from repre_mm.engine.vis_backend import LocalVisBackend
 
 __all__ = [
     'LARS',
@@ -26,6 +27,7 @@ __all__ = [
     'CollapseHook',
     'DINOHook',
     'DistributedDataParallel',
+    'LocalVisBackend',
     'MomentumUpdateHook',
     'NonFiniteError',
     'NonFiniteHook',

@@ -55,7 +55,10 @@ class ReconstructionHook(Hook):
         reconstructions = self._model(runner).reconstruct(self._images).cpu()
         if is_main_process():
             grid = reconstruction_grid(self._images, reconstructions)
-            save_png(grid, Path(runner.work_dir) / 'reconstructions' / f'iter_{iteration}.png')
+            try:
+                save_png(grid, Path(runner.work_dir) / 'reconstructions' / f'iter_{iteration}.png')
+            except OSError as error:
+                runner.logger.warning(f'could not save the picture of reconstructions: {error}. Training goes on')
 
     @staticmethod
     def _model(runner: Runner) -> nn.Module:

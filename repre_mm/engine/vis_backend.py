@@ -1,0 +1,29 @@
+"""Logged numbers on a disk that may fill up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmengine.logging import MMLogger
+from mmengine.visualization import LocalVisBackend as UpstreamLocalVisBackend
+
+from repre_mm.registry import VISBACKENDS
+
+
+@VISBACKENDS.register_module()
+class LocalVisBackend(UpstreamLocalVisBackend):
+    """mmengine's, which writes ``vis_data/scalars.json``; but a line that cannot be written does not end the training.
+
+    That is logged as a warning, the first time in a row. Checkpoints hold all numbers, too.
+    """
+
+    _failing = False
+
+    def _dump(self, *args: Any, **kwargs: Any) -> None:
+        try:
+            super()._dump(*args, **kwargs)
+            self._failing = False
+        except OSError as error:
+            if not self._failing:
+                MMLogger.get_current_instance().warning(f'could not log numbers: {error}. Training goes on')
+            self._failing = True
