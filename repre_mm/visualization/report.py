@@ -30,7 +30,7 @@ PICTURES = {
     'retrieval': ('Nearest images', 'tools/visualize.py retrieval'),
 }
 # What a JSON file says beside scores.
-_NOT_SCORES = re.compile(r'(^|\.)(versions|seed|image_size)(\.|$)')
+_NOT_SCORES = re.compile(r'(^|\.)(versions|settings|seed|image_size)(\.|$)')
 
 _CSS = """
 :root { color-scheme: light dark; --paper: #fff; --ink: #20242a; --faint: #667080; --line: #d8dde4; --box: #f6f8fa }
@@ -73,6 +73,9 @@ def report_html(runs: Sequence[Run], title: str = 'Pre-training report') -> str:
     Returns:
         HTML. Every name that comes from the data is escaped.
     """
+    tables = _tables_section(runs)
+    # An ablation's folder holds a table and is no training: nothing else is missed there.
+    runs = [run for run in runs if not run.tables or run.curves or run.config or run.checkpoint or run.pictures] or runs
     body = [f'<h1>{escape(title)}</h1>', _runs_section(runs), _scores_section(runs), _curves_section(runs)]
     for kind, (heading, command) in PICTURES.items():
         chosen = [_distinct([file for file in run.pictures if picture_kind(file) == kind]) for run in runs]
@@ -80,7 +83,7 @@ def report_html(runs: Sequence[Run], title: str = 'Pre-training report') -> str:
     others = [[file for file in run.pictures if picture_kind(file) is None] for run in runs]
     if any(others):
         body.append(_pictures_section('Other pictures', '', runs, others))
-    body.append(_tables_section(runs))
+    body.append(tables)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'

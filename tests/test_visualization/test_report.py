@@ -138,6 +138,17 @@ def test_page_of_an_empty_work_dir_says_what_to_run(tmp_path):
     assert '<img' not in page and page.count('The command for it') >= 7
 
 
+def test_folder_of_a_table_is_not_taken_for_a_training(work_dirs, tmp_path):
+    folder = tmp_path / 'ablation'
+    folder.mkdir()
+    (folder / 'ablation.md').write_text('## Levels K\n\n| | 1 | 4 |\n|---|---|---|\n| top-1 | 51.5 | 52.5 |\n')
+    (folder / 'ablation.json').write_text('{"settings": {"epochs": 7}}')
+    page = report_html(read_runs([*work_dirs, folder]))
+    assert 'Levels K' in page and '52.5' in page
+    assert 'of ablation' not in page and 'settings.epochs' not in page
+    assert report_html(read_runs([folder])).count('of ablation') > 0  # alone, it is told what there could be
+
+
 def test_markdown_shows_html_as_text():
     shown = markdown_html('text `a<b`\n\n| x | <i> |\n|:--|--:|\n| 1.5 | y |')
     assert '<code>a&lt;b</code>' in shown and '&lt;i&gt;' in shown and '<td class=number>1.5</td>' in shown
