@@ -138,7 +138,6 @@ def measure(name: str, seed: int, args: argparse.Namespace, bar) -> dict[str, An
         The scores, and ``resumed_at``, the epochs that an earlier run had done.
     """
     from mmengine.hooks import Hook
-    from mmengine.runner import find_latest_checkpoint
 
     from repre_mm.engine.launch import build_runner
     from repre_mm.evaluation import evaluate_config
@@ -154,7 +153,7 @@ def measure(name: str, seed: int, args: argparse.Namespace, bar) -> dict[str, An
             bar.update()
 
     cfg = variant_config(name, seed, args)
-    cfg.resume = find_latest_checkpoint(cfg.work_dir) is not None
+    cfg.resume = any(Path(cfg.work_dir).glob('*.pth'))
     runner = build_runner(cfg)
     progress = Progress()
     runner.register_hook(progress)
