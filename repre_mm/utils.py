@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+import argparse
 import platform
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
 
+from mmengine.config import DictAction
 from torch import nn
+
+
+class SettingsAction(DictAction):
+    """mmengine's reader of ``KEY=VALUE``, with an error where there is no ``=``."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: list[str],
+        option_string: str | None = None,
+    ) -> None:
+        """Called by argparse."""
+        wrong = [value for value in values if '=' not in value]
+        if wrong:
+            parser.error(f'{option_string} {wrong[0]}: write it as KEY=VALUE')
+        super().__call__(parser, namespace, values, option_string)
 
 
 @contextmanager

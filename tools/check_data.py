@@ -71,11 +71,14 @@ def main() -> None:
         print(f'fine, and converted while reading{_counts(report.conversions)}')
     reasons = []
     if report.bad_share > limit:
-        reasons.append(f'{report.bad_share:.2%} are damaged, more than {limit:.2%} (--max-bad-share)')
+        reasons.append(
+            f'{report.bad_share:.2%} are damaged, more than {limit:.2%}: repair or remove them, '
+            'or raise --max-bad-share'
+        )
     if report.unreadable:
-        reasons.append(f'{len(report.unreadable):,} folders cannot be listed')
+        reasons.append(f'{len(report.unreadable):,} folders cannot be listed: make them readable')
     if faults:
-        reasons.append('the annotations do not fit')
+        reasons.append('the annotations do not fit, see above')
     if reasons:
         sys.exit('error: ' + '; '.join(reasons))
 

@@ -84,6 +84,8 @@ def export_encoder(
     """
     out = Path(out).expanduser()
     _check_out(out, to)
+    if out.exists() and out.samefile(Path(path).expanduser()):
+        raise CheckpointError(f'cannot write {out}: it is the checkpoint to export; choose another name')
     checkpoint = read_checkpoint(path, trust=trust)
     known = provenance(checkpoint)
     if config is not None:

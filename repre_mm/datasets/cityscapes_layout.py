@@ -155,7 +155,7 @@ def _read_classes(path: Path) -> tuple[list[str], list[list[int]]]:
     try:
         content = json.loads(path.read_text())
     except json.JSONDecodeError as error:
-        raise DatasetError(f'{path} is no JSON: {error}') from error
+        raise DatasetError(f'{path} is no JSON: {error}. Mend it, or name the classes with --classes') from error
     entries: Any = content.get('classes') if isinstance(content, dict) else content
     if not isinstance(entries, list):
         raise DatasetError(f'{path} must hold a list of classes, or one under "classes"')

@@ -81,7 +81,7 @@ def read_categories(ann_file: str | os.PathLike) -> dict[int, str]:
     for key in ('id', 'name'):
         twice = [name for name, count in Counter(c[key] for c in value).items() if count > 1]
         if twice:
-            raise DatasetError(f'{ann_file} has two categories with the {key} {twice[0]!r}')
+            raise DatasetError(f'{ann_file} has two categories with the {key} {twice[0]!r}: give each its own')
     if not value:
         raise DatasetError(f'{ann_file} has an empty list of categories')
     return {category['id']: category['name'] for category in value}
@@ -117,7 +117,7 @@ def _values(path: Path, key: str) -> Iterator[Any]:
     if not path.is_file():
         raise DatasetError(f'the annotation file {path} does not exist. Name your data with --data DIR')
     if path.stat().st_size == 0:
-        raise DatasetError(f'the annotation file {path} is empty')
+        raise DatasetError(f'the annotation file {path} is empty: copy or make it again')
     decoder, name = json.JSONDecoder(), f'"{key}"'.encode()
     with path.open('rb') as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         start = data.find(name)

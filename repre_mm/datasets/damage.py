@@ -19,7 +19,7 @@ from typing import Any
 from PIL import ExifTags, Image
 from tqdm import tqdm
 
-from repre_mm.datasets.listing import IMAGE_EXTENSIONS, DatasetError, Listing, has_images, list_folder
+from repre_mm.datasets.listing import IMAGE_EXTENSIONS, DatasetError, Listing, find_images, has_images, list_folder
 from repre_mm.datasets.processes import process_pool
 from repre_mm.datasets.reading import MAX_PIXELS, ImageReadError, decode_image, read_bytes
 
@@ -198,11 +198,11 @@ def check_sample(
             dataset judges later, while it reads.
 
     Raises:
-        DatasetError: the share is larger; the message names the files.
+        DatasetError: the share is larger, the message names the files; or a small set cannot be listed completely.
     """
     end = time.monotonic() + seconds
     small = not has_images(folder, SAMPLE + 1, extensions)
-    paths = iter(list_folder(folder, extensions).images) if small else _draw(str(folder), tuple(extensions))
+    paths = iter(find_images(folder, extensions)) if small else _draw(str(folder), tuple(extensions))
     report, complete = DamageReport(str(folder)), True
     for path in paths:
         if time.monotonic() > end:

@@ -75,10 +75,7 @@ class ImageFolder(BaseDataset):
         max_refetch: int = 20,
         max_bad_share: float = MAX_BAD_SHARE,
     ) -> None:
-        if labels not in (True, False, 'auto'):
-            raise DatasetError(f"labels must be True, False or 'auto', not {labels!r}")
-        if not 0 <= max_bad_share <= 1:
-            raise DatasetError(f'max_bad_share must lie in [0, 1], not {max_bad_share!r}')
+        check_arguments(labels, max_bad_share)
         self.folder = resolve_split(Path(root).expanduser(), split)
         self.labels = labels
         self.extensions = tuple(extensions)
@@ -197,6 +194,18 @@ class ImageFolder(BaseDataset):
         return list(known)
 
 
+def check_arguments(labels: bool | str, max_bad_share: float) -> None:
+    """Refuse what :class:`ImageFolder` cannot use.
+
+    Raises:
+        DatasetError: The message names the argument and what it may be.
+    """
+    if labels not in (True, False, 'auto'):
+        raise DatasetError(f"labels={labels!r}: must be True, False or 'auto'")
+    if not (isinstance(max_bad_share, (int, float)) and 0 <= max_bad_share <= 1):
+        raise DatasetError(f'max_bad_share={max_bad_share!r}: must lie in [0, 1]; 0.1 is 10 %')
+
+
 def resolve_split(root: Path, split: str | None) -> Path:
     """The folder that a split of ``root`` means; see :class:`ImageFolder`.
 
@@ -210,4 +219,4 @@ def resolve_split(root: Path, split: str | None) -> Path:
         return folder
     if split == 'train' and not (root / 'val').is_dir():
         return root
-    raise DatasetError(f'split={split!r}: there is no folder {folder}')
+    raise DatasetError(f'split={split!r}: there is no folder {folder}. For all images of {root} set split=None')

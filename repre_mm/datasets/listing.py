@@ -52,7 +52,8 @@ def find_images(folder: str | os.PathLike, extensions: Sequence[str] = IMAGE_EXT
         )
     if not listing.images:
         raise DatasetError(
-            f'no images under {folder}: looked for {" ".join(extensions)}, found {_describe_others(listing)}'
+            f'no images under {folder}: looked for {" ".join(extensions)}, found {_describe_others(listing)}. '
+            'Name the folder that holds them'
         )
     return listing.images
 

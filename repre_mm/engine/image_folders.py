@@ -10,7 +10,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from repre_mm.datasets.damage import check_sample
-from repre_mm.datasets.image_folder import MAX_BAD_SHARE, resolve_split
+from repre_mm.datasets.image_folder import MAX_BAD_SHARE, check_arguments, resolve_split
 from repre_mm.datasets.listing import IMAGE_EXTENSIONS, DatasetError, find_images, has_images
 from repre_mm.datasets.reading import MAX_PIXELS
 
@@ -46,7 +46,11 @@ def image_folders(node: Any) -> Iterator[ConfigDict]:
 
 
 def _check_folder(dataset: ConfigDict, sample: bool) -> None:
+    share = dataset.get('max_bad_share', MAX_BAD_SHARE)
+    check_arguments(dataset.get('labels', 'auto'), share)
     root = Path(dataset.root).expanduser()
+    if root.is_file():
+        raise DatasetError(f'{root} is a file, not a folder of images: unpack it, and name the folder with --data DIR')
     if not root.is_dir():
         made = ', or make toy scenes with `python tools/make_toy_scenes.py data/toy_scenes`'
         raise DatasetError(
@@ -61,7 +65,7 @@ def _check_folder(dataset: ConfigDict, sample: bool) -> None:
         first = (dataset.get('pipeline') or [{}])[0]
         check_sample(
             folder,
-            dataset.get('max_bad_share', MAX_BAD_SHARE),
+            share,
             extensions=extensions,
             max_pixels=first.get('max_pixels', MAX_PIXELS),
         )

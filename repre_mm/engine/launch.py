@@ -7,8 +7,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import shorten
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.runner import Runner
 
 from repre_mm.datasets import DatasetError, ImageReadError
@@ -17,7 +18,7 @@ from repre_mm.engine.distributed import check_equal_batches, init_distributed
 from repre_mm.engine.image_folders import folder_faults, image_folders
 from repre_mm.engine.resume import ResumableRunner
 from repre_mm.engine.transfer import is_transfer, set_up_transfer
-from repre_mm.utils import plain_message
+from repre_mm.utils import SettingsAction, plain_message
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +30,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=SettingsAction,
         metavar='KEY=VALUE',
         help='override config values, for instance train_dataloader.batch_size=64',
     )
@@ -70,8 +71,8 @@ def read_config(args: argparse.Namespace) -> Config:
         cfg.merge_from_dict(args.cfg_options or {})
     except Exception as error:  # mmengine's own, of several classes
         raise ValueError(
-            f'--cfg-options {" ".join(args.cfg_options)}: {plain_message(error)}. Name keys as the config does, with '
-            'numbers for the places in lists: custom_hooks.0.interval=5'
+            f'--cfg-options {" ".join(args.cfg_options)}: {shorten(plain_message(error), 200)}. Name keys as the '
+            'config does, with numbers for the places in lists: custom_hooks.0.interval=5'
         ) from error
     if args.amp:
         if not isinstance(cfg.get('optim_wrapper'), dict):

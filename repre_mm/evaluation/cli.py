@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
 from repre_mm.engine.launch import one_line_errors
 from repre_mm.evaluation.protocol import EvaluationError, evaluate_config
-from repre_mm.utils import stack_versions
+from repre_mm.utils import SettingsAction, stack_versions
 
 
 def evaluation_parser(description: str) -> argparse.ArgumentParser:
@@ -28,7 +28,9 @@ def evaluation_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument('--amp', action='store_true', help='run the encoder in bfloat16')
     parser.add_argument('--seed', type=int, default=0, help='of random weights and of the probe (default: %(default)s)')
     parser.add_argument('--trust', action='store_true', help='unpickle the checkpoint: it may run code; trusted only')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=SettingsAction, metavar='KEY=VALUE', help='change the config'
+    )
     return parser
 
 
@@ -64,7 +66,7 @@ def run_guarded(args: argparse.Namespace, evaluate: Callable[..., dict[str, Any]
     """
     with one_line_errors():
         if not Path(args.config).is_file():
-            raise EvaluationError(f'there is no config {args.config}')
+            raise EvaluationError(f'there is no config {args.config}: name one under configs/')
         if args.out and not args.out.parent.is_dir():
             raise EvaluationError(f'--out {args.out}: there is no folder {args.out.parent}')
         cfg = Config.fromfile(args.config)

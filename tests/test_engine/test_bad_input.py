@@ -1,4 +1,4 @@
-"""Faults that a user makes: each gives one message that names the culprit, before work starts where possible."""
+"""Faults that show while a model is built or trained; what is said before is in tests/test_bad_inputs.py."""
 
 import argparse
 from pathlib import Path
@@ -19,37 +19,6 @@ def build(tmp_path: Path, data: Path | str | None = None, config: str = str(CONF
     cfg = load_config(args)
     cfg.experiment_name = str(tmp_path)
     return build_runner(cfg)
-
-
-def test_missing_config(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r'no such config: configs/none.py'):
-        build(tmp_path, config='configs/none.py')
-
-
-def test_missing_data_folder(tmp_path):
-    with pytest.raises(ValueError, match=r'the data folder .*/nowhere does not exist. Name yours with --data'):
-        build(tmp_path, tmp_path / 'nowhere')
-    assert not (tmp_path / 'run').exists()
-
-
-def test_empty_data_folder(tmp_path):
-    (tmp_path / 'empty').mkdir()
-    with pytest.raises(ValueError, match=r'no images under .*/empty'):
-        build(tmp_path, tmp_path / 'empty')
-    assert not (tmp_path / 'run').exists()
-
-
-def test_folder_of_other_files(tmp_path):
-    (tmp_path / 'texts').mkdir()
-    (tmp_path / 'texts/a.txt').write_text('no image')
-    with pytest.raises(ValueError, match=r'no images under .*/texts: .*1 \.txt file'):
-        build(tmp_path, tmp_path / 'texts')
-
-
-def test_toy_config_without_toy_scenes_says_how_to_make_them(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match=r'python tools/make_toy_scenes.py'):
-        build(tmp_path)
 
 
 @pytest.mark.parametrize(

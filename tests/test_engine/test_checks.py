@@ -30,14 +30,17 @@ def tiny(**options) -> Config:
     return cfg
 
 
-@pytest.mark.parametrize('path', ALL, ids=lambda path: path.stem)
+LARGE = [path for path in ALL if path in PAIRED or 'base' in path.name]
+
+
+@pytest.mark.parametrize('path', LARGE, ids=lambda path: path.stem)
 def test_no_false_alarms_of_names(path):
     assert list(name_faults(Config.fromfile(path))) == []
 
 
 @pytest.mark.parametrize(
     'path',
-    [pytest.param(path, marks=pytest.mark.slow if path in PAIRED or 'base' in path.name else ()) for path in ALL],
+    [pytest.param(path, marks=pytest.mark.slow if path in LARGE else ()) for path in ALL],
     ids=lambda path: path.stem,
 )
 def test_no_false_alarms(path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from mmengine.config import Config
 
@@ -11,6 +12,9 @@ from repre_mm.engine.checks import config_faults, data_faults, raise_faults
 from repre_mm.engine.distributed import check_equal_batches
 from repre_mm.engine.launch import point_to_data, read_config
 from repre_mm.engine.transfer import is_transfer, starts_from_encoder
+
+# What each launcher sets for its processes.
+_LAUNCHED_BY = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID'}
 
 
 def checked_config(args: argparse.Namespace) -> Config:
@@ -46,6 +50,12 @@ def checked_config(args: argparse.Namespace) -> Config:
 
 def _start_faults(cfg: Config, args: argparse.Namespace, sound: bool) -> list[str]:
     faults = []
+    name = _LAUNCHED_BY.get(cfg.launcher)
+    if name and name not in os.environ:
+        faults.append(
+            f'--launcher {cfg.launcher} needs the environment variable {name}: start the run with tools/dist_train.sh '
+            'or tools/slurm_train.sh, or leave --launcher out'
+        )
     if cfg.launcher != 'none' and sound and not is_transfer(cfg):
         try:
             check_equal_batches(cfg.train_dataloader)

@@ -114,6 +114,9 @@ def name_faults(cfg: Config) -> Iterator[str]:
     for key in _NEEDED:
         if not cfg.get(key):
             yield f'{key}: training needs it, and the config has none'
+    for key in (*_TOP, *_LOADERS):
+        if key in cfg and not isinstance(cfg[key], (dict, list, tuple, type(None))):
+            yield f'{key}={cfg[key]!r}: must be dict(type=...)'
     for key, kind in _TOP.items():
         default = kind.default
         if default and isinstance(cfg.get(key), dict):

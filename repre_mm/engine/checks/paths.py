@@ -26,10 +26,10 @@ def path_faults(cfg: Config) -> Iterator[str]:
 
 def _work_dir_faults(work_dir: Path) -> Iterator[str]:
     path = work_dir.absolute()
-    nearest = next(parent for parent in (path, *path.parents) if parent.exists())
+    nearest = next(parent for parent in (path, *path.parents) if os.path.exists(parent))
     if not nearest.is_dir():
         yield f'work_dir={str(work_dir)!r}: {nearest} is a file; choose another folder with --work-dir'
-    elif not os.access(nearest, os.W_OK | os.X_OK):
+    elif not os.access(nearest, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
         yield f'work_dir={str(work_dir)!r}: no permission to write in {nearest}; choose another folder with --work-dir'
 
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import traceback
 from typing import Any
+
+from repre_mm.utils import plain_message
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says; its name where it says nothing."""
-    lines = str(error.args[0] if isinstance(error, KeyError) and error.args else error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    """What an error says; where it says nothing, what was asserted, or its name."""
+    lines = plain_message(error).strip().splitlines()
+    if lines:
+        return lines[0]
+    place = traceback.extract_tb(error.__traceback__)[-1:]
+    asserted = place[0].line if place and isinstance(error, AssertionError) else None
+    return f'its arguments break `{asserted}`' if asserted else type(error).__name__
 
 
 def built_class(error: BaseException) -> str | None:

@@ -86,12 +86,17 @@ def _schedule_faults(cfg: Config) -> Iterator[str]:
 
 
 def _refused(path: str, builder: Registry, settings: Any) -> Iterator[str]:
+    if isinstance(settings, (list, tuple)):
+        for index, child in enumerate(settings):
+            yield from _refused(f'{path}.{index}', builder, child)
     if not isinstance(settings, dict):
         return
     try:
         builder.build(ConfigDict(copy.deepcopy(dict(settings))))
     except Exception as error:
-        yield _fault(path, error)
+        # The parts know better where it is, unless each is right by itself.
+        inner = list(_refused(f'{path}.transforms', builder, settings.get('transforms')))
+        yield from inner or [_fault(path, error)]
 
 
 def _fault(path: str, error: BaseException) -> str:
