@@ -8,7 +8,7 @@ import random
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -19,7 +19,14 @@ from typing import Any
 from PIL import ExifTags, Image
 from tqdm import tqdm
 
-from repre_mm.datasets.listing import IMAGE_EXTENSIONS, DatasetError, Listing, find_images, has_images, list_folder
+from repre_mm.datasets.listing import (
+    IMAGE_EXTENSIONS,
+    DatasetError,
+    Listing,
+    list_folder,
+    list_one,
+    refuse_unreadable,
+)
 from repre_mm.datasets.processes import process_pool
 from repre_mm.datasets.reading import MAX_PIXELS, ImageReadError, decode_image, read_bytes
 
@@ -184,76 +191,56 @@ def check_sample(
     max_pixels: int = MAX_PIXELS,
     seconds: float = 5.0,
 ) -> None:
-    """Read up to :data:`SAMPLE` files, all of a set as small, and refuse a folder with too many damaged ones.
+    """Read :data:`SAMPLE` files, drawn evenly, or all of a set as small; refuse a folder with too many damaged ones.
 
-    A larger set is sampled by walking down from the folder at random, which lists a few folders only; so files in small
-    folders are drawn more often. The draw is the same each time.
+    Half of the time is for listing: of a set that takes longer the files listed by then are drawn from, those of some
+    folders. The draw is the same each time.
 
     Args:
         folder: any layout.
         max_bad_share: in [0, 1].
         extensions: what counts as an image.
         max_pixels: as :func:`repre_mm.datasets.read_image`.
-        seconds: stop after this long. With fewer than :data:`FEWEST` files read by then nothing is judged here; the
-            dataset judges later, while it reads.
+        seconds: stop after about this long. With fewer than :data:`FEWEST` files of more read by then nothing is
+            judged here; the dataset judges later, while it reads.
 
     Raises:
-        DatasetError: the share is larger, the message names the files; or a small set cannot be listed completely.
+        DatasetError: the share is larger, or a folder cannot be listed; the message names the files.
     """
     end = time.monotonic() + seconds
-    small = not has_images(folder, SAMPLE + 1, extensions)
-    paths = iter(find_images(folder, extensions)) if small else _draw(str(folder), tuple(extensions))
-    report, complete = DamageReport(str(folder)), True
+    rng = random.Random(0)
+    listing = _list_until(str(folder), tuple(extensions), end - seconds / 2, rng)
+    refuse_unreadable(folder, listing)
+    report = DamageReport(str(folder))
+    paths = rng.sample(listing.images, min(SAMPLE, len(listing.images)))
     for path in paths:
         if time.monotonic() > end:
-            complete = False
             break
         report.add(_examine_below(str(folder), max_pixels, path))
-    if report.bad_share > max_bad_share and (complete or report.num_images >= FEWEST):
+    if report.bad_share > max_bad_share and report.num_images >= min(FEWEST, len(paths)):
+        drawn = '' if report.num_images == len(listing.images) else 'drawn '
         listed = '\n'.join(f'  {os.path.join(folder, file.path)}: {file.cause}' for file in report.damaged[:5])
         raise DatasetError(
-            f'{len(report.damaged):,} of {report.num_images:,} images {"" if small else "drawn "}under {folder} cannot '
-            f'be read, more than max_bad_share={max_bad_share:g}. See all with `python tools/check_data.py {folder}`; '
-            f'repair or remove them, or raise max_bad_share of the dataset:\n{listed}'
+            f'{len(report.damaged):,} of {report.num_images:,} images {drawn}under {folder} cannot be read, more than '
+            f'max_bad_share={max_bad_share:g}. See all with `python tools/check_data.py {folder}`; repair or remove '
+            f'them, or raise max_bad_share of the dataset:\n{listed}'
         )
+
+
+def _list_until(folder: str, extensions: tuple[str, ...], end: float, rng: random.Random) -> Listing:
+    """A listing, sorted; where time runs out, of folders in random order."""
+    listing, visited, pending = Listing(), set(), ['']
+    while pending and (time.monotonic() < end or not listing.images):
+        below = list_one(folder, pending.pop(), extensions, listing, visited)
+        rng.shuffle(below)
+        pending += below
+    listing.images.sort()
+    return listing
 
 
 def _examine_below(folder: str, max_pixels: int, path: str) -> FileReport:
     file = examine_file(os.path.join(folder, path), max_pixels=max_pixels)
     return FileReport(path, file.num_bytes, file.pixels, file.damage, file.cause, file.conversions)
-
-
-def _draw(folder: str, extensions: tuple[str, ...]) -> Iterator[str]:
-    """Up to SAMPLE different images, each at the end of a random walk down the folders."""
-    rng, drawn = random.Random(0), set()
-    entries: dict[str, list[tuple[str, bool]]] = {}
-    for _ in range(4 * SAMPLE):
-        path, is_folder = '', True
-        while is_folder:
-            if path not in entries:
-                entries[path] = _entries(folder, path, extensions)
-            if not entries[path]:
-                break
-            path, is_folder = rng.choice(entries[path])
-        else:
-            if path not in drawn:
-                drawn.add(path)
-                yield path
-        if len(drawn) == SAMPLE:
-            return
-
-
-def _entries(folder: str, below: str, extensions: tuple[str, ...]) -> list[tuple[str, bool]]:
-    """Images and folders in one folder: (path, whether it is a folder); none where it cannot be listed."""
-    if below.count(os.sep) > 40:  # a link back up
-        return []
-    try:
-        with os.scandir(os.path.join(folder, below)) as found:
-            visible = [entry for entry in found if not entry.name.startswith('.')]
-    except OSError:
-        return []  # listing the whole folder, when the dataset is made, names it
-    both = [(os.path.join(below, entry.name), entry.is_dir()) for entry in visible]
-    return sorted(pair for pair in both if pair[1] or pair[0].lower().endswith(extensions))
 
 
 def _conversions(path: str, data: bytes) -> tuple[str, ...]:

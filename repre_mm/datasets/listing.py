@@ -43,6 +43,17 @@ def find_images(folder: str | os.PathLike, extensions: Sequence[str] = IMAGE_EXT
             part.
     """
     listing = list_folder(folder, extensions)
+    refuse_unreadable(folder, listing)
+    if not listing.images:
+        raise DatasetError(
+            f'no images under {folder}: looked for {" ".join(extensions)}, found {_describe_others(listing)}. '
+            'Name the folder that holds them'
+        )
+    return listing.images
+
+
+def refuse_unreadable(folder: str | os.PathLike, listing: Listing) -> None:
+    """Raise a :class:`DatasetError` where a folder could not be listed."""
     if listing.unreadable:
         (path, cause), *more = listing.unreadable.items()
         others = f' (and {len(more):,} more)' if more else ''
@@ -50,12 +61,6 @@ def find_images(folder: str | os.PathLike, extensions: Sequence[str] = IMAGE_EXT
             f'{cause[0].lower()}{cause[1:]}: cannot list the folder {os.path.join(folder, path)}{others}. Its images '
             'would be missing without a word: make it readable, or move it out of the data'
         )
-    if not listing.images:
-        raise DatasetError(
-            f'no images under {folder}: looked for {" ".join(extensions)}, found {_describe_others(listing)}. '
-            'Name the folder that holds them'
-        )
-    return listing.images
 
 
 def list_folder(folder: str | os.PathLike, extensions: Sequence[str] = IMAGE_EXTENSIONS) -> Listing:
@@ -79,11 +84,11 @@ def list_folder(folder: str | os.PathLike, extensions: Sequence[str] = IMAGE_EXT
     extensions = tuple(extension.lower() for extension in extensions)
 
     listing, visited = Listing(), set()
-    top_folders = _list_one(str(folder), '', extensions, listing, visited)
+    top_folders = list_one(str(folder), '', extensions, listing, visited)
     for top in tqdm(top_folders, desc=f'listing {folder}', unit=' folders', delay=2, disable=None):
         pending = [top]
         while pending:
-            pending += _list_one(str(folder), pending.pop(), extensions, listing, visited)
+            pending += list_one(str(folder), pending.pop(), extensions, listing, visited)
     for paths in (listing.images, listing.others, listing.broken_links):
         paths.sort()
     return listing
@@ -93,14 +98,25 @@ def has_images(folder: str | os.PathLike, count: int = 1, extensions: Sequence[s
     """Whether there are so many images under a folder; stops once they are found, so a large set costs little."""
     listing, visited, pending = Listing(), set(), ['']
     while pending and len(listing.images) < count:
-        pending += _list_one(str(folder), pending.pop(), tuple(extensions), listing, visited)
+        pending += list_one(str(folder), pending.pop(), tuple(extensions), listing, visited)
     return len(listing.images) >= count
 
 
-def _list_one(
+def list_one(
     root: str, relative: str, extensions: tuple[str, ...], listing: Listing, visited: set[tuple[int, int]]
 ) -> list[str]:
-    """Add what is in one folder to the listing; returns its sub-folders, relative to ``root``."""
+    """Add what is in one folder to a listing.
+
+    Args:
+        root: the whole set.
+        relative: the folder, relative to it.
+        extensions: as :func:`list_folder`, in lower case.
+        listing: added to.
+        visited: device and inode of the folders that were listed; added to.
+
+    Returns:
+        Its sub-folders, relative to ``root``.
+    """
     folders: list[str] = []
     path = os.path.join(root, relative)
     try:

@@ -208,9 +208,30 @@ def test_a_large_set_is_sampled(tmp_path):
     assert 0.2 * SAMPLE < bad < 0.5 * SAMPLE  # a third, give or take 5 standard deviations
 
 
+def test_a_small_folder_weighs_no_more_than_its_files(tmp_path):
+    put(tmp_path / 'many', good=1000, bad=0)
+    put(tmp_path / 'few', good=0, bad=40)
+    check_sample(tmp_path, 0.1)
+    with pytest.raises(DatasetError):
+        check_sample(tmp_path, 0.005)
+
+
 def test_too_little_time_judges_nothing(tmp_path):
     assert FEWEST > 50
     check_sample(put(tmp_path, good=0, bad=50), 0.1, seconds=0.0)
+
+
+def test_a_folder_without_permission_is_refused(sick_folder, monkeypatch):
+    from repre_mm.datasets import listing
+
+    def refuse(path):
+        raise PermissionError(13, 'Permission denied')
+
+    monkeypatch.setattr(listing.os, 'scandir', refuse)
+    with pytest.raises(
+        DatasetError, match=f'permission denied: cannot list the folder {sick_folder}/.*make it readable'
+    ):
+        check_sample(sick_folder, 1.0)
 
 
 def test_layouts(tmp_path):

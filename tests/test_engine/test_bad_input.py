@@ -1,6 +1,9 @@
 """Faults that show while a model is built or trained; what is said before is in tests/test_bad_inputs.py."""
 
 import argparse
+import re
+import runpy
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,3 +64,20 @@ def test_a_corrupt_image_among_good_ones_is_replaced_and_named(tmp_path):
     log = next((tmp_path / 'run').glob('*/*.log')).read_text()
     assert 'bad.jpg' in log
     assert 'another image takes its place' in log
+
+
+def test_too_many_bad_images_in_mid_run_end_it_with_one_message(tmp_path, monkeypatch, capsys):
+    # Damaged after the check, so the loading processes meet them.
+    monkeypatch.setattr('repre_mm.engine.image_folders.check_sample', lambda *args, **kwargs: None)
+    images = make_image_folder(tmp_path / 'images', train=64)
+    for path in sorted(images.glob('train/dark/*.jpg')):
+        path.write_bytes(path.read_bytes()[:300])
+    settings = ['train_dataloader.num_workers=2', 'custom_hooks.0.type=repre_mm.MomentumUpdateHook']
+    command = ['train.py', str(CONFIG), '--data', str(images), '--work-dir', str(tmp_path / 'run'), '--cfg-options']
+    monkeypatch.setattr(sys, 'argv', [*command, *settings])
+    with pytest.raises(SystemExit) as info:
+        runpy.run_path(str(CONFIG.parents[2] / 'tools/train.py'), run_name='__main__')
+    message = info.value.code
+    assert re.match(rf'error: \d+ of 64 images read under {images}/train could not be read, more than', message)
+    assert 'Repair or remove them, or raise max_bad_share' in message
+    assert 'Traceback' not in message
