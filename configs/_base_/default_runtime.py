@@ -9,6 +9,8 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     stop_signal=dict(type='repre_mm.StopSignalHook'),
     non_finite=dict(type='repre_mm.NonFiniteHook'),
+    step=dict(type='repre_mm.FastStepHook'),
+    accumulation=dict(type='repre_mm.AccumulationGuardHook'),
     collapse=dict(type='repre_mm.CollapseHook'),
 )
 custom_hooks = [

@@ -18,7 +18,7 @@ head = dict(
 # --cfg-options auto_scale_lr.enable=True
 optim_wrapper = dict(
     type='repre_mm.BFloat16OptimWrapper',
-    optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.04),
+    optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.04, fused=True),
     paramwise_cfg=dict(
         flat_decay_mult=0.0,  # no weight decay on biases and norms
         # The log-variances of the uncertainty weighting: a learning rate of their own, no weight decay.

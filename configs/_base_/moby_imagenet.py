@@ -20,7 +20,7 @@ predictor = dict(mlp, in_channels=256, with_avg_pool=False)
 # --cfg-options auto_scale_lr.enable=True
 optim_wrapper = dict(
     type='repre_mm.BFloat16OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05, fused=True),
     clip_grad=dict(max_norm=5.0),
     paramwise_cfg=dict(
         flat_decay_mult=0.0,  # no weight decay on biases and norms

@@ -24,7 +24,7 @@ head = dict(type='ContrastiveHead', loss=dict(type='CrossEntropyLoss'), temperat
 # --cfg-options auto_scale_lr.enable=True
 optim_wrapper = dict(
     type='repre_mm.BFloat16OptimWrapper',
-    optimizer=dict(type='AdamW', lr=3.2e-3, weight_decay=0.1),
+    optimizer=dict(type='AdamW', lr=3.2e-3, weight_decay=0.1, fused=True),
     # The log-variances of the uncertainty weighting: a learning rate of their own, no weight decay.
     paramwise_cfg=dict(custom_keys={'loss_weighting': dict(lr_mult=1.5, decay_mult=0.0)}),
 )

@@ -32,7 +32,7 @@ head = dict(
 # lr = 1.5e-4 * batch / 256, at a batch of 1024 over all processes.
 optim_wrapper = dict(
     type='repre_mm.BFloat16OptimWrapper',
-    optimizer=dict(type='AdamW', lr=lr, weight_decay=0.1),
+    optimizer=dict(type='AdamW', lr=lr, weight_decay=0.1, fused=True),
     paramwise_cfg=dict(
         custom_keys={
             'predictor': dict(fix_lr=True),

@@ -77,7 +77,7 @@ model = dict(
 
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.1),
+    optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.1, fused=True),
     paramwise_cfg=dict(custom_keys={'loss_weighting': dict(lr_mult=1.0, decay_mult=0.0)}),
 )
 param_scheduler = [

@@ -2,9 +2,11 @@
 
 from repre_mm.engine.distributed import DistributedDataParallel, init_distributed
 from repre_mm.engine.hooks import (
+    AccumulationGuardHook,
     ClipGradPerParameterHook,
     CollapseHook,
     DINOHook,
+    FastStepHook,
     MomentumUpdateHook,
     NonFiniteError,
     NonFiniteHook,
@@ -22,11 +24,13 @@ from repre_mm.engine.vis_backend import LocalVisBackend
 
 __all__ = [
     'LARS',
+    'AccumulationGuardHook',
     'BFloat16OptimWrapper',
     'ClipGradPerParameterHook',
     'CollapseHook',
     'DINOHook',
     'DistributedDataParallel',
+    'FastStepHook',
     'LocalVisBackend',
     'MomentumUpdateHook',
     'NonFiniteError',

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from mmpretrain.models import MoCoV3, SimCLR
 
 from repre_mm.models.losses import UncertaintyWeighting
 from repre_mm.registry import HOOKS
@@ -27,3 +28,40 @@ class WeightingGuardHook(Hook):
                     f'{group["weight_decay"]}. Add to the config: optim_wrapper=dict(paramwise_cfg='
                     "dict(custom_keys={'loss_weighting': dict(decay_mult=0.)}))"
                 )
+
+
+@HOOKS.register_module()
+class AccumulationGuardHook(Hook):
+    """Refuse to accumulate gradients where a loss compares the images of one forward with each other.
+
+    SimCLR and MoCo v3 take their negatives from the forward's own batch, so N accumulated batches of B images are not a
+    batch of N * B: each image meets B - 1 others, not N * B - 1.
+
+    Args:
+        allow: Accumulate all the same, with a warning.
+    """
+
+    def __init__(self, allow: bool = False) -> None:
+        self.allow = allow
+
+    def before_train(self, runner: Runner) -> None:
+        """Look at the model and at ``optim_wrapper.accumulative_counts``.
+
+        Raises:
+            ValueError: They do not go together, and ``allow`` is off.
+        """
+        count = runner.optim_wrapper._accumulative_counts
+        methods = [type(module).__name__ for module in runner.model.modules() if isinstance(module, (SimCLR, MoCoV3))]
+        if count == 1 or not methods:
+            return
+        problem = (
+            f'optim_wrapper.accumulative_counts={count} with {methods[0]}: its negatives are the other images of the '
+            f'same forward, so {count} accumulated batches are not one batch {count} times as large'
+        )
+        if not self.allow:
+            raise ValueError(
+                f'{problem}. For more negatives use more processes, which share theirs, or a larger batch with '
+                'gradient checkpointing (default_hooks.step.checkpoint=True); to accumulate all the same, set '
+                'default_hooks.accumulation.allow=True'
+            )
+        runner.logger.warning(problem)

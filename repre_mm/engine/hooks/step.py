@@ -1,0 +1,80 @@
+"""The switches of a training step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import nn
+
+from repre_mm.models.blocks import checkpoint_blocks, compile_blocks
+from repre_mm.models.cpu_kernels import slow_mkl, use_attention, use_onednn_linear
+from repre_mm.registry import HOOKS
+
+
+@HOOKS.register_module()
+class FastStepHook(Hook):
+    """Make the steps of a run cheaper: ``--cfg-options default_hooks.step.checkpoint=True``.
+
+    What is on by default changes results by rounding only. Both encoders, online and target, are changed; parameters
+    keep their names, so checkpoints do not depend on it.
+
+    Args:
+        linear: On CPUs whose fp32 products are slow in MKL, take oneDNN's. See
+            :func:`~repre_mm.models.cpu_kernels.slow_mkl`.
+        attention: On CPUs in bf16, plain products for the attention of mmpretrain's ViTs.
+        checkpoint: Gradient checkpointing: the blocks' activations are computed again in the backward pass.
+        compile: True, or options for :func:`torch.compile`: compile the blocks.
+    """
+
+    def __init__(
+        self,
+        linear: bool = True,
+        attention: bool = True,
+        checkpoint: bool = False,
+        compile: bool | dict[str, Any] = False,
+    ) -> None:
+        self.linear, self.attention = linear, attention
+        self.checkpoint, self.compile = checkpoint, compile
+
+    def before_train(self, runner: Runner) -> None:
+        """Set the switches.
+
+        Raises:
+            TypeError: ``checkpoint`` or ``compile`` is on, and the encoder is of no known family.
+            ValueError: ``checkpoint`` is on, and the encoder's blocks hold BatchNorm.
+        """
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        for line in set_switches(model, self.linear, self.attention, self.checkpoint, self.compile):
+            runner.logger.info(line)
+
+
+def set_switches(
+    model: nn.Module,
+    linear: bool = True,
+    attention: bool = True,
+    checkpoint: bool = False,
+    compile: bool | dict[str, Any] = False,
+) -> list[str]:
+    """What :class:`FastStepHook` does, for a model with a ``backbone`` that is on its device.
+
+    Returns:
+        A line on each thing that was changed.
+    """
+    lines = []
+    if next(model.parameters()).device.type == 'cpu':
+        if linear and slow_mkl():
+            lines.append(f'{use_onednn_linear(model)} linear layers multiply by oneDNN in fp32')
+        if attention:
+            lines.append(f'{use_attention(model)} attention layers are plain products in bf16')
+    # The online encoder and its target.
+    encoders = [module for module in model.modules() if type(module) is type(model.backbone)]
+    if compile is not False:
+        options = {} if compile is True else compile
+        count = sum(compile_blocks(encoder, **options) for encoder in encoders)
+        lines.append(f'{count} blocks are compiled in the first steps, which takes a minute or so')
+    if checkpoint:
+        lines.append(f'{checkpoint_blocks(model.backbone)} blocks are computed again in the backward pass')
+    return lines

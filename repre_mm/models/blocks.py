@@ -1,0 +1,102 @@
+"""An encoder's blocks, checkpointed (less memory, more time) or compiled (a slow start, then faster).
+
+Both act inside a block's ``forward``. What listens to the block from outside (the taps of RePre) hears its output as it
+always does; parameters keep their names; copies of the encoder keep what was switched on.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+from repre_mm.models.taps import encoder_levels
+
+
+def encoder_blocks(backbone: nn.Module) -> list[nn.Module]:
+    """The blocks of an encoder, shallow to deep: those of each stage where its levels are stages.
+
+    Raises:
+        TypeError: The encoder is of no known family.
+    """
+    blocks: list[nn.Module] = []
+    for level in encoder_levels(backbone).modules:
+        inner = getattr(level, 'blocks', level)
+        blocks += inner if isinstance(inner, (nn.Sequential, nn.ModuleList)) else [level]
+    return blocks
+
+
+class _Checkpointed:
+    """Mixed in before a block's class."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        if not torch.is_grad_enabled():
+            return super().forward(*args, **kwargs)
+        return checkpoint(super().forward, *args, use_reentrant=False, **kwargs)
+
+
+@cache
+def _checkpointed(cls: type[nn.Module]) -> type[nn.Module]:
+    return type(f'Checkpointed{cls.__name__}', (_Checkpointed, cls), {})
+
+
+def checkpoint_blocks(backbone: nn.Module) -> int:
+    """Keep only each block's input for the backward pass, and run the block a second time there.
+
+    Losses and gradients stay as they are: the second run draws the random numbers of the first (dropped paths).
+
+    Args:
+        backbone: An encoder of a known family; changed in place.
+
+    Returns:
+        How many blocks there are.
+
+    Raises:
+        TypeError: The encoder is of no known family.
+        ValueError: A block holds BatchNorm, whose running statistics would see every batch twice.
+    """
+    blocks = encoder_blocks(backbone)
+    if any(isinstance(module, _BatchNorm) for block in blocks for module in block.modules()):
+        raise ValueError(
+            f'the blocks of {type(backbone).__name__} hold BatchNorm, whose running statistics would see every batch '
+            'twice with gradient checkpointing: leave it out (default_hooks.step.checkpoint=False)'
+        )
+    for block in blocks:
+        block.__class__ = _checkpointed(type(block))
+    return len(blocks)
+
+
+def compile_blocks(backbone: nn.Module, **options: Any) -> int:
+    """Compile the blocks with :func:`torch.compile`; the first steps then take a minute or so.
+
+    Not the encoder as a whole, which would be compiled together with the taps that happen to be open at the time:
+    torch.compile does not look at a module's hooks again.
+
+    Args:
+        backbone: An encoder of a known family; changed in place.
+        **options: To :func:`torch.compile`.
+
+    Returns:
+        How many blocks there are.
+
+    Raises:
+        TypeError: The encoder is of no known family.
+    """
+    blocks = encoder_blocks(backbone)
+    # Stages differ in their shapes, and each shape stays: code for any shape takes minutes to make for a Swin.
+    options = {'dynamic': False, **options}
+    compiled = {
+        cls: type(f'Compiled{cls.__name__}', (cls,), {'forward': torch.compile(cls.forward, **options)})
+        for cls in {type(block) for block in blocks}
+    }
+    for block in blocks:
+        block.__class__ = compiled[type(block)]
+    # Blocks differ in their rates of dropped paths, and are compiled with and without gradients and at each size of
+    # crops. Beyond its limit torch would go on uncompiled.
+    limit = torch._dynamo.config.recompile_limit
+    torch._dynamo.config.recompile_limit = max(limit, 4 * len(blocks))
+    return len(blocks)

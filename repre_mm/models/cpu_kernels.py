@@ -1,0 +1,127 @@
+"""Other kernels where torch's own choice is slow on a CPU: linear layers in fp32, attention in bf16.
+
+Neither changes a result beyond rounding, nor a parameter's name.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from mmcv.cnn.bricks.wrappers import Linear as MMCVLinear
+from mmpretrain.models.utils.attention import MultiheadAttention
+from mmpretrain.models.utils.attention import scaled_dot_product_attention as upstream_attention
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+# Multiply-adds below which setting up oneDNN's product costs more than it saves.
+SMALLEST_PRODUCT = 2**21
+
+
+def slow_mkl() -> bool:
+    """Whether oneDNN multiplies fp32 matrices faster here than MKL, which is what torch takes.
+
+    MKL keeps its AVX-512 kernels for Intel's processors; oneDNN asks for the instructions, not for the maker. The
+    answer depends on the processor alone and not on a measurement, so that a resumed run rounds as it did before.
+    """
+    if not (torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()):
+        return False
+    if torch.backends.cpu.get_cpu_capability() != 'AVX512' or not hasattr(torch.ops.mkldnn, '_linear_pointwise'):
+        return False
+    cpuinfo = Path('/proc/cpuinfo')
+    return cpuinfo.is_file() and 'GenuineIntel' not in cpuinfo.read_text()
+
+
+def _product(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
+    """(M, K), (N, K), (N,) -> ``left @ right.T + bias``, (M, N), by oneDNN."""
+    return torch.ops.mkldnn._linear_pointwise(left, right, bias, 'none', [], '')
+
+
+class _LinearFunction(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # (M, K), (N, K), (N,) -> (M, N)
+        ctx.save_for_backward(x, weight)
+        return _product(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        return (
+            _product(grad, weight.t()) if ctx.needs_input_grad[0] else None,  # (M, N) x (N, K)
+            _product(grad.t(), x.t()) if ctx.needs_input_grad[1] else None,  # (N, M) x (M, K)
+            grad.sum(0) if ctx.needs_input_grad[2] else None,
+        )
+
+
+class OneDNNLinear(nn.Linear):
+    """``nn.Linear`` whose fp32 products on a CPU are oneDNN's.
+
+    Those of small inputs, in autocast and on other devices are torch's own.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., K) -> (..., N)."""
+        if (
+            x.device.type != 'cpu'
+            or x.dtype != torch.float32
+            or self.weight.dtype != torch.float32
+            or torch.is_autocast_enabled('cpu')
+            or x.numel() * self.out_features < SMALLEST_PRODUCT
+        ):
+            return super().forward(x)
+        out = _LinearFunction.apply(x.reshape(-1, self.in_features), self.weight, self.bias)
+        return out.view(*x.shape[:-1], self.out_features)
+
+
+def use_onednn_linear(model: nn.Module) -> int:
+    """Let every linear layer of a model multiply by oneDNN; returns how many there are.
+
+    Their class changes in place, so copies of the model keep it, and parameters and hooks stay.
+    """
+    layers = [module for module in model.modules() if type(module) in (nn.Linear, MMCVLinear)]
+    for layer in layers:
+        layer.__class__ = OneDNNLinear
+    return len(layers)
+
+
+def attention(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0, **options
+) -> Tensor:
+    """Scaled dot-product attention: torch's fused kernel, but plain products on a CPU in bf16.
+
+    There the fused kernel's backward takes four times as long as that of plain products, which run on bf16
+    instructions. The softmax is in fp32 in both.
+
+    Args:
+        query: (B, heads, N, C).
+        key: (B, heads, N, C).
+        value: (B, heads, N, C).
+        attn_mask: As in torch's; with one the fused kernel is taken.
+        dropout_p: Of attention weights; above 0 the fused kernel is taken.
+        **options: To torch's.
+
+    Returns:
+        (B, heads, N, C).
+    """
+    if query.device.type != 'cpu' or query.dtype != torch.bfloat16 or attn_mask is not None or dropout_p or options:
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=attn_mask, dropout_p=dropout_p, **options)
+    scores = (query / math.sqrt(query.shape[-1])) @ key.transpose(-2, -1)  # (B, heads, N, N)
+    return scores.softmax(dim=-1, dtype=torch.float32).to(value.dtype) @ value
+
+
+def use_attention(model: nn.Module) -> int:
+    """Let every attention layer of mmpretrain's ViTs use :func:`attention`; returns how many there are.
+
+    Swin's windows are plain products already: with a learned bias torch has no fused kernel for them on a CPU.
+    """
+    layers = [
+        module
+        for module in model.modules()
+        if isinstance(module, MultiheadAttention) and module.scaled_dot_product_attention is upstream_attention
+    ]
+    for layer in layers:
+        layer.scaled_dot_product_attention = attention
+    return len(layers)

@@ -1,0 +1,67 @@
+"""The switches of a step in real runs."""
+
+import pytest
+import torch
+from fixtures.data import make_image_folder
+from fixtures.resuming import make_runner
+
+from repre_mm.models import cpu_kernels
+
+
+@pytest.fixture(scope='module')
+def images(tmp_path_factory):
+    return make_image_folder(tmp_path_factory.mktemp('images'))
+
+
+def train(images, work_dir, **options):
+    options = {'train_dataloader.batch_size': 4, 'model.algorithm.backbone.drop_path_rate': 0.0, **options}
+    runner = make_runner(images, work_dir, train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=1), **options)
+    runner.train()
+    return runner
+
+
+def losses(runner) -> torch.Tensor:
+    return torch.as_tensor(runner.message_hub.get_scalar('train/loss').data[0])
+
+
+@pytest.fixture(scope='module')
+def plain(images, tmp_path_factory):
+    """A run with all switches off."""
+    torch.set_num_threads(1)
+    options = {'default_hooks.step.linear': False, 'default_hooks.step.attention': False}
+    options['optim_wrapper.optimizer.fused'] = False
+    return train(images, tmp_path_factory.mktemp('plain'), **options)
+
+
+def test_default_switches_change_a_run_by_rounding_only(images, tmp_path, plain, monkeypatch):
+    monkeypatch.setattr(cpu_kernels, 'SMALLEST_PRODUCT', 0)
+    runner = train(images, tmp_path)
+    assert runner.optim_wrapper.optimizer.defaults['fused']
+    assert not plain.optim_wrapper.optimizer.defaults['fused']
+    linear = [type(module) is cpu_kernels.OneDNNLinear for module in runner.model.modules()]
+    assert any(linear) == cpu_kernels.slow_mkl()
+    assert len(losses(plain)) == 2
+    torch.testing.assert_close(losses(runner), losses(plain), rtol=1e-3, atol=1e-3)
+
+
+def test_checkpointed_and_compiled_run(images, tmp_path, plain):
+    options = {'default_hooks.step.checkpoint': True, 'default_hooks.step.compile': dict(backend='eager')}
+    options |= {'default_hooks.step.linear': False, 'optim_wrapper.optimizer.fused': False}
+    runner = train(images, tmp_path, **options)
+    assert type(runner.model.backbone.layers[0]).__name__ == 'CheckpointedCompiledTransformerEncoderLayer'
+    assert runner.model.state_dict().keys() == plain.model.state_dict().keys()
+    # Compilers draw the random numbers of dropped paths in their own way: there are none here.
+    torch.testing.assert_close(losses(runner), losses(plain), rtol=1e-3, atol=1e-3)
+    log = next(tmp_path.glob('*/*.log')).read_text()
+    assert '4 blocks are computed again in the backward pass' in log
+
+
+def test_accumulation_is_refused_where_it_changes_the_negatives(images, tmp_path):
+    options = {'optim_wrapper.accumulative_counts': 2, 'default_hooks.accumulation.allow': False}
+    with pytest.raises(ValueError, match=r'accumulative_counts=2 with MoCoV3.*accumulation\.allow=True'):
+        train(images, tmp_path, **options)
+
+
+def test_accumulation_is_let_through_with_a_warning(images, tmp_path):
+    train(images, tmp_path, **{'optim_wrapper.accumulative_counts': 2})
+    assert 'are not one batch 2 times as large' in next(tmp_path.glob('*/*.log')).read_text()
