@@ -190,6 +190,7 @@ def check_sample(
     extensions: Sequence[str] = IMAGE_EXTENSIONS,
     max_pixels: int = MAX_PIXELS,
     seconds: float = 5.0,
+    adjustable: bool = True,
 ) -> None:
     """Read :data:`SAMPLE` files, drawn evenly, or all of a set as small; refuse a folder with too many damaged ones.
 
@@ -203,6 +204,7 @@ def check_sample(
         max_pixels: as :func:`repre_mm.datasets.read_image`.
         seconds: stop after about this long. With fewer than :data:`FEWEST` files of more read by then nothing is
             judged here; the dataset judges later, while it reads.
+        adjustable: the limit is an argument of the dataset, ``max_bad_share``, and the message says so.
 
     Raises:
         DatasetError: the share is larger, or a folder cannot be listed; the message names the files.
@@ -220,10 +222,11 @@ def check_sample(
     if report.bad_share > max_bad_share and report.num_images >= min(FEWEST, len(paths)):
         drawn = '' if report.num_images == len(listing.images) else 'drawn '
         listed = '\n'.join(f'  {os.path.join(folder, file.path)}: {file.cause}' for file in report.damaged[:5])
+        limit = f'max_bad_share={max_bad_share:g}' if adjustable else f'{max_bad_share:.0%}'
+        fix = 'repair or remove them' + (', or raise max_bad_share of the dataset' if adjustable else '')
         raise DatasetError(
             f'{len(report.damaged):,} of {report.num_images:,} images {drawn}under {folder} cannot be read, more than '
-            f'max_bad_share={max_bad_share:g}. See all with `python tools/check_data.py {folder}`; repair or remove '
-            f'them, or raise max_bad_share of the dataset:\n{listed}'
+            f'{limit}. See all with `python tools/check_data.py {folder}`; {fix}:\n{listed}'
         )
 
 

@@ -1,6 +1,7 @@
 """Reading image files as they come: any common format, orientation, colour mode and state of damage."""
 
 import io
+import logging
 import os
 import warnings
 from typing import Literal
@@ -8,6 +9,7 @@ from typing import Literal
 import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
+from mmengine.logging import print_log
 from PIL import ExifTags, Image, ImageOps
 
 from repre_mm.registry import TRANSFORMS
@@ -160,23 +162,37 @@ class LoadImage(BaseTransform):
             takes red for blue in the grey that it mixes in, and no argument of it changes that. With
             ``'bgr'`` the data preprocessor must say ``to_rgb=True``.
         max_pixels: see :func:`read_image`.
+        skip_damaged: log a damaged file as an error and give None, for which mmengine's datasets of detection and
+            segmentation take another image in training; default: raise, as :class:`repre_mm.ImageFolder` needs it.
     """
 
-    def __init__(self, channel_order: Literal['rgb', 'bgr'] = 'rgb', max_pixels: int = MAX_PIXELS) -> None:
+    def __init__(
+        self, channel_order: Literal['rgb', 'bgr'] = 'rgb', max_pixels: int = MAX_PIXELS, skip_damaged: bool = False
+    ) -> None:
         if channel_order not in ('rgb', 'bgr'):
             raise ValueError(f"channel_order must be 'rgb' or 'bgr', not {channel_order!r}")
         self.channel_order = channel_order
         self.max_pixels = max_pixels
+        self.skip_damaged = skip_damaged
 
-    def transform(self, results: dict) -> dict:
-        """Add the pixels to ``results``; raises :class:`ImageReadError`."""
-        image = read_image(results['img_path'], max_pixels=self.max_pixels, channel_order=self.channel_order)
+    def transform(self, results: dict) -> dict | None:
+        """Add the pixels to ``results``; raises :class:`ImageReadError`, or gives None (see the class)."""
+        try:
+            image = read_image(results['img_path'], max_pixels=self.max_pixels, channel_order=self.channel_order)
+        except ImageReadError as error:
+            if not self.skip_damaged:
+                raise
+            print_log(f'{error}; another image takes its place', logger='current', level=logging.ERROR)
+            return None
         results['img'] = image
         results['img_shape'] = results['ori_shape'] = image.shape[:2]
         return results
 
     def __repr__(self) -> str:
-        return f'{type(self).__name__}(channel_order={self.channel_order!r}, max_pixels={self.max_pixels})'
+        return (
+            f'{type(self).__name__}(channel_order={self.channel_order!r}, max_pixels={self.max_pixels}, '
+            f'skip_damaged={self.skip_damaged})'
+        )
 
 
 def _check_size(path: str | os.PathLike, height: int, width: int, max_pixels: int) -> None:

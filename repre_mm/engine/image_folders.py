@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from repre_mm.datasets.damage import check_sample
 from repre_mm.datasets.image_folder import MAX_BAD_SHARE, check_arguments, resolve_split
 from repre_mm.datasets.listing import IMAGE_EXTENSIONS, DatasetError, find_images, has_images
 from repre_mm.datasets.reading import MAX_PIXELS
+from repre_mm.engine.transfer import is_transfer
 
 
 def folder_faults(cfg: Config, sample: bool = True) -> Iterator[str]:
@@ -24,9 +26,14 @@ def folder_faults(cfg: Config, sample: bool = True) -> Iterator[str]:
     """
     said = set()
     loaders = [cfg.get('train_dataloader'), cfg.get('val_dataloader') if cfg.get('val_cfg') is not None else None]
-    for dataset in image_folders(loaders):
+    # One process for each machine: all would read the same files.
+    sample = sample and int(os.environ.get('LOCAL_RANK') or os.environ.get('SLURM_LOCALID') or 0) == 0
+    checks = [partial(_check_folder, node, sample and not node.get('test_mode')) for node in image_folders(loaders)]
+    if sample and is_transfer(cfg):
+        checks.append(partial(_check_annotated, cfg.train_dataloader.dataset))
+    for check in checks:
         try:
-            _check_folder(dataset, sample=sample and not dataset.get('test_mode'))
+            check()
         except DatasetError as error:
             if str(error) not in said:
                 said.add(str(error))
@@ -60,12 +67,14 @@ def _check_folder(dataset: ConfigDict, sample: bool) -> None:
     extensions = dataset.get('extensions', IMAGE_EXTENSIONS)
     if not has_images(folder, 1, extensions):
         find_images(folder, extensions)  # raises, saying what is there instead
-    # One process for each machine: all would read the same files.
-    if sample and int(os.environ.get('LOCAL_RANK') or os.environ.get('SLURM_LOCALID') or 0) == 0:
+    if sample:
         first = (dataset.get('pipeline') or [{}])[0]
-        check_sample(
-            folder,
-            share,
-            extensions=extensions,
-            max_pixels=first.get('max_pixels', MAX_PIXELS),
-        )
+        check_sample(folder, share, extensions=extensions, max_pixels=first.get('max_pixels', MAX_PIXELS))
+
+
+def _check_annotated(dataset: ConfigDict) -> None:
+    """The images of a data set of detection or segmentation, whose files and annotations have been found."""
+    prefix = dataset.get('data_prefix') or {}
+    folder = Path(dataset.get('data_root') or '').expanduser() / (prefix.get('img') or prefix.get('img_path') or '')
+    if has_images(folder):
+        check_sample(folder, MAX_BAD_SHARE, adjustable=False)

@@ -18,7 +18,7 @@ train_dataloader = dict(
         data_root=data_root,
         filter_cfg=dict(filter_empty_gt=True, min_size=8),
         pipeline=[
-            dict(type='LoadImageFromFile'),
+            dict(type='repre_mm.LoadImage', channel_order='bgr', skip_damaged=True),
             load_annotations,
             dict(type='Resize', scale=scale, keep_ratio=True),
             dict(type='RandomFlip', prob=0.5),
@@ -32,7 +32,7 @@ val_dataloader = dict(
     dataset=dict(
         data_root=data_root,
         pipeline=[
-            dict(type='LoadImageFromFile'),
+            dict(type='repre_mm.LoadImage', channel_order='bgr'),
             dict(type='Resize', scale=scale, keep_ratio=True),
             load_annotations,
             dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),

@@ -23,7 +23,7 @@ train_dataloader = dict(
         data_root=data_root,
         metainfo=metainfo,
         pipeline=[
-            dict(type='LoadImageFromFile'),
+            dict(type='repre_mm.LoadImage', channel_order='bgr', skip_damaged=True),
             dict(type='LoadAnnotations'),
             dict(type='RandomResize', scale=scale, ratio_range=(0.8, 1.5), keep_ratio=True),
             dict(type='RandomCrop', crop_size=crop_size),
@@ -40,7 +40,7 @@ val_dataloader = dict(
         data_root=data_root,
         metainfo=metainfo,
         pipeline=[
-            dict(type='LoadImageFromFile'),
+            dict(type='repre_mm.LoadImage', channel_order='bgr'),
             dict(type='Resize', scale=scale, keep_ratio=True),
             dict(type='LoadAnnotations'),
             dict(type='PackSegInputs'),

@@ -19,7 +19,7 @@ train_dataloader = dict(
         data_root=data_root,
         data_prefix=dict(img_path='leftImg8bit/train', seg_map_path='gtFine/train'),
         pipeline=[
-            dict(type='LoadImageFromFile'),
+            dict(type='repre_mm.LoadImage', channel_order='bgr', skip_damaged=True),
             dict(type='LoadAnnotations'),
             dict(type='RandomResize', scale=scale, ratio_range=(0.5, 2.0), keep_ratio=True),
             dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.75),
@@ -40,7 +40,7 @@ val_dataloader = dict(
         data_prefix=dict(img_path='leftImg8bit/val', seg_map_path='gtFine/val'),
         test_mode=True,
         pipeline=[
-            dict(type='LoadImageFromFile'),
+            dict(type='repre_mm.LoadImage', channel_order='bgr'),
             dict(type='Resize', scale=scale, keep_ratio=True),
             dict(type='LoadAnnotations'),  # after the resizing: scores are of the image's own size
             dict(type='PackSegInputs'),

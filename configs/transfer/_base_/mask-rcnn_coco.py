@@ -22,7 +22,7 @@ train_dataloader = dict(
         data_prefix=dict(img='train2017/'),
         filter_cfg=dict(filter_empty_gt=True, min_size=32),
         pipeline=[
-            dict(type='LoadImageFromFile'),
+            dict(type='repre_mm.LoadImage', channel_order='bgr', skip_damaged=True),
             load_annotations,
             dict(type='Resize', scale=scale, keep_ratio=True),
             dict(type='RandomFlip', prob=0.5),
@@ -43,7 +43,7 @@ val_dataloader = dict(
         data_prefix=dict(img='val2017/'),
         test_mode=True,
         pipeline=[
-            dict(type='LoadImageFromFile'),
+            dict(type='repre_mm.LoadImage', channel_order='bgr'),
             dict(type='Resize', scale=scale, keep_ratio=True),
             load_annotations,  # after the resizing: predictions are compared at the image's own size
             dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
