@@ -14,6 +14,7 @@ from torch import nn
 
 from repre_mm.checkpoint import CheckpointError, LoadReport, load_pretrained, read_checkpoint
 from repre_mm.engine.resume import ResumableRunner
+from repre_mm.engine.sharding import is_sharded
 
 
 def start_from(runner: ResumableRunner, path: str | os.PathLike | None, **options: Any) -> LoadReport | None:
@@ -29,7 +30,7 @@ def start_from(runner: ResumableRunner, path: str | os.PathLike | None, **option
 
     Raises:
         repre_mm.checkpoint.CheckpointError: The file is unreadable or fills too little of the encoder.
-        ValueError: The config loads a whole model (``load_from``) over it.
+        ValueError: The config loads a whole model (``load_from``) over it, or splits the parameters.
     """
     if runner._resume_point is not None:
         return None
@@ -42,6 +43,11 @@ def start_from(runner: ResumableRunner, path: str | os.PathLike | None, **option
         runner.logger.warning('no --pretrained CHECKPOINT: the encoder starts from random weights')
     if path is None:
         return None
+    if is_sharded(runner.model):
+        raise ValueError(
+            f'--pretrained {path} cannot fill a model whose parameters are split: '
+            "set model_wrapper_cfg.type='repre_mm.DistributedDataParallel'"
+        )
     model = _unwrapped(runner)
     # Now, since the runner's own initialisation would come after the loading; it runs once per model.
     model.init_weights()

@@ -15,6 +15,7 @@ from PIL import Image
 from repre_mm.checkpoint import CheckpointError, read_checkpoint
 from repre_mm.datasets.listing import DatasetError
 from repre_mm.datasets.toy_scenes.objects import CLASSES
+from repre_mm.engine import pretrained
 from repre_mm.engine.hooks.predictions import PredictionPicturesHook
 from repre_mm.engine.launch import build_runner
 from repre_mm.engine.pretrained import load_trained, start_from
@@ -183,11 +184,16 @@ def test_the_encoder_can_be_named_by_its_place(scenes, tmp_path):
     torch.testing.assert_close(runner.model.backbone.cls_token.data, right['cls_token'])
 
 
-def test_a_whole_model_over_the_encoder_is_refused(scenes, tmp_path):
+def test_what_an_encoder_cannot_be_combined_with(scenes, tmp_path, monkeypatch):
     cfg = transfer_config(SEGMENTATION, scenes, tmp_path / 'run')
     cfg.load_from = 'whole.pth'
+    runner = build_runner(cfg)
     with pytest.raises(ValueError, match=r'encoder.pth fills the encoder, and load_from=whole.pth would overwrite it'):
-        start_from(build_runner(cfg), tmp_path / 'encoder.pth')
+        start_from(runner, tmp_path / 'encoder.pth')
+    runner._load_from = None
+    monkeypatch.setattr(pretrained, 'is_sharded', lambda model: True)
+    with pytest.raises(ValueError, match=r'encoder.pth cannot fill a model whose parameters are split'):
+        start_from(runner, tmp_path / 'encoder.pth')
 
 
 def test_some_of_the_categories(scenes, tmp_path):
