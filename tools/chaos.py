@@ -1,0 +1,139 @@
+"""Break small trainings in every way we can, resume them, compare how they end: ``python tools/chaos.py``.
+
+MoCo v3, MoBY and DINO, with RePre, on one process and on two (torchrun, gloo), are trained by tools/train.py: once
+undisturbed, then with faults, each time taken up by ``--resume``. In the end the weights, target networks, queues,
+centres, the optimizer, the schedules and all logged losses must be those of the undisturbed run, to the last bit.
+
+The last line is a JSON object: the ``faults`` that happened; those after which the training went on, from the newest
+sound checkpoint (``resumed``); those whose training ended ``identical``; and the ``lost`` ones, for which one of these
+does not hold. The exit status is 0 if none is lost.
+"""
+
+import argparse
+import json
+import platform
+import random
+import shlex
+import sys
+import tempfile
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import mmengine
+import torch
+from fault_injection.setup import METHODS, Disk, make_images
+from fault_injection.training import Fault, Training
+from tqdm import tqdm
+
+from repre_mm.version import __version__
+
+WHAT = {
+    'kill': 'SIGKILL at a random moment',
+    'kill_saving': 'SIGKILL while a checkpoint is saved, at a random file operation',
+    'terminate': 'SIGTERM (with two processes: to torchrun)',
+    'freeze': 'SIGSTOP to one of two processes',
+    'full_disk': 'full disk: {disk}',
+    'truncate': 'the newest checkpoint is cut off',
+    'flip': 'a bit of the newest checkpoint flips',
+}
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--faults', type=int, default=54, help='at least so many (default: %(default)s)')
+    parser.add_argument('--methods', nargs='+', choices=METHODS, default=METHODS)
+    parser.add_argument('--ranks', nargs='+', type=int, choices=[1, 2], default=[1, 2], help='numbers of processes')
+    parser.add_argument(
+        '--seed', type=int, default=0, help='of the plan; when a signal lands is up to the machine, too'
+    )
+    parser.add_argument('--jobs', type=int, default=2, help='trainings at a time (default: %(default)s)')
+    parser.add_argument('--folder', type=Path, help='where the trainings go, and stay (default: a temporary folder)')
+    parser.add_argument('--table', type=Path, help='where the table of faults goes, in Markdown')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    begin = time.time()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = args.folder or Path(temporary)
+        make_images(folder / 'images')
+        disk = Disk(folder / 'probe')
+        kinds = [(method, ranks) for ranks in sorted(args.ranks, reverse=True) for method in args.methods]
+        quota = -(-args.faults // len(kinds))
+        with tqdm(total=quota * len(kinds), unit='fault', smoothing=0, file=sys.stdout) as bar:
+            trainings = [
+                Training(
+                    method,
+                    ranks,
+                    quota,
+                    folder / f'{method}_{ranks}',
+                    random.Random(f'{args.seed} {method} {ranks}'),
+                    disk,
+                    bar.update,
+                )
+                for method, ranks in kinds
+            ]
+            with ThreadPoolExecutor(args.jobs) as pool:
+                list(pool.map(Training.run, trainings))
+    faults = [fault for training in trainings for fault in training.faults]
+    for training in trainings:
+        for error in training.errors:
+            print(f'{training.name}: {error}')
+    counts = {
+        'faults': len(faults),
+        'resumed': sum(fault.resumed for fault in faults),
+        'identical': sum(fault.identical for fault in faults),
+        'lost': sum(not (fault.resumed and fault.identical) for fault in faults),
+    }
+    if args.table:
+        args.table.write_text(table(faults, counts, disk, (time.time() - begin) / 60))
+    print(json.dumps(counts))
+    sys.exit(bool(counts['lost'] or any(training.errors for training in trainings)))
+
+
+def table(faults: list[Fault], counts: dict[str, int], disk: Disk, minutes: float) -> str:
+    """The page docs/chaos.md."""
+    command = shlex.join(['python', 'tools/chaos.py', *sys.argv[1:]])
+    what = {kind: text.format(disk=disk) for kind, text in WHAT.items()}
+    lines = [
+        '# Faults and what became of them',
+        '',
+        'Tiny trainings with RePre were broken, taken up by `tools/train.py --resume`, and compared with undisturbed',
+        'ones, to the last bit: weights, target networks, queues, centres, the state of the optimizer and of the',
+        'schedules, all logged losses.',
+        '',
+        f'`{command}` on {time.strftime("%F")}: Python {platform.python_version()}, torch {torch.__version__},',
+        f'mmengine {mmengine.__version__}, repre_mm {__version__}, CPU; {minutes:.0f} minutes.',
+        '',
+        f'**{counts["faults"]} faults, {counts["resumed"]} went on from the newest sound checkpoint, '
+        f'{counts["identical"]} ended identical, {counts["lost"]} lost.**',
+        '',
+        '| fault | what it is | times | went on | identical |',
+        '|---|---|---|---|---|',
+    ]
+    for kind, count in Counter(fault.kind for fault in faults).most_common():
+        some = [fault for fault in faults if fault.kind == kind]
+        sums = sum(fault.resumed for fault in some), sum(fault.identical for fault in some)
+        lines.append(f'| {kind} | {what[kind]} | {count} | {sums[0]} | {sums[1]} |')
+    lines += [
+        '',
+        'Exit status 75 asks to be started again; torchrun has its own for whatever ends its processes. "Did not',
+        'stop": the training outlived the fault. Iterations count from 1; a checkpoint is taken at every second.',
+        '',
+        '| # | training | fault | in iteration | what happened | exit | newest sound | went on from | end |',
+        '|---|---|---|---|---|---|---|---|---|',
+    ]
+    for number, fault in enumerate(faults, start=1):
+        went_on = ('did not stop', '', '') if fault.exit is None else (fault.exit, fault.newest, fault.resumed_from)
+        lines.append(
+            f'| {number} | {fault.training} | {fault.kind} | {fault.iteration} | {fault.detail} | {went_on[0]} | '
+            f'{went_on[1]} | {went_on[2]} | {"identical" if fault.identical else "**differs**"} |'
+        )
+    return '\n'.join(lines) + '\n'
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,1 @@
+"""What tools/chaos.py is made of. One file each: the tiny trainings, the faults, a training with faults."""

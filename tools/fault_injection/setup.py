@@ -1,0 +1,126 @@
+"""The tiny trainings: configs, images, environment, and a disk that can be filled."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from mmengine.config import Config
+from PIL import Image
+
+from fault_injection.hook import BALLAST
+
+ROOT = Path(__file__).resolve().parents[2]
+METHODS = ('mocov3', 'moby', 'dino')
+EPOCHS, BATCHES = 6, 4
+ITERATIONS = EPOCHS * BATCHES
+DISK_MB = 64
+#: Seconds without progress after which a frozen rank ends the training.
+HANG_TIMEOUT = 30
+_MLP = dict(hid_channels=32, out_channels=16)
+_HEADS = {
+    'mocov3': dict(neck=dict(in_channels=32, **_MLP), head=dict(predictor=dict(in_channels=16, **_MLP))),
+    'moby': dict(
+        neck=dict(in_channels=32, **_MLP), predictor=dict(in_channels=16, **_MLP), queue_len=24, feat_dim=16
+    ),  # the fourth batch of 8 wraps around
+    'dino': dict(neck=dict(in_channels=32, hid_channels=32, bottleneck_channels=16, out_channels=24)),
+}
+
+
+def make_images(folder: Path, count: int = 32) -> None:
+    """Noise, 40 pixels wide."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for i in range(count):
+        Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(folder / f'{i}.jpg')
+
+
+def write_config(path: Path, method: str, ranks: int, images: Path) -> Path:
+    """A toy config with RePre, made as small as it gets; it draws wherever a big one draws.
+
+    Args:
+        path: Where to.
+        method: One of ``METHODS``.
+        ranks: Processes; an epoch has as many iterations for any number.
+        images: A folder of 32 images.
+    """
+    cfg = Config.fromfile(ROOT / f'configs/toy/repre_{method}_vit-tiny_toy.py')
+
+    def view(size: int) -> list[dict]:
+        return [dict(type='RandomResizedCrop', scale=size, backend='pillow'), dict(type='RandomFlip', prob=0.5)]
+
+    views = [view(32), view(32), view(16)] if method == 'dino' else [view(32), view(32)]
+    views = dict(type='repre_mm.FastMultiView', num_views=[1] * len(views), transforms=views)
+    cfg.train_dataloader.dataset.pipeline = [views, dict(type='PackInputs')]
+    backbone = dict(
+        arch=dict(embed_dims=32, num_layers=4, num_heads=2, feedforward_channels=64),
+        img_size=32,
+        patch_size=8,
+        drop_path_rate=0.2,
+    )
+    hooks = [hook for hook in cfg.custom_hooks if hook.type != 'repre_mm.OnlineKNNHook']
+    cfg.merge_from_dict(
+        {
+            'model.algorithm': dict(backbone=backbone, **_HEADS[method]),
+            'model.neck.out_channels': 16,
+            'train_dataloader.batch_size': 32 // BATCHES // ranks,
+            'train_dataloader.num_workers': 1 if method == 'mocov3' else 0,
+            'train_dataloader.persistent_workers': method == 'mocov3',
+            'train_dataloader.dataset.root': str(images),
+            'train_cfg.max_epochs': EPOCHS,
+            'default_hooks.logger.interval': 1,
+            'default_hooks.checkpoint': dict(by_epoch=False, interval=2, max_keep_ckpts=3),
+            'default_hooks.stop_signal.interval': 1,
+            'default_hooks.watchdog': dict(type='repre_mm.WatchdogHook', timeout=HANG_TIMEOUT),
+            'custom_hooks': [*hooks, dict(type='repre_mm.ChaosHook')],
+            'custom_imports': dict(imports=['fault_injection.hook']),
+        }
+    )
+    cfg.param_scheduler = [dict(type='CosineAnnealingLR', by_epoch=True, end=EPOCHS, convert_to_iter_based=True)]
+    cfg.dump(path)
+    return path
+
+
+class Disk:
+    """A small file system in memory where this user may mount one; else a limit on the size of files."""
+
+    def __init__(self, probe: Path) -> None:
+        self.real = False
+        with self._mount(probe) as mounted:
+            self.real = mounted
+
+    def __str__(self) -> str:
+        return f'a file system of {DISK_MB} MB, filled' if self.real else 'no file may grow (RLIMIT_FSIZE)'
+
+    def room(self, sizes: list[int]) -> dict:
+        """What a ``full_disk`` fault is told; a limit is half of the smallest of some sizes in bytes."""
+        return {} if self.real else {'room': min(sizes, default=2 << 16) // 2}
+
+    def make_room(self, work_dir: Path) -> None:
+        """Empty it, after the training is dead."""
+        (work_dir / BALLAST).unlink(missing_ok=True)
+
+    @contextmanager
+    def mounted(self, folder: Path) -> Iterator[Path]:
+        """A folder on such a disk."""
+        if not self.real:
+            folder.mkdir(parents=True)
+            yield folder
+            return
+        with self._mount(folder) as mounted:
+            if not mounted:
+                raise RuntimeError(f'cannot mount a file system on {folder}')
+            yield folder
+
+    @contextmanager
+    def _mount(self, folder: Path) -> Iterator[bool]:
+        folder.mkdir(parents=True)
+        command = ['mount', '-t', 'tmpfs', '-o', f'size={DISK_MB}m', 'tmpfs', str(folder)]
+        mounted = os.geteuid() == 0 and subprocess.run(command, capture_output=True).returncode == 0
+        try:
+            yield mounted
+        finally:
+            if mounted:
+                subprocess.run(['umount', '--lazy', str(folder)], check=True)
