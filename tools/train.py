@@ -26,9 +26,11 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
+    from repre_mm.checkpoint import CheckpointError
     from repre_mm.datasets import DatasetError
+    from repre_mm.engine import NonFiniteError
     from repre_mm.engine.checks.command_line import checked_config
-    from repre_mm.engine.distributed import leave_distributed
+    from repre_mm.engine.distributed import leave_distributed, started_again
     from repre_mm.engine.launch import build_runner, one_line_errors
     from repre_mm.engine.lock import lock_work_dir
     from repre_mm.engine.pretrained import start_from
@@ -41,7 +43,7 @@ def main() -> None:
         if args.check:
             print(f'{args.config}: nothing wrong found')
             return
-        cfg.resume = args.resume
+        cfg.resume = args.resume or started_again()
         lock_work_dir(cfg.work_dir)
         runner = build_runner(cfg)
         if starts_from_encoder(cfg):
@@ -49,7 +51,7 @@ def main() -> None:
             start_from(runner, args.pretrained or cfg.get('pretrained'), **options)
     try:
         runner.train()
-    except DatasetError as error:
+    except (CheckpointError, DatasetError, NonFiniteError) as error:
         sys.exit(f'error: {plain_message(error)}')
     leave_distributed()
 

@@ -11,6 +11,7 @@ default_hooks = dict(
     non_finite=dict(type='repre_mm.NonFiniteHook'),
     step=dict(type='repre_mm.FastStepHook'),
     accumulation=dict(type='repre_mm.AccumulationGuardHook'),
+    watchdog=dict(type='repre_mm.WatchdogHook'),
     collapse=dict(type='repre_mm.CollapseHook'),
 )
 custom_hooks = [

@@ -15,6 +15,7 @@ from repre_mm.engine.hooks import (
     SafeCheckpointHook,
     StopSignalHook,
     ThroughputHook,
+    WatchdogHook,
     WeightingGuardHook,
 )
 from repre_mm.engine.lars import LARS
@@ -41,6 +42,7 @@ __all__ = [
     'SafeCheckpointHook',
     'StopSignalHook',
     'ThroughputHook',
+    'WatchdogHook',
     'WeightingGuardHook',
     'init_distributed',
 ]

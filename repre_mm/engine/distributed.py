@@ -62,6 +62,11 @@ def check_equal_batches(dataloader: ConfigDict) -> None:
         )
 
 
+def started_again() -> bool:
+    """Whether torchrun starts this process again (``--max-restarts``): the command line is that of the first start."""
+    return int(os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)) > 0
+
+
 def leave_distributed() -> None:
     """Leave the process group, if there is one, so that the process can end.
 

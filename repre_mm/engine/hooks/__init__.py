@@ -11,6 +11,7 @@ from repre_mm.engine.hooks.reconstruction import ReconstructionHook
 from repre_mm.engine.hooks.signals import StopSignalHook
 from repre_mm.engine.hooks.step import FastStepHook
 from repre_mm.engine.hooks.throughput import ThroughputHook
+from repre_mm.engine.hooks.watchdog import WatchdogHook
 
 __all__ = [
     'AccumulationGuardHook',
@@ -26,5 +27,6 @@ __all__ = [
     'SafeCheckpointHook',
     'StopSignalHook',
     'ThroughputHook',
+    'WatchdogHook',
     'WeightingGuardHook',
 ]

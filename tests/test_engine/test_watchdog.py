@@ -1,0 +1,116 @@
+"""A process that hangs or dies ends the run with its name; torchrun's restart goes on by itself."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from fixtures.data import make_image_folder
+
+from repre_mm.checkpoint import read_checkpoint
+from repre_mm.checkpoint.comparison import training_differences
+from repre_mm.engine import WatchdogHook
+
+ROOT = Path(__file__).parents[2]
+
+
+def start(work_dir: Path, images: Path, sick: dict, *arguments: str, restarts: int = 0) -> tuple[int, str, float]:
+    """tools/train.py on two ranks: the exit status, the output, the seconds."""
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    config = work_dir.parent / 'sick.py'
+    config.write_text(
+        f'_base_ = {str(ROOT / "tests/fixtures/tiny_config.py")!r}\n'
+        "custom_imports = dict(imports=['fixtures.hanging'])\n"
+        "custom_hooks = [dict(type='repre_mm.MomentumUpdateHook'), dict(type='repre_mm.SickHook')]\n"
+        'default_hooks = dict(checkpoint=dict(by_epoch=False, interval=1), watchdog=dict(timeout=15))\n'
+        'train_dataloader = dict(batch_size=2)\n'
+        f'data_root = {str(images)!r}\n'
+    )
+    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', f'--master_port={port}']
+    command += [f'--max-restarts={restarts}', str(ROOT / 'tools/train.py'), str(config), '--launcher', 'pytorch']
+    command += ['--work-dir', str(work_dir), '--data', str(images), *arguments]
+    env = {**os.environ, 'OMP_NUM_THREADS': '1', 'SICK': json.dumps(sick), 'PYTHONPATH': f'{ROOT}:{ROOT / "tests"}'}
+    begin = time.monotonic()
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=600)
+    return done.returncode, done.stdout + done.stderr, time.monotonic() - begin
+
+
+@pytest.fixture(scope='module')
+def images(tmp_path_factory):
+    return make_image_folder(tmp_path_factory.mktemp('images'), train=16)
+
+
+@pytest.mark.slow
+@pytest.mark.dist
+@pytest.mark.parametrize(('how', 'rank'), [('freeze', 1), ('sleep', 0)])
+def test_a_hanging_rank_is_named(how, rank, images, tmp_path):
+    """Frozen it gives no sign of life; asleep before its third step it is behind the other."""
+    status, output, _ = start(tmp_path / 'run', images, {'iteration': 3, 'rank': rank, 'how': how})
+    assert status != 0
+    (line,) = {line.split('CRITICAL - ')[-1] for line in output.splitlines() if 'no step for 15 s' in line}
+    words = 'gives no sign of life any more' if how == 'freeze' else 'is behind the others'
+    assert f'rank {rank} {words}' in line
+    hanging = [line for line in output.splitlines() if line.endswith('<- hangs')]
+    assert len(hanging) == 1 and f'rank {rank}, process ' in hanging[0]
+    if how == 'sleep':
+        assert 'hanging.py' in hanging[0]  # where it is
+    assert read_checkpoint(tmp_path / 'run/iter_2.pth')['meta']['iter'] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.dist
+def test_a_dead_rank_is_named_by_torchrun(images, tmp_path):
+    status, output, _ = start(tmp_path / 'run', images, {'iteration': 3, 'rank': 1, 'how': 'die'})
+    assert status != 0
+    assert 'exitcode: -9' in output.replace(' ', '').replace('exitcode:', 'exitcode: ')
+    assert 'rank      : 1' in output
+
+
+@pytest.mark.slow
+@pytest.mark.dist
+def test_torchrun_starts_again_and_goes_on_by_itself(images, tmp_path):
+    """Though the command line does not say ``--resume``; and ends as the undisturbed run does."""
+    never = {'iteration': 0, 'rank': 0, 'how': 'die'}
+    assert start(tmp_path / 'whole', images, never)[0] == 0
+    sick = {'iteration': 6, 'rank': 1, 'how': 'die', 'once': str(tmp_path / 'happened')}
+    status, output, _ = start(tmp_path / 'parts', images, sick, restarts=1)
+    assert status == 0, output[-3000:]
+    assert (tmp_path / 'happened').exists()
+    assert 'resuming from' in output
+    whole, parts = (read_checkpoint(tmp_path / name / 'iter_8.pth') for name in ('whole', 'parts'))
+    assert training_differences(parts, whole) == []
+
+
+def note(count: int, busy: bool = False, **more) -> dict:
+    return dict(process='process 7 on host', where=f'step {count}', seconds=9, code='x.py:1 (f)', count=count, **more)
+
+
+def test_diagnosis_names_and_places():
+    text = WatchdogHook(timeout=60)._diagnosis({0: note(5), 1: note(4)}, [1], silent=False)
+    first, *lines = text.splitlines()
+    assert first.startswith('no step for 60 s: rank 1 is behind the others')
+    assert lines == [
+        '  rank 0, process 7 on host: step 5, for 9 s, in x.py:1 (f)',
+        '  rank 1, process 7 on host: step 4, for 9 s, in x.py:1 (f) <- hangs',
+    ]
+    text = WatchdogHook(timeout=60)._diagnosis({0: note(5)}, [1], silent=True)
+    assert text.splitlines()[-1] == '  rank 1: never heard of <- hangs'
+
+
+def test_one_process_has_no_watchdog():
+    hook = WatchdogHook()
+    hook.before_train(SimpleNamespace())
+    assert hook._thread is None
+    hook.after_train(SimpleNamespace())
+
+
+def test_timeout_must_be_positive():
+    with pytest.raises(ValueError, match='timeout=0 must be positive'):
+        WatchdogHook(timeout=0)
