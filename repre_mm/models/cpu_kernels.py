@@ -93,7 +93,7 @@ def attention(
     """Scaled dot-product attention: torch's fused kernel, but plain products on a CPU in bf16.
 
     There the fused kernel's backward takes four times as long as that of plain products, which run on bf16
-    instructions. The softmax is in fp32 in both.
+    instructions. The softmax sums in fp32 in both. What it costs is memory: the weights of all pairs are kept.
 
     Args:
         query: (B, heads, N, C).
@@ -109,7 +109,9 @@ def attention(
     if query.device.type != 'cpu' or query.dtype != torch.bfloat16 or attn_mask is not None or dropout_p or options:
         return F.scaled_dot_product_attention(query, key, value, attn_mask=attn_mask, dropout_p=dropout_p, **options)
     scores = (query / math.sqrt(query.shape[-1])) @ key.transpose(-2, -1)  # (B, heads, N, N)
-    return scores.softmax(dim=-1, dtype=torch.float32).to(value.dtype) @ value
+    with torch.autocast('cpu', enabled=False):  # which would keep the weights for the backward pass in fp32 too
+        weights = scores.softmax(dim=-1)
+    return weights @ value
 
 
 def use_attention(model: nn.Module) -> int:

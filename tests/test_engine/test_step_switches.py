@@ -56,6 +56,11 @@ def test_checkpointed_and_compiled_run(images, tmp_path, plain):
     assert '4 blocks are computed again in the backward pass' in log
 
 
+def test_mmengines_compile_is_refused(images, tmp_path):
+    with pytest.raises(ValueError, match=r'default_hooks\.step\.compile=True'):
+        train(images, tmp_path, compile=True)
+
+
 def test_accumulation_is_refused_where_it_changes_the_negatives(images, tmp_path):
     options = {'optim_wrapper.accumulative_counts': 2, 'default_hooks.accumulation.allow': False}
     with pytest.raises(ValueError, match=r'accumulative_counts=2 with MoCoV3.*accumulation\.allow=True'):

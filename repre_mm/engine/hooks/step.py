@@ -44,8 +44,13 @@ class FastStepHook(Hook):
 
         Raises:
             TypeError: ``checkpoint`` or ``compile`` is on, and the encoder is of no known family.
-            ValueError: ``checkpoint`` is on, and the encoder's blocks hold BatchNorm.
+            ValueError: ``checkpoint`` is on, and the encoder's blocks hold BatchNorm; or mmengine's ``compile`` is on.
         """
+        if runner.cfg.get('compile'):
+            raise ValueError(
+                "compile at the top level of the config is mmengine's: it compiles the whole step, and torch.compile "
+                'does not see that the taps of RePre open and shut. Compile the blocks: default_hooks.step.compile=True'
+            )
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         for line in set_switches(model, self.linear, self.attention, self.checkpoint, self.compile):
             runner.logger.info(line)
