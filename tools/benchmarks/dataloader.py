@@ -8,9 +8,7 @@ they have for the same method. The last line of standard output is a JSON object
 """
 
 import argparse
-import json
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -18,11 +16,11 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
+from report import command_line, describe, machine, publish
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[2]
 METHODS = ('mocov3', 'dino')
-LIBRARIES = ('torch', 'torchvision', 'opencv-python-headless', 'pillow', 'onedl-mmpretrain', 'onedl-mmcv', 'numpy')
 FAST = 'repre_mm.FastMultiView'
 
 
@@ -147,34 +145,19 @@ def summarise(rates: dict[str, list[float]]) -> list[dict]:
     return rows
 
 
-def machine() -> dict:
-    lines = Path('/proc/cpuinfo').read_text().splitlines()
-    model = next((line.partition(':')[2].strip() for line in lines if line.startswith('model name')), 'unknown')
-    return {
-        'processor': model,
-        'cores': os.cpu_count(),
-        'load_average': round(os.getloadavg()[0], 1),
-        'python': platform.python_version(),
-        'versions': {name: version(name) for name in LIBRARIES},
-    }
-
-
 def to_markdown(result: dict) -> str:
     env = result['machine']
     lines = [
         '# Speed of the input pipeline',
         '',
-        f'`python tools/benchmarks/dataloader.py --data DIR --images {result["images"]} --rounds {result["rounds"]}`',
+        command_line(),
         '',
         f'{result["images"]} images, {result["mean_size"][0]} x {result["mean_size"][1]} pixels on average, '
         f'{result["mean_kilobytes"]} kB; file cache warm. One core, no worker processes, one thread; images per second '
         f'of processor time, file to packed views, without a model. Median of {result["rounds"]} rounds that take '
         'turns, in brackets least to most. "Factor": how many times faster FastMultiView is, per round.',
         '',
-        f'{env["processor"]}, {env["cores"]} cores, Python {env["python"]}, '
-        + ', '.join(f'{name} {number}' for name, number in env['versions'].items())
-        + f'. Load average of the machine after measuring: {env["load_average"]}'
-        + (' (other work ran beside it).' if env['load_average'] > 1.5 else '.'),
+        describe(env),
     ]
     for method, rows in result['methods'].items():
         lines += ['', f'## {method}', '', '| pipeline | images/s | factor |', '|---|---|---|']
@@ -216,15 +199,8 @@ def main() -> None:
         'machine': machine(),
         'methods': methods,
         'skipped': skipped,
-        'ratios': ratios,
     }
-    markdown = to_markdown(result)
-    print(markdown)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(markdown)
-        args.out.with_suffix('.json').write_text(json.dumps(result, indent=1) + '\n')
-    print(json.dumps(result))
+    publish(args.out, to_markdown(result), result, ratios)
 
 
 if __name__ == '__main__':

@@ -1,41 +1,49 @@
 """What the reconstruction branch costs: every pre-training config with and without it.
 
-    python tools/benchmarks/overhead.py [--steps 5] [--batch 8] [--configs GLOB ...] [--out docs/benchmarks/NAME]
+    python tools/benchmarks/overhead.py [--rounds 5] [--batch 4] [--configs GLOB ...] [--out docs/benchmarks/NAME]
 
-Multiply-adds are counted in one training step at the config's own image size. With ``--steps`` the step is timed too,
-plain and RePre in turn, and on a GPU the peak of memory is read; medians are reported. Configs that differ in their
-number of epochs alone cost the same and are counted once. ``--out`` gets a ``.md`` and a ``.json``. The last line of
+Multiply-adds are counted in one training step at the config's own image size. With ``--rounds`` steps are timed too,
+plain and RePre in turn, each in a process of its own, and the peak of its memory is read. Configs that differ in their
+number of epochs alone cost the same and are measured once. ``--out`` gets a ``.md`` and a ``.json``. The last line of
 standard output is a JSON object with the key ratios.
 """
 
 import argparse
 import json
-import os
-import platform
+import logging
 import re
 import statistics
-import time
 from pathlib import Path
+
+from report import command_line, describe, machine, publish, spread, table
+from timed_model import TimedModel
+from turns import Contestant, Desk, in_turn
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE_FIELDS = ('encoder_params', 'params', 'step_macs')
+#: Rows of docs/configs.md that the paper's table of linear evaluations does not have.
+NOT_IN_THE_PAPER = ('simsiam', 'dino_swin')
+LIMITS = {'macs': (1.04, 1.06), 'time': (1.04, 1.06), 'memory': (1.05, 1.06)}  # of the mean and of each
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Measure what the reconstruction branch costs.')
     parser.add_argument('--configs', nargs='+', default=['configs/pretrain/*/repre_*.py'], help='RePre configs, globs')
-    parser.add_argument('--steps', type=int, default=0, help='timed steps of each model; 0 counts only')
-    parser.add_argument('--batch', type=int, default=8, help='images in a timed step')
+    parser.add_argument('--rounds', type=int, default=0, help='timed steps of each model; 0 counts only')
+    parser.add_argument('--batch', type=int, default=4, help='images in a timed step')
+    parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu')
+    parser.add_argument('--precision', choices=['bf16', 'fp32'], default='bf16', help='bf16 is what the configs say')
     parser.add_argument('--out', type=Path, help='path of the .md and .json, without suffix')
+    parser.add_argument('--serve', type=json.loads, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
-def pairs(globs: list[str]) -> dict[str, Path]:
-    """Name without batch and epochs -> the RePre config; the plain one is its namesake without ``repre_``."""
-    found = {}
+def pairs(globs: list[str]) -> dict[str, list[Path]]:
+    """Name without batch and epochs -> the RePre configs of that cost; the plain ones lack ``repre_``."""
+    found: dict[str, list[Path]] = {}
     for pattern in globs:
         for path in sorted(ROOT.glob(pattern)):
-            found.setdefault(_what_costs(path), path)
+            found.setdefault(_what_costs(path), []).append(path)
     if not found:
         raise SystemExit(f'error: no config matches {" ".join(globs)}')
     return found
@@ -52,152 +60,144 @@ def _what_costs(path: Path) -> str:
 
 
 def count(path: Path) -> dict:
-    """Parameters and multiply-adds of a config."""
+    """Parameters and multiply-adds of a config, and its batch per GPU."""
     from mmengine.config import Config
+    from mmengine.logging import MMLogger
 
     from repre_mm.engine.cost import count_cost
 
-    cost = count_cost(Config.fromfile(path))
-    return {name: getattr(cost, name) for name in BASE_FIELDS}
+    MMLogger.get_instance('mmengine').setLevel(logging.ERROR)  # a line for each parameter otherwise
+    cfg = Config.fromfile(path)
+    cost = count_cost(cfg)
+    return {name: getattr(cost, name) for name in BASE_FIELDS} | {'batch': cfg.train_dataloader.batch_size}
 
 
-class TimedModel:
-    """A config's model and optimizer, stepping on random pixels."""
-
-    def __init__(self, path: Path, batch: int) -> None:
-        import torch
-        from mmengine.config import Config
-        from mmengine.logging import MessageHub
-        from mmengine.registry import MODELS, DefaultScope
-
-        from repre_mm.datasets import view_sizes
-        from repre_mm.engine.hooks.momentum import take_over_averages
-        from repre_mm.models.selfsup import CosineEMA
-
-        cfg = Config.fromfile(path)
-        MessageHub.get_instance('overhead').update_info('max_iters', 1000)
-        with DefaultScope.overwrite_default_scope('mmpretrain'):
-            self.model = MODELS.build({'data_preprocessor': cfg.get('data_preprocessor'), **cfg.model})
-        self.model.init_weights()
-        take_over_averages(self.model)
-        self.device = 'cuda' if torch.cuda.is_available() else 'cpu'
-        self.model.to(self.device)
-        if self.device == 'cpu':
-            from repre_mm.models.sync_batchnorm import sync_batchnorm_on_cpu
-
-            sync_batchnorm_on_cpu(self.model)
-        self.targets = [module for module in self.model.modules() if isinstance(module, CosineEMA)]
-        for module in self.model.modules():
-            if isinstance(module, CosineEMA):
-                module.max_steps = 1000
-            if hasattr(module, 'epoch'):
-                module.epoch = 0
-        self.views = [
-            torch.randn(batch, 3, size, size, device=self.device)
-            for size in view_sizes(cfg.train_dataloader.dataset.pipeline)
-        ]
-        trained = [p for p in self.model.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(trained, lr=1e-4, fused=True)
-
-    def step(self) -> tuple[float, float]:
-        """One training step: seconds, and on a GPU the peak of memory in GiB."""
-        import torch
-
-        if self.device == 'cuda':
-            torch.cuda.synchronize()
-            torch.cuda.reset_peak_memory_stats()
-        started = time.perf_counter()
-        loss, _ = self.model.parse_losses(self.model(self.views, None, mode='loss'))
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
-        for target in self.targets:
-            target.step()
-        if self.device == 'cuda':
-            torch.cuda.synchronize()
-        seconds = time.perf_counter() - started
-        return seconds, torch.cuda.max_memory_allocated() / 2**30 if self.device == 'cuda' else float('nan')
-
-
-def time_pair(plain: Path, repre: Path, args: argparse.Namespace) -> dict:
-    """Median seconds per step of both, taken in turn, and their ratio's median and range."""
-    models = [TimedModel(path, args.batch) for path in (plain, repre)]
-    for model in models:
-        model.step()
-    rounds = [[model.step() for model in models] for _ in range(args.steps)]
-    ratios = sorted(r[1][0] / r[0][0] for r in rounds)
+def measure(plain: Path, repre: Path, args: argparse.Namespace, tick) -> dict:
+    """Seconds per step of both, in turn, and their peaks of memory at the batch and at half of it."""
+    settings = {'batch': args.batch, 'device': args.device, 'precision': args.precision}
+    both = {
+        name: Contestant(__file__, {'config': str(path), **settings})
+        for name, path in (('plain', plain), ('repre', repre))
+    }
+    small = args.batch // 2
+    memory, gib, per_image = {}, {}, {}
+    for name, model in both.items():
+        memory[name] = model.ask(memory=[small, args.batch])['gib']
+        gib[name] = memory[name][1]
+        # The rest are weights, gradients and the optimizer's state.
+        per_image[name] = (memory[name][1] - memory[name][0]) / (args.batch - small)
+        tick()
+    answers = in_turn(both, args.rounds, tick, steps=1)
+    for model in both.values():
+        model.end()
+    seconds = {name: [answer['seconds'] for answer in values] for name, values in answers.items()}
     return {
-        'plain_seconds': statistics.median(r[0][0] for r in rounds),
-        'repre_seconds': statistics.median(r[1][0] for r in rounds),
-        'time_ratio': statistics.median(ratios),
-        'time_ratio_range': [ratios[0], ratios[-1]],
-        'memory_ratio': rounds[-1][1][1] / rounds[-1][0][1],
+        'seconds': seconds,
+        'gib': gib,
+        'gib_per_image': per_image,
+        'time_ratios': [r / p for r, p in zip(seconds['repre'], seconds['plain'], strict=True)],
+        'memory_ratio': gib['repre'] / gib['plain'],
     }
 
 
-def table(rows: list[dict], args: argparse.Namespace) -> str:
-    """All rows as Markdown."""
-    import torch
+def memory_at(row: dict, name: str) -> float:
+    """GiB at the config's own batch, on a straight line through the two batches measured."""
+    return row['gib'][name] + (row[name]['batch'] - row['batch']) * row['gib_per_image'][name]
 
-    from repre_mm.utils import stack_versions
 
-    device = (
-        torch.cuda.get_device_name() if torch.cuda.is_available() else f'{os.cpu_count()}-core {platform.machine()}'
-    )
-    timed = 'time_ratio' in rows[0]
-    gpu = timed and torch.cuda.is_available()
-    lines = [
-        '# Cost of the reconstruction branch',
-        '',
-        f'`python tools/benchmarks/overhead.py --steps {args.steps} --batch {args.batch}`, {device}, '
-        f'{torch.get_num_threads()} thread(s), fp32.',
-        '',
-        'Multiply-adds (G) of one training step per image: all views, online and target encoder, forward and backward, '
-        'heads. Parameters (M) of the encoder.',
-        '',
-        '| config | encoder | plain | with RePre | ratio |'
-        + (' step time | range |' if timed else '')
-        + (' peak memory |' if gpu else ''),
-        '|---|---|---|---|---|' + ('---|---|' if timed else '') + ('---|' if gpu else ''),
-    ]
-    for row in rows:
-        line = (
-            f'| {row["name"]} | {row["plain"]["encoder_params"] / 1e6:.1f} | {row["plain"]["step_macs"] / 1e9:.1f} '
-            f'| {row["repre"]["step_macs"] / 1e9:.1f} | {row["macs_ratio"]:.3f} |'
-        )
-        if timed:
-            low, high = row['time_ratio_range']
-            line += f' {row["time_ratio"]:.3f} | {low:.3f} to {high:.3f} |'
-        if gpu:
-            line += f' {row["memory_ratio"]:.3f} |'
-        lines.append(line)
-    versions = ', '.join(f'{name} {version}' for name, version in stack_versions().items())
-    return '\n'.join([*lines, '', f'Versions: {versions}.', ''])
+def to_rows(results: list[dict]) -> list[list[str]]:
+    rows = []
+    for row in results:
+        plain, repre = row['plain'], row['repre']
+        cells = [row['name'], f'{plain["encoder_params"] / 1e6:.1f}', f'{plain["params"] / 1e6:.1f}']
+        cells += [f'{repre["params"] / 1e6:.1f}', f'{plain["step_macs"] / 1e9:.1f}', f'{repre["step_macs"] / 1e9:.1f}']
+        cells.append(f'{row["macs_ratio"]:.3f}')
+        if 'seconds' in row:
+            cells += [f'{statistics.median(row["seconds"]["plain"]):.3f}', spread(row['time_ratios'])]
+            cells += [f'{row["gib"]["plain"]:.2f}', f'{row["memory_ratio"]:.3f}']
+            cells.append(f'{memory_at(row, "repre") / memory_at(row, "plain"):.3f} ({plain["batch"]})')
+        rows.append(cells)
+    return rows
+
+
+def summarise(results: list[dict]) -> dict:
+    """Means and maxima over the paper's configurations, each as often as the paper has it."""
+    paper = [row for row in results if not row['name'].startswith(NOT_IN_THE_PAPER)] or results
+    weights = [row['configs'] for row in paper]
+    ratios = {'macs': [row['macs_ratio'] for row in paper]}
+    if 'seconds' in paper[0]:
+        ratios['time'] = [statistics.median(row['time_ratios']) for row in paper]
+        ratios['memory'] = [row['memory_ratio'] for row in paper]
+        ratios['memory_at_config_batch'] = [memory_at(row, 'repre') / memory_at(row, 'plain') for row in paper]
+    summary: dict = {'configurations': sum(weights)}
+    for name, values in ratios.items():
+        summary[f'mean_{name}_ratio'] = round(statistics.fmean(values, weights), 4)
+        summary[f'max_{name}_ratio'] = round(max(values), 4)
+    return summary
+
+
+def verdict(summary: dict) -> list[str]:
+    """What was promised, and whether it holds."""
+    lines = []
+    for name, limits in LIMITS.items():
+        if f'mean_{name}_ratio' not in summary:
+            continue
+        for which, limit in zip(('mean', 'max'), limits, strict=True):
+            value = summary[f'{which}_{name}_ratio']
+            lines.append(
+                f'- {name}, {which}: {value:.3f}, limit {limit:.2f}: {"kept" if value <= limit else "NOT KEPT"}'
+            )
+    return lines
 
 
 def main() -> None:
     args = parse_args()
+    if args.batch < 4:
+        raise SystemExit(
+            f'error: --batch {args.batch} is below 4: memory is read at half of it too, and BatchNorm needs 2'
+        )
+    if args.serve:
+        desk = Desk()
+        TimedModel(**args.serve).serve(desk)
     from tqdm import tqdm
 
-    rows = []
-    for name, repre in tqdm(pairs(args.configs).items(), unit='config'):
-        plain = repre.with_name(repre.name.removeprefix('repre_'))
-        row = {'name': name, 'plain': count(plain), 'repre': count(repre)}
-        row['macs_ratio'] = row['repre']['step_macs'] / row['plain']['step_macs']
-        if args.steps:
-            row |= time_pair(plain, repre, args)
-        rows.append(row)
-    text = table(rows, args)
-    print(text)
-    ratios = [row['macs_ratio'] for row in rows]
-    summary = {'mean_macs_ratio': round(statistics.mean(ratios), 4), 'max_macs_ratio': round(max(ratios), 4)}
-    if args.steps:
-        summary['mean_time_ratio'] = round(statistics.mean(row['time_ratio'] for row in rows), 4)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.with_suffix('.md').write_text(text)
-        args.out.with_suffix('.json').write_text(json.dumps({'summary': summary, 'rows': rows}, indent=2) + '\n')
-    print(json.dumps(summary))
+    found, results = pairs(args.configs), []
+    env = machine(args.device)
+    with tqdm(total=len(found) * (1 + (2 * args.rounds + 2 if args.rounds else 0)), smoothing=0.05) as bar:
+        for name, configs in found.items():
+            bar.set_description(name)
+            repre = configs[0]
+            plain = repre.with_name(repre.name.removeprefix('repre_'))
+            row = {'name': name, 'configs': len(configs), 'batch': args.batch}
+            row |= {'plain': count(plain), 'repre': count(repre)}
+            row['macs_ratio'] = row['repre']['step_macs'] / row['plain']['step_macs']
+            bar.update()
+            if args.rounds:
+                row |= measure(plain, repre, args, bar.update)
+            results.append(row)
+    summary = summarise(results)
+    columns = ['config', 'encoder (M)', 'trained (M)', 'with RePre', 'multiply-adds (G)', 'with RePre', 'ratio']
+    lines = [
+        '# Cost of the reconstruction branch',
+        '',
+        command_line(),
+        '',
+        f'{describe(env)}',
+        '',
+        'Multiply-adds of one training step per image: all views, online and target encoder, forward and backward, '
+        'heads. Parameters of the encoder, and all trained ones.',
+    ]
+    if args.rounds:
+        columns += ['step (s)', 'ratio', 'peak memory (GiB)', 'ratio', "ratio at the config's batch"]
+        lines += [
+            '',
+            f'Steps of {args.batch} images in {args.precision} on {args.device}: median of {args.rounds} rounds in '
+            'which the plain method and RePre take turns, in brackets the least and the greatest ratio. The batch '
+            'of a config is for a GPU; the last column is the memory there, on a line through two small batches.',
+        ]
+    lines += ['', f'Over the {summary["configurations"]} configurations of the paper:', '', *verdict(summary)]
+    lines += ['', *table(columns, to_rows(results)), '']
+    publish(args.out, '\n'.join(lines), {'machine': env, 'rows': results}, summary)
 
 
 if __name__ == '__main__':
