@@ -1,5 +1,6 @@
 """What is wrong with a config is said at once and as a whole; nothing is said of a sound one."""
 
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,23 @@ def test_no_false_alarms_of_names(path):
 )
 def test_no_false_alarms(path):
     assert config_faults(Config.fromfile(path)) == []
+
+
+STOCK = {
+    'mmpretrain': 'mocov3 byol simclr simsiam mocov2 barlowtwins mae simmim beit resnet swin_transformer deit lenet',
+    'mmdet': 'mask_rcnn retinanet faster_rcnn swin deformable_detr yolox cascade_rcnn albu_example',
+    'mmseg': 'fcn setr upernet segformer deeplabv3plus swin mask2former',
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('package', 'family'), [(package, family) for package, names in STOCK.items() for family in names.split()]
+)
+def test_no_false_alarms_of_other_projects_configs(package, family):
+    folder = Path(importlib.util.find_spec(package).origin).parent / '.mim/configs' / family
+    found = (Config.fromfile(path) for path in sorted(folder.glob('*.py')))
+    assert config_faults(next(cfg for cfg in found if cfg.get('train_cfg'))) == []
 
 
 def test_all_names_in_one_list():
@@ -197,6 +215,11 @@ class Child(Parent):
         super().__init__(**kwargs)
 
 
+class Giver(Parent):
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, width=3, **kwargs)
+
+
 class Keeper(Parent):
     def __init__(self, **kwargs) -> None:
         self.rest = dict(kwargs)
@@ -207,6 +230,8 @@ def test_arguments_are_followed_to_where_they_end():
     assert set(arguments_of(Child).defaults) == {'name', 'option', 'width', 'depth'}
     assert arguments_of(Child).required == {'name', 'width'}
     assert not arguments_of(Child).is_open
+    assert set(arguments_of(Giver).defaults) == {'width', 'depth'}
+    assert arguments_of(Giver).required == set()
     assert arguments_of(Keeper).is_open
     assert arguments_of(TimmBackbone).is_open  # it hands them to timm
     assert {'gradient_as_bucket_view', 'device_ids'} <= set(arguments_of(DistributedDataParallel).defaults)

@@ -180,10 +180,13 @@ def _node_faults(node: dict, path: str, kind: _Kind, scope: str) -> Iterator[str
     target = None
     if 'type' in node:
         target = resolve(node['type'], kind.registries, scope)
-        if target is None:
+        # Without a near name it may be no class of a registry; what must be one of the model's fails in building.
+        if target is None and (kind is not _PART or _near_types(node['type'], kind.registries, scope)):
             yield f'{path}.type: {_unregistered(node["type"], kind.registries, scope)}'
-        else:
+        if target is not None:
             yield from _argument_faults(node, target, path, kind)
+    if str(node.get('type')).endswith('Albu'):  # albumentations' own transforms are in no registry
+        return
     for key, child in node.items():
         if key in _UNCHECKED:
             continue
@@ -207,7 +210,7 @@ def _scope_below(key: str, node: dict, scope: str) -> str:
 def _argument_faults(node: dict, target: Callable, path: str, kind: _Kind) -> Iterator[str]:
     arguments = arguments_of(target)
     if not arguments.is_open:
-        known = set(arguments.defaults) - kind.given | kind.taken | {'type', '_scope_'}
+        known = set(arguments.defaults) | kind.taken | {'type', '_scope_'}
         yield from _unknown(node, path, known, owner=target.__name__)
     if kind.complete:
         for name in sorted(arguments.required - kind.given - node.keys()):
@@ -227,23 +230,24 @@ def _unknown(node: Any, path: str, known: set[str], owner: str = '') -> Iterator
 
 
 def _unregistered(name: Any, registries: tuple[Registry, ...], scope: str) -> str:
-    if not isinstance(name, str):
-        return f'{name!r} is no name of a class'
-    tail = name.rpartition('.')[2]
+    near = _near_types(name, registries, scope)
+    hint = f'; did you mean {" or ".join(near)}?' if near else ': if it is yours, name its module in custom_imports'
+    return f'{name!r} is not a registered {registries[0].name.replace("_", " ")}{hint}'
+
+
+def _near_types(name: Any, registries: tuple[Registry, ...], scope: str) -> list[str]:
+    """Registered names like this one, as a config of the scope writes them."""
     spelled: dict[str, str] = {}
     for root in registries:
         with root.switch_scope_and_registry(scope) as own:
             for spelling, found in _spellings(root, own):
                 spelled.setdefault(found, spelling)
+    tail = str(name).rpartition('.')[2]
+    if tail in spelled:
+        return [spelled[tail]]
     by_case = {found.lower(): found for found in spelled}
-    near = (
-        [tail]
-        if tail in spelled
-        else [by_case[found] for found in difflib.get_close_matches(tail.lower(), by_case, n=3, cutoff=0.6)]
-    )
-    hint = f'; did you mean {" or ".join(spelled[found] for found in near)}?' if near else ''
-    kinds = ' or '.join(dict.fromkeys(root.name.replace('_', ' ') for root in registries[:1]))
-    return f'{name!r} is not a registered {kinds}{hint or ": if it is yours, name its module in custom_imports"}'
+    near = difflib.get_close_matches(tail.lower(), by_case, n=3, cutoff=0.6)
+    return [spelled[by_case[found]] for found in near]
 
 
 def _spellings(root: Registry, own: Registry) -> Iterator[tuple[str, str]]:

@@ -12,6 +12,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import DefaultScope, Registry
 from torch import nn
 
+from repre_mm.engine.checks.names import resolve
 from repre_mm.engine.checks.trouble import built_class, first_line
 
 _EPOCH_LENGTH = 100  # any will do
@@ -31,7 +32,7 @@ def value_faults(cfg: Config) -> Iterator[str]:
         for key in ('default_hooks', 'custom_hooks'):
             hooks = cfg.get(key) or {}
             for name, hook in hooks.items() if isinstance(hooks, dict) else enumerate(hooks):
-                if isinstance(hook, dict):
+                if isinstance(hook, dict) and _builds_anywhere(hook, scope):
                     hook = {name: value for name, value in hook.items() if name != 'priority'}
                     yield from _refused(f'{key}.{name}', registry.HOOKS, hook)
         yield from _schedule_faults(cfg)
@@ -51,6 +52,12 @@ def pipelines(node: Any, path: str = '') -> Iterator[tuple[str, list]]:
     elif isinstance(node, (list, tuple)):
         for index, value in enumerate(node):
             yield from pipelines(value, f'{path}.{index}')
+
+
+def _builds_anywhere(hook: dict, scope: str) -> bool:
+    """Whether a hook's constructor needs nothing of a Runner; others' ask for its visualizer, for instance."""
+    target = resolve(hook.get('type'), (registry.HOOKS,), scope)
+    return getattr(target, '__module__', '').startswith(('repre_mm.', 'mmengine.hooks.'))
 
 
 def _schedule_faults(cfg: Config) -> Iterator[str]:

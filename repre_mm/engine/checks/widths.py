@@ -66,15 +66,21 @@ def width_faults(cfg: Config, model: nn.Module) -> Iterator[str]:
         return
     backbone.eval()
     maps: Sequence[Tensor] = ()
-    for size in reversed(list(dict.fromkeys(input_sizes(cfg)))):
+    sizes = input_sizes(cfg)
+    for size in reversed(list(dict.fromkeys(sizes)) or [_DEFAULT_SIZE]):
         if fault := _indivisible(cfg, backbone, size):
             yield fault
             continue
         try:
             maps = _run(backbone, size)
-        except NotImplementedError:  # an operator that has no version for `meta`
+        except (
+            NotImplementedError,
+            TypeError,
+        ):  # an operator that has no version for `meta`; more inputs than an image
             return
         except Exception as error:  # whatever a layer makes of a size that it cannot take
+            if not sizes:  # the images may have another one, or other channels
+                return
             yield f'{path}.backbone: {culprit_of(error, backbone)} on an input of {size[0]} x {size[1]} pixels'
     if maps:
         yield from _part_faults(parts, path, [_width(value) for value in maps], cfg.get('default_scope') or 'mmengine')
@@ -83,7 +89,7 @@ def width_faults(cfg: Config, model: nn.Module) -> Iterator[str]:
 
 
 def input_sizes(cfg: Config) -> list[Size]:
-    """Heights and widths that the training pipeline gives the encoder, view 1 first; 224 where it does not tell."""
+    """Heights and widths that the training pipeline gives the encoder, view 1 first; none where it does not tell."""
     pipeline = (cfg.train_dataloader.get('dataset') or {}).get('pipeline') or []
     try:
         return [_pair(size) for size in view_sizes(pipeline)]
@@ -93,7 +99,7 @@ def input_sizes(cfg: Config) -> list[Size]:
     preprocessor = cfg.model.get('data_preprocessor') or {}
     if not sizes and preprocessor.get('size'):
         sizes = [_pair(preprocessor['size'])]
-    return sizes[-1:] or [_DEFAULT_SIZE]
+    return sizes[-1:]
 
 
 def _crops(step: dict) -> list[str]:
@@ -148,6 +154,8 @@ def _part_faults(parts: ConfigDict, path: str, widths: list[int], scope: str) ->
     if isinstance(neck, dict):
         yield from _expects(f'{path}.neck.in_channels', value(neck, 'in_channels'), widths, source)
         out = value(neck, 'out_channels')
+        if not isinstance(out, int) and not str(neck.get('type')).endswith('Pooling'):
+            return  # it does not say how wide its output is
         if isinstance(out, int):
             count = value(neck, 'num_outs') or (len(widths) if isinstance(value(neck, 'in_channels'), list) else 1)
             widths, source = [out] * count, f'{path}.neck'
@@ -198,7 +206,7 @@ def _expects(name: str, expected: Any, widths: Sequence[int], source: str) -> It
 
 def _branch_faults(cfg: Config, model: RePreAlgorithm) -> Iterator[str]:
     """RePre's own neck and decoder, run on maps as the encoder's levels will be."""
-    levels, size = encoder_levels(model.backbone), input_sizes(cfg)[0]
+    levels, size = encoder_levels(model.backbone), (input_sizes(cfg) or [_DEFAULT_SIZE])[0]
     rows, columns = model.repre_decoder.patch_size
     if size[0] % rows or size[1] % columns:
         if levels.strides[0] == levels.strides[-1]:
