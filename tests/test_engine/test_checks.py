@@ -50,7 +50,7 @@ def test_no_false_alarms(path):
 
 STOCK = {
     'mmpretrain': 'mocov3 byol simclr simsiam mocov2 barlowtwins mae simmim beit resnet swin_transformer deit lenet',
-    'mmdet': 'mask_rcnn retinanet faster_rcnn swin deformable_detr yolox cascade_rcnn albu_example',
+    'mmdet': 'mask_rcnn retinanet faster_rcnn swin deformable_detr yolox cascade_rcnn',
     'mmseg': 'fcn setr upernet segformer deeplabv3plus swin mask2former',
 }
 

@@ -102,7 +102,8 @@ def _refused(path: str, builder: Registry, settings: Any) -> Iterator[str]:
         builder.build(ConfigDict(copy.deepcopy(dict(settings))))
     except Exception as error:
         # The parts know better where it is, unless each is right by itself.
-        inner = list(_refused(f'{path}.transforms', builder, settings.get('transforms')))
+        parts = None if str(settings.get('type')).endswith('Albu') else settings.get('transforms')
+        inner = list(_refused(f'{path}.transforms', builder, parts))
         yield from inner or [_fault(path, error)]
 
 
