@@ -21,6 +21,7 @@ from repre_mm.engine.hooks import (
 from repre_mm.engine.lars import LARS
 from repre_mm.engine.precision import BFloat16OptimWrapper
 from repre_mm.engine.resume import ResumableRunner
+from repre_mm.engine.sharding import FullyShardedDataParallel
 from repre_mm.engine.vis_backend import LocalVisBackend
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     'DINOHook',
     'DistributedDataParallel',
     'FastStepHook',
+    'FullyShardedDataParallel',
     'LocalVisBackend',
     'MomentumUpdateHook',
     'NonFiniteError',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -18,6 +19,7 @@ from repre_mm.checkpoint import CheckpointError, read_checkpoint
 from repre_mm.checkpoint.saving import ResumePoint, newest_checkpoint, resume_point, verify_checkpoint
 from repre_mm.engine.background import wait_for_background
 from repre_mm.engine.replay import make_replayable, seed_step
+from repre_mm.engine.sharding import is_sharded, split_optimizer_state, whole_states
 
 
 @CheckpointLoader.register_scheme(prefixes='', force=True)
@@ -149,6 +151,15 @@ class ResumableRunner(Runner):
         self.register_hook(ReplayHook())
         return built
 
+    def save_checkpoint(self, *args, **kwargs) -> None:
+        """Save; of split parameters the whole tensors."""
+        with whole_states(self.model, self.optim_wrapper.optimizer) if is_sharded(self.model) else nullcontext():
+            super().save_checkpoint(*args, **kwargs)
+
+    def _init_model_weights(self) -> None:
+        if not is_sharded(self.model):  # else that was done while the parameters were whole
+            super()._init_model_weights()
+
     def load_or_resume(self) -> None:
         """Resume from what was found, or load what ``load_from`` names."""
         if self._has_loaded:
@@ -166,6 +177,9 @@ class ResumableRunner(Runner):
 
     def resume(self, filename: str, *args, **kwargs) -> None:
         """Resume from a checkpoint, in the middle of an epoch too."""
+        if is_sharded(self.model):
+            self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
+            self.optim_wrapper.optimizer.register_load_state_dict_pre_hook(split_optimizer_state)
         super().resume(filename, *args, **kwargs)
         loop = self.train_loop
         if not isinstance(loop, EpochTrainLoop):
