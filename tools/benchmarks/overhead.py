@@ -76,7 +76,7 @@ def measure(plain: Path, repre: Path, args: argparse.Namespace, tick) -> dict:
     """Seconds per step of both, in turn, and their peaks of memory at the batch and at half of it."""
     settings = {'batch': args.batch, 'device': args.device, 'precision': args.precision}
     both = {
-        name: Contestant(__file__, {'config': str(path), **settings})
+        name: Contestant(__file__, {'config': str(path), **settings}, wait=False)
         for name, path in (('plain', plain), ('repre', repre))
     }
     small = args.batch // 2
@@ -175,6 +175,8 @@ def main() -> None:
             if args.rounds:
                 row |= measure(plain, repre, args, bar.update)
             results.append(row)
+            if args.rounds:
+                bar.write(f'{name}: time {spread(row["time_ratios"])}, memory {row["memory_ratio"]:.3f}')
     summary = summarise(results)
     columns = ['config', 'encoder (M)', 'trained (M)', 'with RePre', 'multiply-adds (G)', 'with RePre', 'ratio']
     lines = [

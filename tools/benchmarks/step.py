@@ -136,7 +136,8 @@ def start(side: dict, args: argparse.Namespace) -> Contestant:
     settings = {'config': str(ROOT / side.pop('config', VIT)), 'precision': side.pop('precision', 'bf16')}
     if 'trick' in side:
         settings['trick'] = side.pop('trick')
-    return Contestant(__file__, settings | {'batch': args.batch, 'device': args.device, 'switches': side})
+    settings |= {'batch': args.batch, 'device': args.device, 'switches': side}
+    return Contestant(__file__, settings, wait=False)
 
 
 def compare(sides: tuple[dict, dict], args: argparse.Namespace, tick) -> dict:
@@ -171,6 +172,7 @@ def main() -> None:
         for name, (_, *sides) in rows.items():
             bar.set_description(name)
             results[name] = compare(sides, args, bar.update)
+            bar.write(f'{name}: {spread(results[name]["factors"], 2)}')
     cells = []
     for name, result in results.items():
         slow, fast = (statistics.median(result['seconds'][side]) for side in ('slow', 'fast'))

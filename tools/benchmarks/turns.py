@@ -21,12 +21,13 @@ class Contestant:
         script: The benchmark's file; it is called as ``script --serve SETTINGS``.
         settings: What the process shall be, as JSON.
         python: Its interpreter, that of another environment for instance.
+        wait: Until it is ready; otherwise the first :meth:`ask` does, and several get ready at once.
 
     Raises:
         RuntimeError: The process has died; the end of what it wrote is in the message.
     """
 
-    def __init__(self, script: str, settings: dict, python: str = sys.executable) -> None:
+    def __init__(self, script: str, settings: dict, python: str = sys.executable, wait: bool = True) -> None:
         self.settings = settings
         self._errors = tempfile.TemporaryFile('w+')  # noqa: SIM115 (open as long as the process)
         self._process = subprocess.Popen(
@@ -39,10 +40,13 @@ class Contestant:
         )
         atexit.register(self.end)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that it is called then too
-        self._receive()
+        self._ready = False
+        if wait:
+            self._get_ready()
 
     def ask(self, **command) -> dict:
         """Let the process work on one command; returns its answer."""
+        self._get_ready()
         self._signal(signal.SIGCONT)
         self._process.stdin.write(json.dumps(command) + '\n')
         self._process.stdin.flush()
@@ -53,6 +57,11 @@ class Contestant:
         if self._process.poll() is None:
             self._signal(signal.SIGKILL)
             self._process.wait()
+
+    def _get_ready(self) -> None:
+        if not self._ready:
+            self._receive()
+            self._ready = True
 
     def _receive(self) -> dict:
         line = self._process.stdout.readline()
