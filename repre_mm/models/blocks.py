@@ -1,7 +1,8 @@
 """An encoder's blocks, checkpointed (less memory, more time) or compiled (a slow start, fewer kernels).
 
-tools/benchmarks/step.py measures what they gain and cost. Both act inside a block's ``forward``. What listens to the block from outside (the taps of RePre) hears its output as it
-always does; parameters keep their names; copies of the encoder keep what was switched on.
+Both act inside a block's ``forward``. What listens to the block from outside (the taps of RePre) hears its output as it
+always does; parameters keep their names; copies of the encoder keep what was switched on. ``tools/benchmarks/step.py``
+measures what either gains and costs.
 """
 
 from __future__ import annotations
