@@ -96,14 +96,16 @@ def main() -> None:
 
 def table(faults: list[Fault], counts: dict[str, int], disk: Disk, minutes: float) -> str:
     """The page docs/chaos.md."""
-    command = shlex.join(['python', 'tools/chaos.py', *sys.argv[1:]])
+    places = {sys.argv.index(option) + i for option in ('--folder', '--table') if option in sys.argv for i in (0, 1)}
+    command = shlex.join(['python', 'tools/chaos.py', *(w for i, w in enumerate(sys.argv) if i and i not in places)])
     what = {kind: text.format(disk=disk) for kind, text in WHAT.items()}
     lines = [
         '# Faults and what became of them',
         '',
         'Tiny trainings with RePre were broken, taken up by `tools/train.py --resume`, and compared with undisturbed',
         'ones, to the last bit: weights, target networks, queues, centres, the state of the optimizer and of the',
-        'schedules, all logged losses.',
+        'schedules, all logged losses. The processes were forks of one that had imported everything; two were started',
+        "by torchrun's agent and talked over gloo.",
         '',
         f'`{command}` on {time.strftime("%F")}: Python {platform.python_version()}, torch {torch.__version__},',
         f'mmengine {mmengine.__version__}, repre_mm {__version__}, CPU; {minutes:.0f} minutes.',
