@@ -5,8 +5,10 @@ import json
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import ExifTags, Image
 from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from repre_mm.datasets import ImageReadError
 from repre_mm.datasets.toy_scenes.writers import encode_rle
@@ -87,6 +89,24 @@ def test_label_shares_are_proportions():
     labels = torch.tensor([[0, 0, 2, 2], [0, 1, 2, 2]])
     expected = torch.tensor([[[0.75, 0.0]], [[0.25, 0.0]], [[0.0, 1.0]]])
     assert_close(label_shares(labels, 3, (1, 2)), expected)
+
+
+def test_label_shares_hold_one_mask_at_a_time():
+    labels = torch.randint(20, (96, 130), generator=torch.Generator().manual_seed(0))
+    largest = 0
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            nonlocal largest
+            result = function(*args, **(kwargs or {}))
+            largest = max(largest, result.untyped_storage().nbytes())
+            return result
+
+    with Watch():
+        found = label_shares(labels, 20, (7, 7))
+    assert largest <= 4 * labels.numel()  # a mask in float32
+    at_once = F.one_hot(labels, 20).permute(2, 0, 1).float()
+    assert_close(found, F.adaptive_avg_pool2d(at_once, (7, 7)), rtol=0, atol=0)
 
 
 def test_objects_come_from_folders_where_there_is_one_supercategory(root):

@@ -17,8 +17,9 @@ from torch.testing import assert_close
 
 from repre_mm.datasets.toy_scenes.writers import encode_rle
 from repre_mm.evaluation import EvaluationError
-from repre_mm.evaluation.parts import PartAnnotations, load_named_encoder, parse_encoder, study_encoder
+from repre_mm.evaluation.parts import PartAnnotations, PartImages, load_named_encoder, parse_encoder, study_encoder
 from repre_mm.evaluation.parts.patches import patch_map, region_means
+from repre_mm.evaluation.parts.recognition import _Regions
 from repre_mm.evaluation.parts.segmentation import LinearHead, confusion, fit_linear_head, intersection_over_union
 from repre_mm.evaluation.pictures import FrozenEncoder
 from repre_mm.models import TimmBackbone
@@ -79,6 +80,20 @@ def test_overlap_counts_pixels_at_the_size_of_the_labels():
     counts = confusion(logits, labels)
     assert counts.tolist() == [[4, 1], [0, 3]]
     assert_close(intersection_over_union(counts), torch.tensor([80.0, 75.0], dtype=torch.float64))
+
+
+def test_what_is_kept_of_the_images_is_neither_shared_nor_in_pieces(tmp_path):
+    annotations = make_parts(tmp_path, 4, seed=0)
+    item = PartImages(annotations, SIDE, (4, 4))[0]
+    labels = item['part_labels'].share_memory_()  # as it comes from a loading process: an open file each
+    regions = _Regions(annotations, 'part', 3)
+    assert regions.features.tensor.shape == (8, 3)  # for all images, from the start
+    regions.add(torch.tensor([[1.0, 2, 3], [4, 5, 6]]), labels)
+    regions.add(torch.tensor([[7.0, 8, 9], [0, 1, 2]]), labels)
+    assert regions.features.tensor[:4].tolist() == [[1, 2, 3], [4, 5, 6], [7, 8, 9], [0, 1, 2]]
+    assert regions.labels.tensor[:4].tolist() == 2 * item['part_labels'].tolist()
+    assert not regions.labels.tensor.is_shared()
+    assert len(_Regions(annotations, 'object', 3).labels.tensor) == 4  # one object in each image
 
 
 def test_logits_rise_between_cells():
@@ -176,9 +191,11 @@ def _release(name: str, state: dict) -> dict:
 
 @pytest.mark.parametrize('name', ['timm', 'deit', 'mae', 'ibot', 'dino', 'mocov3'])
 def test_released_files_fill_a_timm_model(tmp_path, name):
-    source = filled(timm_vit(), seed=3)
+    heads = 12 if name == 'mocov3' else HEADS  # the authors' of MoCo v3, in each of their ViTs
+    source = filled(timm_vit(num_heads=heads), seed=3)
     torch.save(_release(name, source.state_dict()), tmp_path / 'file.pth')
-    encoder = load_named_encoder(TIMM, str(tmp_path / 'file.pth'), size=SIDE)
+    spec = TIMM.replace(f'num_heads={HEADS}', f'num_heads={heads}')
+    encoder = load_named_encoder(spec, str(tmp_path / 'file.pth'), size=SIDE)
     images = torch.randint(0, 256, (2, 3, SIDE, SIDE), dtype=torch.uint8)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))  # ImageNet's
     assert_close(encoder.module(encoder.normalised(images))[0], source((images - mean) / std).detach())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -178,14 +178,14 @@ def squeezed(pixels: np.ndarray, size: int) -> Tensor:
     return image[0].round().clamp(0, 255).to(torch.uint8)
 
 
-def cell_shares(masks: Tensor, grid: tuple[int, int]) -> Tensor:
-    """The share of each cell that is covered: (R, H, W) bool -> (R, h, w) in [0, 1]."""
-    return F.adaptive_avg_pool2d(masks.float()[None], grid)[0]
+def cell_shares(masks: Iterable[Tensor], grid: tuple[int, int]) -> Tensor:
+    """The share of each cell that is covered: R times (H, W) bool -> (R, h, w), in the memory of one mask."""
+    return torch.cat([F.adaptive_avg_pool2d(mask.float()[None], grid) for mask in masks])
 
 
 def label_shares(labels: Tensor, count: int, grid: tuple[int, int]) -> Tensor:
     """The share of each cell that each label has: (H, W) in [0, count) -> (count, h, w); they sum to 1 per cell."""
-    return cell_shares(F.one_hot(labels, count).permute(2, 0, 1), grid)
+    return cell_shares((labels == label for label in range(count)), grid)
 
 
 def _read_coco(path: Path) -> dict[str, Any]:

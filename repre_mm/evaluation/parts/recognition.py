@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -25,19 +25,32 @@ MAX_CELLS = 100_000
 LEVELS = ('part', 'object')
 
 
-@dataclass
+class _Rows:
+    """A tensor that is filled image by image, allocated at once.
+
+    Kept one by one, small tensors would lie between the large ones that come and go with every image, which the heap
+    could then not reuse; and each tensor of a loading process would keep a file open.
+    """
+
+    def __init__(self, *shape: int, dtype: torch.dtype = torch.float32) -> None:
+        self.tensor, self._filled = torch.empty(shape, dtype=dtype), 0
+
+    def add(self, rows: Tensor) -> None:
+        self.tensor.narrow(0, self._filled, len(rows)).copy_(rows)
+        self._filled += len(rows)
+
+
 class _Regions:
     """Pooled features and labels of all regions of one level."""
 
-    features: list[Tensor] = field(default_factory=list)
-    labels: list[Tensor] = field(default_factory=list)
+    def __init__(self, annotations: PartAnnotations, level: str, width: int) -> None:
+        per_image = ([annotation[level] for annotation in image] for image in annotations.annotations)
+        count = sum(len(labels if level == 'part' else set(labels)) for labels in per_image)
+        self.features, self.labels = _Rows(count, width), _Rows(count, dtype=torch.int64)
 
     def add(self, features: Tensor, labels: Tensor) -> None:
-        self.features.append(features.cpu())
-        self.labels.append(labels)
-
-    def joined(self) -> tuple[Tensor, Tensor]:
-        return torch.cat(self.features), torch.cat(self.labels)
+        self.features.add(features)
+        self.labels.add(labels)
 
 
 def check_pair(train: PartAnnotations, val: PartAnnotations) -> None:
@@ -102,35 +115,33 @@ def study_encoder(
     grid = tuple(first.shape[-2:])
     counts = {'part': len(train.parts), 'object': len(train.objects)}
 
-    train_regions = {level: _Regions() for level in LEVELS}
+    width = first.shape[1]
+    train_regions = {level: _Regions(train, level, width) for level in LEVELS}
     kept = min(math.prod(grid), max(1, MAX_CELLS // len(train.images)))
     generator = torch.Generator().manual_seed(seed)
-    cells: list[Tensor] = []
-    shares: dict[str, list[Tensor]] = {level: [] for level in LEVELS}
+    total = kept * len(train.images)
+    cells, shares = _Rows(total, width), {level: _Rows(total, count + 1) for level, count in counts.items()}
     for item, maps in _encoded(encoder, train, grid, 'training images', batch_size, workers, progress):
         _pool(train_regions, item, maps)
         chosen = torch.randperm(math.prod(grid), generator=generator)[:kept]
-        cells.append(maps.flatten(1).T.cpu()[chosen])
+        cells.add(maps.flatten(1).T.cpu()[chosen])
         for level in LEVELS:
             cover = label_shares(item[f'{level}_map'], counts[level] + 1, grid)
-            shares[level].append(cover.flatten(1).T[chosen])
-    features = torch.cat(cells)
-    del cells
+            shares[level].add(cover.flatten(1).T[chosen])
+    features = cells.tensor.to(first.device)
     _check_finite(features)
-    device = first.device
     heads = {
-        level: fit_linear_head(features.to(device), torch.cat(shares[level]).to(device), progress=progress)
-        for level in LEVELS
+        level: fit_linear_head(features, shares[level].tensor.to(first.device), progress=progress) for level in LEVELS
     }
 
-    val_regions = {level: _Regions() for level in LEVELS}
+    val_regions = {level: _Regions(val, level, width) for level in LEVELS}
     tables = {level: torch.zeros(count + 1, count + 1, dtype=torch.int64) for level, count in counts.items()}
     for item, maps in _encoded(encoder, val, grid, 'validation images', batch_size, workers, progress):
         _pool(val_regions, item, maps)
         for level in LEVELS:
             tables[level] += confusion(heads[level](maps), item[f'{level}_map'])
 
-    result: dict[str, Any] = {'image_size': size, 'grid': list(grid), 'width': first.shape[1]}
+    result: dict[str, Any] = {'image_size': size, 'grid': list(grid), 'width': width}
     names = {'part': train.parts, 'object': train.objects}
     for level in LEVELS:
         regions = train_regions[level], val_regions[level]
@@ -174,7 +185,8 @@ def _check_finite(features: Tensor) -> None:
 
 
 def _recognition(train: _Regions, val: _Regions, classes: int, *, k: int, seed: int, progress: bool) -> dict[str, Any]:
-    (features, labels), (val_features, val_labels) = train.joined(), val.joined()
+    features, labels = train.features.tensor, train.labels.tensor
+    val_features, val_labels = val.features.tensor, val.labels.tensor
     result: dict[str, Any] = {'classes': classes, 'train_regions': len(labels), 'val_regions': len(val_labels)}
     if classes < 2:
         return {**result, 'linear': None, 'knn': None}
