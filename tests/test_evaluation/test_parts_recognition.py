@@ -19,7 +19,7 @@ from repre_mm.datasets.toy_scenes.writers import encode_rle
 from repre_mm.evaluation import EvaluationError
 from repre_mm.evaluation.parts import PartAnnotations, PartImages, load_named_encoder, parse_encoder, study_encoder
 from repre_mm.evaluation.parts.patches import patch_map, region_means
-from repre_mm.evaluation.parts.recognition import _Regions
+from repre_mm.evaluation.parts.recognition import _overlap, _Regions
 from repre_mm.evaluation.parts.segmentation import LinearHead, confusion, fit_linear_head, intersection_over_union
 from repre_mm.evaluation.pictures import FrozenEncoder
 from repre_mm.models import TimmBackbone
@@ -80,6 +80,19 @@ def test_overlap_counts_pixels_at_the_size_of_the_labels():
     counts = confusion(logits, labels)
     assert counts.tolist() == [[4, 1], [0, 3]]
     assert_close(intersection_over_union(counts), torch.tensor([80.0, 75.0], dtype=torch.float64))
+
+
+def test_mean_overlap_leaves_out_classes_that_never_appear():
+    # Labels down, guesses across: 'door' is neither, 'mirror' is only guessed, so it counts with an overlap of 0.
+    counts = torch.tensor([[6, 1, 0, 1], [2, 3, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
+    head = LinearHead(torch.zeros(1, 4), torch.zeros(4), True)
+    result = _overlap(counts, ('wheel', 'door', 'mirror'), head)
+    assert list(result['iou']) == ['background', 'wheel', 'door', 'mirror']
+    assert result['iou']['door'] is None
+    # 6 / (8 labels + 8 guesses - 6), 3 / (5 + 4 - 3), 0 / (0 + 1 - 0)
+    assert [result['iou'][name] for name in ('background', 'wheel', 'mirror')] == pytest.approx([60, 50, 0])
+    assert result['miou'] == pytest.approx((60 + 50 + 0) / 3)
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
 
 
 def test_what_is_kept_of_the_images_is_neither_shared_nor_in_pieces(tmp_path):

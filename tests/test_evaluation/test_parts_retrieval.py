@@ -140,7 +140,8 @@ def test_tool_draws_and_names_what_it_found(config, images, tmp_path, monkeypatc
     arguments = ['tool', str(config), 'random', '--data', str(images), *query, '--top', '3']
     monkeypatch.setattr('sys.argv', arguments)
     tool.main()
-    assert Image.open(out).width > 1000
+    with Image.open(out) as picture:
+        assert picture.width > 1000
     printed = capsys.readouterr().out
     assert all(printed.count(name) == 2 for name in PLANTED)
     arguments[arguments.index('--box') + 1] = '-5'
