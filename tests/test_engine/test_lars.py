@@ -133,7 +133,8 @@ def test_built_from_a_config():
 
 
 def test_command_line_of_the_docs_trains(tmp_path):
-    options = {'type': 'repre_mm.LARS', 'momentum': 0.9, 'exclude_vectors': True}
+    options = {'_delete_': True, 'type': 'repre_mm.LARS', 'lr': 0.3, 'weight_decay': 1e-6, 'momentum': 0.9}
+    options['exclude_vectors'] = True
     runner = make_runner(
         make_image_folder(tmp_path / 'images'),
         tmp_path / 'run',
