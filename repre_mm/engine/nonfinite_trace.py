@@ -146,7 +146,7 @@ def trace_step(model: BaseModel, steps: list[dict[str, Any]], optim_wrapper: Opt
                     _note(trace.batch, f'view {number}', view)
                 losses = model(**data, mode='loss')
             total, logged = model.parse_losses(losses)
-            trace.losses = {key: float(value) for key, value in logged.items()}
+            trace.losses = {key: float(value.detach()) for key, value in logged.items()}
             _note(trace.forward, 'loss', total)
             optim_wrapper.scale_loss(total).backward()
     trace.parameters = [

@@ -118,19 +118,20 @@ class NonFiniteHook(Hook):
 
     def _keep(self, runner: Runner) -> Path:
         """Write the step's batches, random states and model; forget the oldest."""
+        with whole_state_dicts(runner):  # all processes together, before one of them may fail to write
+            model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+            state = model.state_dict() if is_main_process() else None
         root = Path(runner.work_dir) / FOLDER
         folder = root / f'iter_{runner.iter + 1}'
         folder.mkdir(parents=True, exist_ok=True)
         steps = [dict(step, batch=_portable(step['batch'])) for step in self._batches]
         step = {'steps': steps, 'epoch': runner.epoch, 'rank': get_rank(), 'processes': get_world_size()}
         torch.save(step, folder / f'rank_{get_rank()}.pth')
-        with whole_state_dicts(runner):
-            if is_main_process():
-                model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-                torch.save({'state_dict': model.state_dict(), 'meta': {'iter': runner.iter}}, folder / 'model.pth')
-                older = sorted(root.glob('iter_*'), key=lambda path: int(path.name.removeprefix('iter_')))
-                for old in older[: -self.keep]:
-                    shutil.rmtree(old)
+        if state is not None:
+            torch.save({'state_dict': state, 'meta': {'iter': runner.iter}}, folder / 'model.pth')
+            older = sorted(root.glob('iter_*'), key=lambda path: int(path.name.removeprefix('iter_')))
+            for old in older[: -self.keep]:
+                shutil.rmtree(old)
         return folder
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
