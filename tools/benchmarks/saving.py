@@ -1,0 +1,127 @@
+"""How long a training stands still for a checkpoint, saved in the background and not, in turn.
+
+    python tools/benchmarks/saving.py [--config CONFIG] [--folder DIR] [--out docs/benchmarks/NAME.md]
+
+The state is that of a whole training: online and target network, RePre's branch, AdamW's averages. Seconds on the clock
+of the main thread, which is what a step waits for. The last line of standard output is a JSON object.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+from tqdm import tqdm
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = ROOT / 'configs/pretrain/mocov3/repre_mocov3_vit-small-p16_8xb512-amp-coslr-300e_in1k.py'
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Measure how long a step waits for its checkpoint.')
+    parser.add_argument('--config', type=Path, default=CONFIG)
+    parser.add_argument('--folder', type=Path, help='on the disk to measure (default: a temporary folder)')
+    parser.add_argument('--rounds', type=int, default=5, help='saves of each kind (default: %(default)s)')
+    parser.add_argument('--out', type=Path, help='where the Markdown goes; the JSON goes beside it')
+    return parser.parse_args()
+
+
+def make_runner(config: Path, folder: Path) -> SimpleNamespace:
+    """As much of a Runner as saving needs, after one optimizer step."""
+    from mmengine.config import Config
+    from mmengine.logging import MessageHub, MMLogger
+    from mmengine.optim import build_optim_wrapper
+    from mmengine.registry import MODELS, init_default_scope
+
+    cfg = Config.fromfile(config)
+    init_default_scope('mmpretrain')
+    model = MODELS.build({'data_preprocessor': cfg.get('data_preprocessor'), **cfg.model})
+    cfg.optim_wrapper.type = 'OptimWrapper'
+    for key in ('loss_scale', 'dtype'):
+        cfg.optim_wrapper.pop(key, None)
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.grad = 1e-3 * torch.randn_like(parameter)
+    wrapper.step()
+    wrapper.zero_grad()
+    return SimpleNamespace(
+        model=model,
+        optim_wrapper=wrapper,
+        cfg=cfg,
+        seed=0,
+        experiment_name='saving',
+        work_dir=str(folder),
+        param_schedulers=[],
+        train_dataloader=SimpleNamespace(dataset=None),
+        message_hub=MessageHub.get_instance('saving'),
+        logger=MMLogger.get_instance('saving', log_level='ERROR'),
+        call_hook=lambda name, **kwargs: None,
+    )
+
+
+def main() -> None:
+    from repre_mm.engine import SafeCheckpointHook
+    from repre_mm.engine.background import wait_for_background
+
+    args = parse_args()
+    torch.set_num_threads(1)
+    seconds: dict[str, list[float]] = {'waiting': [], 'background': [], 'until it is on the disk': []}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = args.folder or Path(temporary)
+        runner = make_runner(args.config, folder)
+        hooks = {name: SafeCheckpointHook(background=name == 'background') for name in ('waiting', 'background')}
+        for hook in hooks.values():
+            hook.before_train(runner)
+        for number in tqdm(range(args.rounds), unit='round'):
+            for name, hook in hooks.items():
+                started = time.perf_counter()
+                hook._write(runner, 'saving.pth', dict(epoch=1, iter=number))
+                seconds[name].append(time.perf_counter() - started)
+                wait_for_background()
+                hook._settle(runner)
+            seconds['until it is on the disk'].append(time.perf_counter() - started)
+        size = (folder / 'saving.pth').stat().st_size
+    ratios = [slow / fast for slow, fast in zip(seconds['waiting'], seconds['background'], strict=True)]
+    rows = {**seconds, 'ratio': ratios}
+    result = {
+        'config': args.config.stem,
+        'checkpoint_mb': round(size / 1e6),
+        'load_average': round(os.getloadavg()[0], 1),
+        'seconds': {name: [round(f(row), 2) for f in (statistics.median, min, max)] for name, row in rows.items()},
+    }
+    cells = {name: f'{m:g} ({low:g} to {high:g})' for name, (m, low, high) in result['seconds'].items()}
+    markdown = '\n'.join(
+        [
+            '# How long a training stands still for a checkpoint',
+            '',
+            f'`python tools/benchmarks/saving.py --rounds {args.rounds}`',
+            '',
+            f'The checkpoint of `{result["config"]}`, {result["checkpoint_mb"]} MB. Seconds, median of {args.rounds} '
+            'saves of each kind in turn, in brackets least to most. "Ratio": waiting by background, pair by pair.',
+            '',
+            f'{platform.processor() or platform.machine()}, one thread, Python {platform.python_version()}, torch '
+            f'{torch.__version__}. Load average after measuring: {result["load_average"]}.',
+            '',
+            '| waiting for the disk | in the background | ratio | in the background, until the file is proven |',
+            '|---|---|---|---|',
+            f'| {cells["waiting"]} | {cells["background"]} | {cells["ratio"]} | {cells["until it is on the disk"]} |',
+            '',
+        ]
+    )
+    print(markdown)
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(markdown)
+        args.out.with_suffix('.json').write_text(json.dumps(result, indent=1) + '\n')
+    print(json.dumps(result))
+
+
+if __name__ == '__main__':
+    main()
