@@ -54,11 +54,12 @@ def test_a_hanging_rank_is_named(how, rank, images, tmp_path):
     """Frozen it gives no sign of life; asleep before its third step it is behind the other."""
     status, output, _ = start(tmp_path / 'run', images, {'iteration': 3, 'rank': rank, 'how': how})
     assert status != 0
-    (line,) = {line.split('CRITICAL - ')[-1] for line in output.splitlines() if 'no step for 15 s' in line}
+    # The other process may say the same before torchrun has ended it.
+    lines = [line for line in output.splitlines() if 'no step for 15 s' in line]
     words = 'gives no sign of life any more' if how == 'freeze' else 'is behind the others'
-    assert f'rank {rank} {words}' in line
+    assert lines and all(f'rank {rank} {words}' in line for line in lines)
     hanging = [line for line in output.splitlines() if line.endswith('<- hangs')]
-    assert len(hanging) == 1 and f'rank {rank}, process ' in hanging[0]
+    assert hanging and all(line.startswith(f'  rank {rank}, process ') for line in hanging)
     if how == 'sleep':
         assert 'hanging.py' in hanging[0]  # where it is
     assert read_checkpoint(tmp_path / 'run/iter_2.pth')['meta']['iter'] == 2

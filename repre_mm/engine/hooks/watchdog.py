@@ -20,6 +20,8 @@ from repre_mm.registry import HOOKS
 
 # Looks at the others' notes, a period apart, before one is taken for silent.
 _LOOKS = 4
+# Where in torch a process waits for the others.
+_WAITING = ('/torch/distributed/', '/torch/autograd/', '/torch/nn/parallel/')
 #: Exit status of a training that its watchdog ended: EX_SOFTWARE of sysexits.h.
 HUNG = 70
 
@@ -31,7 +33,8 @@ class WatchdogHook(Hook):
     Left to itself such a training waits for the timeout of its collectives, half an hour with gloo, and does not say
     for whom. Here a thread of each process notes, in the store through which the processes found each other, how far
     the process has come and that it is alive. Where this process has not come further for ``timeout`` seconds, its
-    thread reads what the others noted. Whoever gives no sign of life any more hangs, or else those furthest behind.
+    thread reads what the others noted. Whoever gives no sign of life any more hangs, or else who is furthest behind
+    and waits for nobody.
 
     What is done between epochs and in validations may take as long as it likes, as only one process may do it.
 
@@ -103,6 +106,7 @@ class WatchdogHook(Hook):
         # Processes that torchrun starts again find the same store.
         store = dist.PrefixStore(f'repre_mm/watchdog/{os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)}', store)
         alive, looks, first = 0, 0, {}
+        store.set(str(rank), json.dumps(self._note(alive)))
         while not self._stop.wait(self._period):
             try:
                 alive += 1
@@ -127,6 +131,8 @@ class WatchdogHook(Hook):
             notes[rank] = self._note(alive)
             behind = min(note['count'] for note in notes.values())
             late = [r for r in sorted(notes) if notes[r]['count'] == behind]
+            # Equally far, those that do not wait in a collective; with a GPU they may wait anywhere.
+            late = [r for r in late if not any(place in notes[r]['code'] for place in _WAITING)] or late
             if silent or not any(notes[r]['busy'] for r in late):
                 # The first of those that do not hang tells; the others leave it the time to.
                 teller = min({*notes} - {*silent})
@@ -163,7 +169,7 @@ class WatchdogHook(Hook):
         return '\n'.join(lines)
 
     def _end(self, message: str) -> None:
-        self._logger.critical(message)
+        self._logger.error(message)
         for handler in self._logger.handlers:
             handler.flush()
         saving = threading.Thread(target=wait_for_background, daemon=True)
