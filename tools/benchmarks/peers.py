@@ -21,8 +21,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from report import command_line, describe, machine, publish, spread, table
+from throughput import make_parser, write_images
 from throughput import serve as serve_runner
-from throughput import write_images
 from turns import Contestant, Desk, in_turn
 
 OURS = 'repre_mm, RePre + MoCo v3, fp32'
@@ -37,17 +37,8 @@ RUNS = {
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Compare training runs of several libraries, from JPEG files.')
-    parser.add_argument('--data', help='a folder of JPEGs; default: synthetic ones')
-    parser.add_argument('--images', type=int, default=512, help='how many synthetic ones')
-    parser.add_argument('--batch', type=int, default=16)
-    parser.add_argument('--rounds', type=int, default=5, help='how often each run has its turn')
-    parser.add_argument('--steps', type=int, default=2, help='in a turn')
-    parser.add_argument('--workers', type=int, default=2, help='of each data loader')
-    parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu')
+    parser = make_parser('Compare training runs of several libraries, from JPEG files.')
     parser.add_argument('--peers', default=sys.executable, help='interpreter of the environment that has the peers')
-    parser.add_argument('--out', type=Path, help='path of the .md and .json, without suffix')
-    parser.add_argument('--serve', type=json.loads, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 

@@ -25,8 +25,9 @@ STAGES = ('decode', 'augment', 'transfer', 'forward', 'backward', 'update', 'mov
 TARGETS = {'RePre + MoCo v3, bf16': 1.7, 'RePre + MoCo v3, fp32': 1.0}
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Compare whole training runs, from JPEG files.')
+def make_parser(description: str) -> argparse.ArgumentParser:
+    """The arguments of a comparison of whole runs."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument('--data', help='a folder of JPEGs; default: synthetic ones')
     parser.add_argument('--images', type=int, default=512, help='how many synthetic ones')
     parser.add_argument('--batch', type=int, default=16)
@@ -36,7 +37,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu')
     parser.add_argument('--out', type=Path, help='path of the .md and .json, without suffix')
     parser.add_argument('--serve', type=json.loads, help=argparse.SUPPRESS)
-    return parser.parse_args()
+    return parser
 
 
 def contestants(device: str) -> dict[str, dict]:
@@ -214,7 +215,7 @@ def time_stages(runner, batch: dict, settings: dict, repeats: int) -> dict[str, 
 
 
 def main() -> None:
-    args = parse_args()
+    args = make_parser('Compare whole training runs, from JPEG files.').parse_args()
     if args.serve:
         serve(args.serve)
     with tempfile.TemporaryDirectory() as folder:
