@@ -42,7 +42,7 @@ TASKS = (
     Task(
         'SETR, ViT',
         TOY / 'repre_mocov3_vit-tiny_toy.py',
-        0.3,
+        0.25,
         TOY / 'transfer/setr-naive_vit-tiny_toy.py',
         'cityscapes',
         {'mIoU': 'mIoU', 'mAcc': 'mAcc'},

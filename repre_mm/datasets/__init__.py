@@ -3,6 +3,7 @@
 from repre_mm.datasets.fast import FastMultiView
 from repre_mm.datasets.few_labels import StratifiedSubset
 from repre_mm.datasets.image_folder import ImageFolder
+from repre_mm.datasets.label_maps import LoadLabelMap
 from repre_mm.datasets.listing import DatasetError, find_images
 from repre_mm.datasets.reading import ImageReadError, LoadImage, read_image
 from repre_mm.datasets.views import view_sizes
@@ -13,6 +14,7 @@ __all__ = [
     'ImageFolder',
     'ImageReadError',
     'LoadImage',
+    'LoadLabelMap',
     'StratifiedSubset',
     'find_images',
     'make_toy_scenes',

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
+from repre_mm.datasets.cityscapes_layout import find_classes
 from repre_mm.datasets.toy_scenes import CLASSES, PARTS, STUFF, make_toy_scenes
 from repre_mm.datasets.toy_scenes.objects import build_object
 from repre_mm.datasets.toy_scenes.preview import contact_sheet
@@ -123,6 +124,7 @@ def test_label_maps_match_the_instances(root):
             assert not expected[mask].any()  # visible pixels belong to one object
             expected[mask] = len(STUFF) + annotation['category_id'] - 1
         np.testing.assert_array_equal(np.where(labels >= len(STUFF), labels, 0), expected)
+    assert find_classes(root / 'cityscapes') == ([*STUFF, *CLASSES], [])
 
 
 def test_objects_are_visible_where_their_masks_say():

@@ -1,22 +1,16 @@
 """Two ranks, each with half of the batch, against one process with all of it."""
 
-import os
 import shutil
-import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from fixtures.data import make_image_folder
 from fixtures.dist_gradients import batchnorm_step, build, make_batches, train
 from fixtures.methods import METHODS
+from fixtures.torchrun import run_on_two_ranks
 from mmengine.config import ConfigDict
 
 from repre_mm.engine.distributed import check_equal_batches
-
-TESTS = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope='module')
@@ -28,14 +22,7 @@ def ranks(tmp_path_factory) -> list[dict]:
     first, *others = sorted(images.rglob('train/**/*.jpg'))
     for other in others:
         shutil.copy(first, other)
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', f'--master_port={port}']
-    env = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(TESTS)}
-    command += ['-m', 'fixtures.dist_gradients', str(out), str(images)]
-    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=600)
-    assert done.returncode == 0, done.stderr[-8000:]
+    run_on_two_ranks('-m', 'fixtures.dist_gradients', out, images)
     return [torch.load(out / f'rank{rank}.pt') for rank in range(2)]
 
 

@@ -1,17 +1,13 @@
 """A run that is stopped anywhere and resumed ends like one that was not, bit by bit."""
 
-import os
 import random
-import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from fixtures.data import make_image_folder
 from fixtures.resuming import CrashAt, SimulatedCrashError, assert_same_end, make_runner
+from fixtures.torchrun import run_on_two_ranks
 from mmengine.dataset import DefaultSampler, InfiniteSampler
 from mmengine.hooks import Hook
 from torch.utils.data import DataLoader, Dataset
@@ -19,7 +15,6 @@ from torch.utils.data import DataLoader, Dataset
 from repre_mm.checkpoint import CheckpointError, read_checkpoint
 from repre_mm.engine.replay import make_replayable, sample_randomness
 
-SCRIPT = Path(__file__).parents[1] / 'fixtures/dist_resume.py'
 EVERY_2 = {'default_hooks.checkpoint.by_epoch': False, 'default_hooks.checkpoint.interval': 2}
 WITH_WORKERS = {'train_dataloader.num_workers': 2, 'train_dataloader.persistent_workers': True}
 
@@ -38,16 +33,6 @@ def stop_and_go(images, work_dir, crash_at, **options):
     resumed = make_runner(images, work_dir, resume=True, **options)
     resumed.train()
     return resumed
-
-
-def torchrun(script: Path, *args: str) -> None:
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', f'--master_port={port}']
-    env = {**os.environ, 'OMP_NUM_THREADS': '1'}
-    done = subprocess.run([*command, str(script), *args], capture_output=True, text=True, env=env, timeout=600)
-    assert done.returncode == 0, done.stderr[-3000:]
 
 
 class Noise(Dataset):
@@ -213,7 +198,7 @@ def test_two_ranks_end_alike(stop, tmp_path):
     """
     images = make_image_folder(tmp_path / 'images', train=12)
     for work_dir, how in (('whole', 'none'), ('parts', stop), ('parts', 'resume')):
-        torchrun(SCRIPT, str(images), str(tmp_path / work_dir), how)
+        run_on_two_ranks('-m', 'fixtures.dist_resume', images, tmp_path / work_dir, how)
     if stop == 'signal':
         assert read_checkpoint(tmp_path / 'parts/stopped.pth')['meta']['iter'] == 6
     assert_same_end(tmp_path / 'whole', tmp_path / 'parts', 'iter_9.pth')

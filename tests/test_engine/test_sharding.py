@@ -1,9 +1,5 @@
 """Parameters split over two ranks, against one process that has them whole."""
 
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,13 +8,12 @@ from fixtures.data import make_image_folder
 from fixtures.dist_gradients import build, make_batches, train
 from fixtures.methods import METHODS
 from fixtures.models import ENCODERS
+from fixtures.torchrun import run_on_two_ranks
 from mmpretrain.registry import MODELS
 from torch import nn
 
 from repre_mm.checkpoint import read_checkpoint
 from repre_mm.engine import FullyShardedDataParallel
-
-TESTS = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope='module')
@@ -26,14 +21,7 @@ def out(tmp_path_factory) -> Path:
     """Where two ranks of fixtures/dist_sharding.py left their results."""
     out = tmp_path_factory.mktemp('ranks')
     images = make_image_folder(out / 'images', train=16)
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', f'--master_port={port}']
-    env = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(TESTS)}
-    command += ['-m', 'fixtures.dist_sharding', str(out), str(images)]
-    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=600)
-    assert done.returncode == 0, done.stderr[-8000:]
+    run_on_two_ranks('-m', 'fixtures.dist_sharding', out, images)
     return out
 
 

@@ -1,29 +1,21 @@
 """A process that hangs or dies ends the run with its name; torchrun's restart goes on by itself."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from fixtures.data import make_image_folder
+from fixtures.torchrun import ROOT, torchrun
 
 from repre_mm.checkpoint import read_checkpoint
 from repre_mm.checkpoint.comparison import training_differences
 from repre_mm.engine import WatchdogHook
 
-ROOT = Path(__file__).parents[2]
-
 
 def start(work_dir: Path, images: Path, sick: dict, *arguments: str, restarts: int = 0) -> tuple[int, str, float]:
     """tools/train.py on two ranks: the exit status, the output, the seconds."""
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
     config = work_dir.parent / 'sick.py'
     config.write_text(
         f'_base_ = {str(ROOT / "tests/fixtures/tiny_config.py")!r}\n'
@@ -33,12 +25,9 @@ def start(work_dir: Path, images: Path, sick: dict, *arguments: str, restarts: i
         'train_dataloader = dict(batch_size=2)\n'
         f'data_root = {str(images)!r}\n'
     )
-    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', f'--master_port={port}']
-    command += [f'--max-restarts={restarts}', str(ROOT / 'tools/train.py'), str(config), '--launcher', 'pytorch']
-    command += ['--work-dir', str(work_dir), '--data', str(images), *arguments]
-    env = {**os.environ, 'OMP_NUM_THREADS': '1', 'SICK': json.dumps(sick), 'PYTHONPATH': f'{ROOT}:{ROOT / "tests"}'}
+    program = [ROOT / 'tools/train.py', config, '--launcher', 'pytorch', '--work-dir', work_dir, '--data', images]
     begin = time.monotonic()
-    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=600)
+    done = torchrun(*program, *arguments, restarts=restarts, SICK=json.dumps(sick))
     return done.returncode, done.stdout + done.stderr, time.monotonic() - begin
 
 

@@ -1,23 +1,40 @@
-"""Detection and segmentation go on where an image is damaged, and say so; an evaluation does not."""
+"""Detection and segmentation go on where a file is damaged, and say so; an evaluation does not."""
 
 import logging
+from typing import NamedTuple
 
+import cv2
 import pytest
 from fixtures.transfer import DETECTION, SEGMENTATION, make_scenes, transfer_config
 from mmengine.registry import DATASETS, DefaultScope
 
 from repre_mm.datasets import ImageReadError
 
-FOLDERS = {DETECTION: 'coco/{}2017', SEGMENTATION: 'cityscapes/leftImg8bit/{}'}
+
+class Case(NamedTuple):
+    config: object
+    folder: str
+    key: str  # the attribute of a sample that has the path
+    reader: str  # the module that reports
 
 
-@pytest.fixture(params=list(FOLDERS), ids=['detection', 'segmentation'])
-def config(request):
+CASES = {
+    'detection': Case(DETECTION, 'coco/{}2017', 'img_path', 'reading'),
+    'segmentation': Case(SEGMENTATION, 'cityscapes/leftImg8bit/{}', 'img_path', 'reading'),
+    'labels': Case(SEGMENTATION, 'cityscapes/gtFine/{}', 'seg_map_path', 'label_maps'),
+}
+
+
+@pytest.fixture(params=CASES.values(), ids=list(CASES))
+def case(request):
     return request.param
 
 
-def cut_first(folder):
-    path = sorted(path for path in folder.rglob('*') if path.is_file())[0]
+def first(folder):
+    return sorted(path for path in folder.rglob('*') if path.is_file())[0]
+
+
+def cut(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])  # OpenCV alone would give half an image
     return str(path)
 
@@ -27,15 +44,15 @@ def build(cfg, split):
         return DATASETS.build(cfg[f'{split}_dataloader'].dataset)
 
 
-def test_another_image_takes_its_place(config, tmp_path, monkeypatch):
+def test_another_image_takes_its_place(case, tmp_path, monkeypatch):
     lines = []
     monkeypatch.setattr(
-        'repre_mm.datasets.reading.print_log', lambda message, logger, level: lines.append((level, message))
+        f'repre_mm.datasets.{case.reader}.print_log', lambda message, logger, level: lines.append((level, message))
     )
     scenes = make_scenes(tmp_path / 'scenes', train=4)
-    path = cut_first(scenes / FOLDERS[config].format('train'))
-    dataset = build(transfer_config(config, scenes, tmp_path / 'run'), 'train')
-    read = [dataset[index]['data_samples'].img_path for index in range(len(dataset))]
+    dataset = build(transfer_config(case.config, scenes, tmp_path / 'run'), 'train')
+    path = cut(first(scenes / case.folder.format('train')))
+    read = [getattr(dataset[index]['data_samples'], case.key) for index in range(len(dataset))]
     assert len(read) == 4
     assert path not in read
     assert {level for level, _ in lines} == {logging.ERROR}
@@ -43,9 +60,21 @@ def test_another_image_takes_its_place(config, tmp_path, monkeypatch):
     assert lines[0][1].endswith('; another image takes its place')
 
 
-def test_an_evaluation_stops(config, tmp_path):
+def test_an_evaluation_stops(case, tmp_path):
     scenes = make_scenes(tmp_path / 'scenes')
-    path = cut_first(scenes / FOLDERS[config].format('val'))
-    dataset = build(transfer_config(config, scenes, tmp_path / 'run'), 'val')
+    dataset = build(transfer_config(case.config, scenes, tmp_path / 'run'), 'val')
+    path = cut(first(scenes / case.folder.format('val')))
     with pytest.raises(ImageReadError, match=path):
+        dataset[0]
+
+
+def test_labels_of_another_size_are_refused(tmp_path):
+    scenes = make_scenes(tmp_path / 'scenes')
+    dataset = build(transfer_config(SEGMENTATION, scenes, tmp_path / 'run'), 'val')
+    path = str(first(scenes / 'cityscapes/gtFine/val'))
+    labels = cv2.imread(path, cv2.IMREAD_UNCHANGED)
+    cv2.imwrite(path, labels[:-1])
+    height, width = labels.shape
+    expected = rf'{path}: labels of shape \({height - 1}, {width}\) do not fit their image of \({height}, {width}\)'
+    with pytest.raises(ImageReadError, match=expected):
         dataset[0]

@@ -1,30 +1,20 @@
 """Two processes over gloo train alike and score as one does."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 
 import pytest
-from fixtures.transfer import DETECTION, ROOT, SEGMENTATION, make_scenes
+from fixtures.torchrun import run_on_one_rank, run_on_two_ranks
+from fixtures.transfer import DETECTION, SEGMENTATION, make_scenes
 
 
 @pytest.mark.dist
 def test_two_ranks_score_as_one(tmp_path):
     # Five images over two ranks: one rank has to see an image twice, which must not count twice.
     scenes = make_scenes(tmp_path / 'scenes', train=2, val=5)
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
-    torchrun = ['-m', 'torch.distributed.run', '--nproc_per_node=2', f'--master_port={port}']
     reports = {}
-    for name, launch in (('one', []), ('two', torchrun)):
+    for name, run in (('one', run_on_one_rank), ('two', run_on_two_ranks)):
         out = tmp_path / f'{name}.json'
-        command = [sys.executable, *launch, '-m', 'fixtures.dist_transfer', str(scenes), str(tmp_path / name), str(out)]
-        env = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT / 'tests')}
-        done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=600)
-        assert done.returncode == 0, done.stderr[-3000:]
+        run('-m', 'fixtures.dist_transfer', scenes, tmp_path / name, out)
         reports[name] = json.loads(out.read_text())
 
     assert reports['two']['alike'] == [True, True]

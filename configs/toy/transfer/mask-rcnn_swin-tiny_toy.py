@@ -9,7 +9,7 @@ _base_ = '../../transfer/_base_/mask-rcnn_coco.py'
 
 data_root = 'data/toy_scenes/coco/'
 scale = (192, 128)
-epochs = 6
+epochs = 5
 load_annotations = dict(type='LoadAnnotations', with_bbox=True, with_mask=True)
 train_dataloader = dict(
     batch_size=8,

@@ -10,7 +10,7 @@ _base_ = '../../transfer/_base_/cityscapes.py'
 data_root = 'data/toy_scenes/cityscapes/'
 crop_size = (128, 192)
 scale = (192, 128)
-iterations = 300
+iterations = 250
 stuff = ['sky', 'wall', 'ground', 'clutter']
 things = ['bird', 'boat', 'car', 'chair', 'cup', 'fish', 'house', 'lamp', 'teapot', 'truck']
 metainfo = dict(classes=[*stuff, *things])
@@ -24,7 +24,7 @@ train_dataloader = dict(
         metainfo=metainfo,
         pipeline=[
             dict(type='repre_mm.LoadImage', channel_order='bgr', skip_damaged=True),
-            dict(type='LoadAnnotations'),
+            dict(type='repre_mm.LoadLabelMap', skip_damaged=True),
             dict(type='RandomResize', scale=scale, ratio_range=(0.8, 1.5), keep_ratio=True),
             dict(type='RandomCrop', crop_size=crop_size),
             dict(type='RandomFlip', prob=0.5),
@@ -42,7 +42,7 @@ val_dataloader = dict(
         pipeline=[
             dict(type='repre_mm.LoadImage', channel_order='bgr'),
             dict(type='Resize', scale=scale, keep_ratio=True),
-            dict(type='LoadAnnotations'),
+            dict(type='repre_mm.LoadLabelMap'),
             dict(type='PackSegInputs'),
         ],
     ),

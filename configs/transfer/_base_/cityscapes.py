@@ -20,7 +20,7 @@ train_dataloader = dict(
         data_prefix=dict(img_path='leftImg8bit/train', seg_map_path='gtFine/train'),
         pipeline=[
             dict(type='repre_mm.LoadImage', channel_order='bgr', skip_damaged=True),
-            dict(type='LoadAnnotations'),
+            dict(type='repre_mm.LoadLabelMap', skip_damaged=True),
             dict(type='RandomResize', scale=scale, ratio_range=(0.5, 2.0), keep_ratio=True),
             dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.75),
             dict(type='RandomFlip', prob=0.5),
@@ -42,7 +42,7 @@ val_dataloader = dict(
         pipeline=[
             dict(type='repre_mm.LoadImage', channel_order='bgr'),
             dict(type='Resize', scale=scale, keep_ratio=True),
-            dict(type='LoadAnnotations'),  # after the resizing: scores are of the image's own size
+            dict(type='repre_mm.LoadLabelMap'),  # after the resizing: scores are of the image's own size
             dict(type='PackSegInputs'),
         ],
     ),
@@ -86,6 +86,7 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=8000, max_keep_ckpts=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    step=dict(type='repre_mm.FastStepHook'),
 )
 env_cfg = dict(
     cudnn_benchmark=False,

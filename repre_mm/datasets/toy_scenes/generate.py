@@ -22,6 +22,7 @@ from repre_mm.datasets.toy_scenes.textures import STUFF
 from repre_mm.datasets.toy_scenes.writers import (
     OBJECT_CATEGORIES,
     PART_CATEGORIES,
+    TRAIN_IDS,
     label_map,
     object_annotations,
     part_annotations,
@@ -67,7 +68,7 @@ def make_toy_scenes(
         workers: Processes; by default one for each available core. With more than one, call this from under
             ``if __name__ == '__main__':``, as they import the script; 1 starts none.
         tasks: Which of these to write: ``cls`` (``cls/{train,val}/<class>/*.jpg``), ``coco`` (``coco/``),
-            ``cityscapes`` (``cityscapes/``; the same scenes) and ``parts``
+            ``cityscapes`` (``cityscapes/``; the same scenes, and ``classes.txt``) and ``parts``
             (``parts/annotations/parts_{train,val}.json``; file names relative to ``cls/{train,val}``).
         progress: Whether to show a progress bar.
 
@@ -114,6 +115,8 @@ def make_toy_scenes(
                 _make_portraits(root, split, manifest, run)
             if has_scenes:
                 _make_scenes(root, split, manifest, run)
+    if 'cityscapes' in tasks:
+        (root / 'cityscapes/classes.txt').write_text('\n'.join(TRAIN_IDS) + '\n')
     # Renaming is atomic, so that the manifest is there only if all other files are.
     os.replace(root / _UNFINISHED, root / _MANIFEST)
     return manifest

@@ -20,6 +20,8 @@ PART_CATEGORIES: list[dict[str, Any]] = [
     {'id': k + 1, 'name': f'{name}:{part}', 'supercategory': name}
     for k, (name, part) in enumerate((name, part) for name in CLASSES for part in PARTS[name])
 ]
+#: The class of each label of a label map.
+TRAIN_IDS = (*STUFF, *CLASSES)
 _OBJECT_IDS = {c['name']: c['id'] for c in OBJECT_CATEGORIES}
 _PART_IDS = {c['name']: c['id'] for c in PART_CATEGORIES}
 
@@ -73,7 +75,7 @@ def part_annotations(scene: Scene) -> list[dict[str, Any]]:
 
 
 def label_map(scene: Scene) -> np.ndarray:
-    """Semantic train ids (H, W) uint8: ``STUFF`` first, then ``CLASSES``."""
+    """Semantic train ids (H, W) uint8, indices into :data:`TRAIN_IDS`."""
     ids = np.array([0, *(len(STUFF) + CLASSES.index(scene.objects[owner]) for owner, _ in scene.parts)])
     return np.where(scene.owner > 0, ids[scene.owner], scene.stuff).astype(np.uint8)
 
