@@ -276,6 +276,8 @@ install_sources() {
     lock_of only "${SOURCES[@]:1}" >"$LOGS/sources.txt"
     install_locked "$LOGS/sources.txt" --no-build-isolation
     "$VENV/bin/uv" pip install --python "$PY" --no-deps --no-build-isolation -e .
+    # Images of containers often forbid Python to keep bytecode: every process would compile all of it again.
+    "$PY" -m compileall -q -j 0 "$VENV"/lib/python3*/site-packages || true # some packages hold templates, no Python
 }
 
 if is_complete; then

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Mapping
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -15,32 +17,58 @@ from torch import nn
 from repre_mm.models.sync_batchnorm import sync_batchnorm_on_cpu
 from repre_mm.registry import MODEL_WRAPPERS
 
+_VARIABLES = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT')
 
-def init_distributed(launcher: str) -> None:
-    """Join the process group on a machine without GPUs; with GPUs the Runner does it.
+
+def init_distributed(launcher: str, dist_cfg: Mapping | None = None) -> None:
+    """Join the process group where the Runner cannot: on a machine without GPUs, and after a restart by torchrun.
 
     mmengine's own start-up calls ``torch.cuda.set_device``, which a CPU machine refuses, and skips itself when
     the group exists already.
 
     Args:
         launcher: ``'none'``, ``'pytorch'`` (torchrun) or ``'slurm'``.
+        dist_cfg: ``env_cfg.dist_cfg``: the ``backend`` of processes on GPUs, by default nccl, and the ``timeout`` of
+            collectives in seconds.
 
     Raises:
         RuntimeError: The variables that the launcher sets are missing.
     """
-    if launcher == 'none' or torch.cuda.is_available() or dist.is_initialized():
+    on_gpus = torch.cuda.is_available()
+    again = launcher == 'pytorch' and started_again()
+    if launcher == 'none' or dist.is_initialized() or (on_gpus and not again):
         return
     if launcher == 'slurm':
         _read_slurm()
-    missing = [
-        name for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT') if name not in os.environ
-    ]
+    missing = [name for name in _VARIABLES if name not in os.environ]
     if missing:
         raise RuntimeError(
             f'--launcher {launcher} needs the environment variables {", ".join(missing)}: start the '
             'run with tools/dist_train.sh or tools/slurm_train.sh, or leave --launcher out'
         )
-    dist.init_process_group(backend='gloo')
+    dist_cfg = dist_cfg or {}
+    options = _fresh_store() if again else {}
+    if 'timeout' in dist_cfg:
+        options['timeout'] = timedelta(seconds=dist_cfg['timeout'])
+    if on_gpus:
+        torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
+    dist.init_process_group(dist_cfg.get('backend', 'nccl') if on_gpus else 'gloo', **options)
+
+
+def _fresh_store() -> dict:
+    """Where processes meet that torchrun has started again: the keys of ``init_process_group`` for it.
+
+    Its agent keeps the store of the first start, and torch takes it as it is: a process may find the address of one
+    that has ended, and wait for it until the timeout.
+    """
+    if os.environ.get('TORCHELASTIC_USE_AGENT_STORE') != 'True':
+        return {}  # a store of this start
+    store = dist.TCPStore(os.environ['MASTER_ADDR'], int(os.environ['MASTER_PORT']), is_master=False)
+    return {
+        'store': dist.PrefixStore(f'start {os.environ["TORCHELASTIC_RESTART_COUNT"]}', store),
+        'rank': int(os.environ['RANK']),
+        'world_size': int(os.environ['WORLD_SIZE']),
+    }
 
 
 def check_equal_batches(dataloader: ConfigDict) -> None:

@@ -134,7 +134,7 @@ def build_runner(cfg: Config) -> Runner:
     augment_on_device(cfg)
     if cfg.launcher != 'none' and cfg.get('train_dataloader') and not is_transfer(cfg):
         check_equal_batches(cfg.train_dataloader)
-    init_distributed(cfg.launcher)
+    init_distributed(cfg.launcher, cfg.get('env_cfg', {}).get('dist_cfg'))
     runner = ResumableRunner.from_cfg(cfg)
     # One warning per parameter of the target network, which never trains: they would bury the others.
     runner.logger.addFilter(lambda record: 'since its requires_grad=False' not in record.getMessage())

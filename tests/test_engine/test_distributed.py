@@ -4,7 +4,7 @@ import json
 
 import pytest
 from fixtures.data import make_image_folder
-from fixtures.torchrun import run_on_two_ranks
+from fixtures.torchrun import run_on_two_ranks, torchrun
 
 from repre_mm.engine import init_distributed
 
@@ -27,3 +27,10 @@ def test_missing_launcher_variables_are_named(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(RuntimeError, match='--launcher pytorch needs the environment variables RANK, WORLD_SIZE'):
         init_distributed('pytorch')
+
+
+@pytest.mark.dist
+def test_processes_that_are_started_again_find_each_other(tmp_path):
+    done = torchrun('-m', 'fixtures.dist_restart', tmp_path, restarts=1)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert [(tmp_path / f'{rank}.txt').read_text() for rank in range(2)] == ['3', '3']
