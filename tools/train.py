@@ -57,4 +57,6 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    from repre_mm.engine.distributed import run_to_the_end
+
+    run_to_the_end(main)

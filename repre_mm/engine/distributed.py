@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import subprocess
-from collections.abc import Mapping
+import sys
+import threading
+from collections.abc import Callable, Mapping
 from datetime import timedelta
+from typing import NoReturn
 
 import torch
 import torch.distributed as dist
@@ -18,6 +22,7 @@ from repre_mm.models.sync_batchnorm import sync_batchnorm_on_cpu
 from repre_mm.registry import MODEL_WRAPPERS
 
 _VARIABLES = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT')
+_joined_gloo = False
 
 
 def init_distributed(launcher: str, dist_cfg: Mapping | None = None) -> None:
@@ -46,6 +51,7 @@ def init_distributed(launcher: str, dist_cfg: Mapping | None = None) -> None:
             f'--launcher {launcher} needs the environment variables {", ".join(missing)}: start the '
             'run with tools/dist_train.sh or tools/slurm_train.sh, or leave --launcher out'
         )
+    global _joined_gloo
     dist_cfg = dist_cfg or {}
     options = _fresh_store() if again else {}
     if 'timeout' in dist_cfg:
@@ -53,6 +59,7 @@ def init_distributed(launcher: str, dist_cfg: Mapping | None = None) -> None:
     if on_gpus:
         torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
     dist.init_process_group(dist_cfg.get('backend', 'nccl') if on_gpus else 'gloo', **options)
+    _joined_gloo = dist.get_backend() == 'gloo'
 
 
 def _fresh_store() -> dict:
@@ -96,15 +103,37 @@ def started_again() -> bool:
 
 
 def leave_distributed() -> None:
-    """Leave the process group, if there is one, so that the process can end.
-
-    A gloo worker thread drops the tensors of a finished collective a moment after the caller goes on. When the
-    interpreter is shutting down by then, the thread cannot take its lock and aborts the process. Every thread has
-    done with its tensors once a barrier, which holds none, came through.
-    """
+    """Leave the process group, if there is one: every process comes here before any goes on."""
     if dist.is_initialized():
         dist.barrier()
         dist.destroy_process_group()
+
+
+def run_to_the_end(main: Callable[[], object]) -> None:
+    """Call a tool's main function and, where the process was one of a gloo group, :func:`end_process` after it."""
+    try:
+        main()
+    except SystemExit as stop:
+        if not _joined_gloo:
+            raise
+        if isinstance(stop.code, str):
+            print(stop.code, file=sys.stderr)
+        end_process(stop.code if isinstance(stop.code, int) else int(stop.code is not None))
+    if _joined_gloo:
+        end_process()
+
+
+def end_process(status: int = 0) -> NoReturn:
+    """End as Python does, but for the teardown of the interpreter.
+
+    A thread of gloo drops the tensors of a collective some time after the caller goes on. Where the interpreter is
+    being torn down by then, the thread cannot take its lock, and aborts the process although all is done.
+    """
+    threading._shutdown()  # waits for threads, those that still save a checkpoint for instance
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _read_slurm() -> None:

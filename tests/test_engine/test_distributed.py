@@ -1,6 +1,8 @@
 """Two processes over gloo, started as tools/dist_train.sh starts them."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 from fixtures.data import make_image_folder
@@ -34,3 +36,26 @@ def test_processes_that_are_started_again_find_each_other(tmp_path):
     done = torchrun('-m', 'fixtures.dist_restart', tmp_path, restarts=1)
     assert done.returncode == 0, done.stderr[-3000:]
     assert [(tmp_path / f'{rank}.txt').read_text() for rank in range(2)] == ['3', '3']
+
+
+def test_a_process_ends_complete_and_with_its_status(tmp_path):
+    """Without the interpreter's teardown; threads, exit functions and output are waited for all the same."""
+    path = tmp_path / 'saved'
+    script = f"""
+import atexit, sys, threading, time
+from pathlib import Path
+from repre_mm.engine import distributed
+distributed._joined_gloo = True
+def main():
+    atexit.register(print, 'exit function')
+    threading.Thread(target=lambda: (time.sleep(1), Path({str(path)!r}).touch())).start()
+    print('end of main', end=' ')
+    sys.exit({{!r}})
+distributed.run_to_the_end(main)
+print('never reached')
+"""
+    for given, status, error in ((75, 75, ''), ('error: why', 1, 'error: why\n'), (None, 0, '')):
+        path.unlink(missing_ok=True)
+        done = subprocess.run([sys.executable, '-c', script.format(given)], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (status, 'end of main exit function\n', error)
+        assert path.exists()
