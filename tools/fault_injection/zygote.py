@@ -76,7 +76,8 @@ class Zygote:
 def train(*arguments: str) -> None:
     """tools/train.py, in this process."""
     sys.argv = [str(TOOLS / 'train.py'), *arguments]
-    runpy.run_path(sys.argv[0], run_name='__main__')
+    # Not as __main__, which ends the process: torchrun's agent waits for what a fork returns.
+    runpy.run_path(sys.argv[0])['main']()
 
 
 def torchrun(arguments: list[str], ranks: int, port: int) -> None:
