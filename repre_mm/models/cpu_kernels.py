@@ -1,10 +1,11 @@
-"""Other kernels where torch's own choice is slow on a CPU: linear layers in fp32, attention in bf16.
+"""What is slow on a CPU by default: linear layers in fp32, attention in bf16, memory that comes and goes.
 
-Neither changes a result beyond rounding, nor a parameter's name.
+No change here alters a result beyond rounding, nor a parameter's name.
 """
 
 from __future__ import annotations
 
+import ctypes
 import math
 from pathlib import Path
 
@@ -18,6 +19,21 @@ from torch.autograd.function import once_differentiable
 
 # Multiply-adds below which setting up oneDNN's product costs more than it saves.
 SMALLEST_PRODUCT = 2**21
+# M_TRIM_THRESHOLD: never shrink the heap; M_MMAP_MAX: all of it is heap; M_TOP_PAD: let it grow by 64 MiB at a time.
+_KEEP_MEMORY = ((-1, -1), (-4, 0), (-2, 2**26))
+
+
+def keep_memory() -> bool:
+    """Let this process keep the memory that it frees, until it ends; returns whether the C library is one that can.
+
+    glibc gives the memory of large tensors back to the system as they are freed. In the next step every page is asked
+    for and zeroed again, a quarter of a million of them for ViT-S with 4 images.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except AttributeError:  # musl, for instance
+        return False
+    return all(mallopt(option, value) for option, value in _KEEP_MEMORY)
 
 
 def slow_mkl() -> bool:

@@ -1,5 +1,8 @@
 """The switches of a step in real runs."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from fixtures.data import make_image_folder
@@ -28,7 +31,7 @@ def losses(runner) -> torch.Tensor:
 def plain(images, tmp_path_factory):
     """A run with all switches off."""
     torch.set_num_threads(1)
-    options = {'default_hooks.step.linear': False, 'default_hooks.step.attention': False}
+    options = {f'default_hooks.step.{switch}': False for switch in ('linear', 'attention', 'memory')}
     options['optim_wrapper.optimizer.fused'] = False
     return train(images, tmp_path_factory.mktemp('plain'), **options)
 
@@ -70,3 +73,27 @@ def test_accumulation_is_refused_where_it_changes_the_negatives(images, tmp_path
 def test_accumulation_is_let_through_with_a_warning(images, tmp_path):
     train(images, tmp_path, **{'optim_wrapper.accumulative_counts': 2})
     assert 'are not one batch 2 times as large' in next(tmp_path.glob('*/*.log')).read_text()
+
+
+def test_freed_memory_is_kept():
+    """A tensor of 256 MiB, again and again, asks the system for its pages once."""
+    script = """
+import resource
+import torch
+from repre_mm.models.cpu_kernels import keep_memory
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(3):
+        torch.zeros(2**26).fill_(1)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+given_back = faults()
+assert keep_memory()
+faults()
+print(given_back, faults())
+"""
+    done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, check=True)
+    given_back, kept = map(int, done.stdout.split())
+    assert given_back > 300  # pages of 2 MiB, where the system takes such
+    assert kept < given_back / 10

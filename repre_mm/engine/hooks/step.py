@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from repre_mm.models.blocks import checkpoint_blocks, compile_blocks
-from repre_mm.models.cpu_kernels import slow_mkl, use_attention, use_onednn_linear
+from repre_mm.models.cpu_kernels import keep_memory, slow_mkl, use_attention, use_onednn_linear
 from repre_mm.registry import HOOKS
 
 
@@ -25,6 +25,8 @@ class FastStepHook(Hook):
         linear: On CPUs whose fp32 products are slow in MKL, take oneDNN's. See
             :func:`~repre_mm.models.cpu_kernels.slow_mkl`.
         attention: On CPUs in bf16, plain products for the attention of mmpretrain's ViTs.
+        memory: On CPUs, keep freed memory instead of asking the system for it in every step. See
+            :func:`~repre_mm.models.cpu_kernels.keep_memory`.
         checkpoint: Gradient checkpointing: the blocks' activations are computed again in the backward pass.
         compile: True, or options for :func:`torch.compile`: compile the blocks.
     """
@@ -33,10 +35,11 @@ class FastStepHook(Hook):
         self,
         linear: bool = True,
         attention: bool = True,
+        memory: bool = True,
         checkpoint: bool = False,
         compile: bool | dict[str, Any] = False,
     ) -> None:
-        self.linear, self.attention = linear, attention
+        self.linear, self.attention, self.memory = linear, attention, memory
         self.checkpoint, self.compile = checkpoint, compile
 
     def before_train(self, runner: Runner) -> None:
@@ -52,7 +55,7 @@ class FastStepHook(Hook):
                 'does not see that the taps of RePre open and shut. Compile the blocks: default_hooks.step.compile=True'
             )
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        for line in set_switches(model, self.linear, self.attention, self.checkpoint, self.compile):
+        for line in set_switches(model, self.linear, self.attention, self.memory, self.checkpoint, self.compile):
             runner.logger.info(line)
 
 
@@ -60,6 +63,7 @@ def set_switches(
     model: nn.Module,
     linear: bool = True,
     attention: bool = True,
+    memory: bool = True,
     checkpoint: bool = False,
     compile: bool | dict[str, Any] = False,
 ) -> list[str]:
@@ -74,6 +78,8 @@ def set_switches(
             lines.append(f'{use_onednn_linear(model)} linear layers multiply by oneDNN in fp32')
         if attention:
             lines.append(f'{use_attention(model)} attention layers are plain products in bf16')
+        if memory and keep_memory():
+            lines.append('freed memory stays with the process')
     # The online encoder and its target.
     encoders = [module for module in model.modules() if type(module) is type(model.backbone)]
     if compile is not False:
