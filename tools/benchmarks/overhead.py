@@ -186,10 +186,8 @@ def main() -> None:
             results.append(row)
             if args.rounds:
                 bar.write(
-                    bar.write(
-                        f'{name}: time {spread(row["time_ratios"])}, fastest {row["fastest_ratio"]:.3f}, '
-                        f'memory {row["memory_ratio"]:.3f}'
-                    )
+                    f'{name}: time {spread(row["time_ratios"])}, fastest {row["fastest_ratio"]:.3f}, '
+                    f'memory {row["memory_ratio"]:.3f}'
                 )
     summary = summarise(results)
     columns = ['config', 'encoder (M)', 'trained (M)', 'with RePre', 'multiply-adds (G)', 'with RePre', 'ratio']
