@@ -96,7 +96,8 @@ def fine_tune(task: Task, data: Path, work_dir: Path, checkpoint: Path | None, s
     cfg.train_cfg.val_interval = cfg.train_cfg.get('max_epochs', cfg.train_cfg.get('max_iters')) + 1  # tested below
     runner = build_runner(cfg)
     report = start_from(runner, checkpoint)
-    pictures = PredictionPicturesHook(work_dir / 'pictures', num_images=6, keep=True)
+    # After so short a training no object is sure: the usual threshold would leave the pictures empty.
+    pictures = PredictionPicturesHook(work_dir / 'pictures', num_images=6, score_threshold=0.1, keep=True)
     runner.register_hook(pictures)
     started = time.time()
     runner.train()
