@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 from dataloader import FAST, METHODS, ROOT, machine, measure
+from report import write
 from tqdm import tqdm
 
 CUT = f'{FAST}, device_augment'
@@ -156,10 +157,7 @@ def main() -> None:
     }
     markdown = to_markdown(result)
     print(markdown)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(markdown)
-        args.out.with_suffix('.json').write_text(json.dumps(result, indent=1) + '\n')
+    write(args.out, markdown, result)
     print(json.dumps(result))
 
 

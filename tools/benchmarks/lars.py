@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from report import write
 from tqdm import tqdm
 
 ENCODERS = {'ViT-S/16': 'vit_small_patch16_224', 'ResNet-50': 'resnet50'}
@@ -107,10 +108,7 @@ def main() -> None:
     }
     markdown = to_markdown(result)
     print(markdown)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(markdown)
-        args.out.with_suffix('.json').write_text(json.dumps(result, indent=1) + '\n')
+    write(args.out, markdown, result)
     print(json.dumps(result))
 
 

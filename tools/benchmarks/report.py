@@ -66,9 +66,13 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 def publish(out: Path | None, text: str, result: dict, ratios: dict) -> None:
     """Print the text, write ``out``.md and ``out``.json, and end with the key ratios as one line of JSON."""
     print(text)
+    write(out, text, {'ratios': ratios, **result})
+    print(json.dumps(ratios))
+
+
+def write(out: Path | None, text: str, result: dict) -> None:
+    """Write ``out``.md and ``out``.json, where ``out`` is given, with or without one of these suffixes."""
     if out:
-        out = out.with_suffix('')
         out.parent.mkdir(parents=True, exist_ok=True)
         out.with_suffix('.md').write_text(text)
-        out.with_suffix('.json').write_text(json.dumps({'ratios': ratios, **result}, indent=1) + '\n')
-    print(json.dumps(ratios))
+        out.with_suffix('.json').write_text(json.dumps(result, indent=1) + '\n')

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import torch
+from report import write
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -116,10 +117,7 @@ def main() -> None:
         ]
     )
     print(markdown)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(markdown)
-        args.out.with_suffix('.json').write_text(json.dumps(result, indent=1) + '\n')
+    write(args.out, markdown, result)
     print(json.dumps(result))
 
 
