@@ -10,7 +10,7 @@ import torch
 from mmengine.logging import HistoryBuffer
 
 #: Logged numbers that are measured, not computed.
-CLOCKS = ('time', 'data_time', 'images_per_s', 'data_wait', 'memory')
+CLOCKS = ('time', 'data_time', 'images_per_s', 'data_wait', 'peak_share', 'memory')
 
 
 def training_differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:

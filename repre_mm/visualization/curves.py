@@ -31,6 +31,7 @@ QUANTITIES = {
     'lr': 'learning rate',
     'images_per_s': 'images per second',
     'data_wait': 'share of time waiting for data',
+    'peak_share': "share of the GPU's peak",
 }
 # Fine print of the timing, or the same again.
 _HIDDEN = ('base_lr', 'data_time', 'time', 'memory')

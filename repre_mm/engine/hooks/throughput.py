@@ -1,47 +1,88 @@
-"""Images per second and the share of time spent waiting for data."""
+"""Images per second, the share of time spent waiting for data, and the share of a GPU's peak."""
 
 from __future__ import annotations
 
 from collections import deque
+from typing import Any
 
-from mmengine.dist import get_world_size
+import torch
+from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from torch.utils.flop_counter import FlopCounterMode
 
+from repre_mm.engine.peak import peak_tflops
 from repre_mm.registry import HOOKS
 
 
 @HOOKS.register_module()
 class ThroughputHook(Hook):
-    """Log ``images_per_s`` (all processes together) and ``data_wait`` (0 to 1) over the last iterations.
+    """Log ``images_per_s`` (all processes together), ``data_wait`` and on a GPU ``peak_share`` (0 to 1).
+
+    They cover the last iterations. ``peak_share`` is what the step multiplies and adds over what the GPU could have in
+    bf16 in the same time, whatever the precision of the run. The main process counts it in the run's first iteration:
+    matrix products, convolutions and attention, also what gradient checkpointing computes again. Compiled blocks run
+    uncompiled in that one iteration. What CPUs have kernels of their own for is not counted.
 
     Args:
         window: Iterations that the figures cover.
         wait_warning: Share of waiting above which a hint is logged, once.
+        peak: Of the device, in TFLOP/s. Default: by the GPU's name, see :mod:`repre_mm.engine.peak`; without a GPU, or
+            with one that is not listed there, ``peak_share`` is not logged.
     """
 
     priority = 'NORMAL'  # after IterTimerHook, whose times it reads, and before LoggerHook
 
-    def __init__(self, window: int = 20, wait_warning: float = 0.2) -> None:
-        self.wait_warning = wait_warning
+    def __init__(self, window: int = 20, wait_warning: float = 0.2, peak: float | None = None) -> None:
+        self.wait_warning, self.peak = wait_warning, peak
         self._recent: deque[tuple[int, float, float]] = deque(maxlen=window)
         self._warned = False
+        self._flops = 0  # of one step of this process
+
+    def before_train(self, runner: Runner) -> None:
+        """Find the peak, and have the first step counted."""
+        if self.peak is None and torch.cuda.is_available():
+            name = torch.cuda.get_device_name()
+            self.peak = peak_tflops(name)
+            if self.peak is None:
+                runner.logger.info(
+                    f'peak_share is not logged: set ThroughputHook.peak to the TFLOP/s of {name} in bf16'
+                )
+        if self.peak and is_main_process():
+            self._count_next_step(runner.model)
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict, outputs: dict) -> None:
-        """Update the two figures from IterTimerHook's times."""
+        """Update the figures from IterTimerHook's times."""
         hub = runner.message_hub
-        images = data_batch['inputs'][0].shape[0] * get_world_size()
+        images = data_batch['inputs'][0].shape[0]
         self._recent.append(
             (images, hub.get_scalar('train/time').current(), hub.get_scalar('train/data_time').current())
         )
         total, seconds, waited = (sum(column) for column in zip(*self._recent, strict=True))
-        hub.update_scalar('train/images_per_s', total / max(seconds, 1e-9))
+        hub.update_scalar('train/images_per_s', total * get_world_size() / max(seconds, 1e-9))
         hub.update_scalar('train/data_wait', waited / max(seconds, 1e-9))
+        if self._flops:
+            flops = self._flops * len(self._recent)
+            hub.update_scalar('train/peak_share', flops / max(seconds, 1e-9) / (self.peak * 1e12))
         full = len(self._recent) == self._recent.maxlen
         if full and not self._warned and waited > self.wait_warning * seconds:
             self._warned = True
+            on_gpu = torch.cuda.is_available() and not runner.cfg.get('device_augment')
             runner.logger.warning(
                 f'{waited / seconds:.0%} of the time goes into waiting for data: raise '
                 f'train_dataloader.num_workers (now {runner.train_dataloader.num_workers}) if there '
-                'are idle cores, or make the pipeline cheaper'
+                f'are idle cores, {"change colours on the GPU (device_augment=True), " if on_gpu else ""}'
+                'or make the pipeline cheaper'
             )
+
+    def _count_next_step(self, model: Any) -> None:
+        train_step = model.train_step
+
+        def counted(*args: Any, **kwargs: Any) -> dict:
+            del model.train_step  # the class's own again
+            with FlopCounterMode(display=False) as counter:
+                result = train_step(*args, **kwargs)
+            self._flops = counter.get_total_flops()
+            return result
+
+        model.train_step = counted
