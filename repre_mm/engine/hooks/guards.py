@@ -5,6 +5,7 @@ from __future__ import annotations
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpretrain.models import MoCoV3, SimCLR
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from repre_mm.models.losses import UncertaintyWeighting
 from repre_mm.registry import HOOKS
@@ -35,7 +36,8 @@ class AccumulationGuardHook(Hook):
     """Refuse to accumulate gradients where a loss compares the images of one forward with each other.
 
     SimCLR and MoCo v3 take their negatives from the forward's own batch, so N accumulated batches of B images are not a
-    batch of N * B: each image meets B - 1 others, not N * B - 1.
+    batch of N * B: each image meets B - 1 others, not N * B - 1. With the other methods only BatchNorm sees a
+    difference, which a warning says.
 
     Args:
         allow: Accumulate all the same, with a warning.
@@ -52,7 +54,16 @@ class AccumulationGuardHook(Hook):
         """
         count = runner.optim_wrapper._accumulative_counts
         methods = [type(module).__name__ for module in runner.model.modules() if isinstance(module, (SimCLR, MoCoV3))]
-        if count == 1 or not methods:
+        if count == 1:
+            return
+        if not methods:
+            norms = sum(isinstance(module, _BatchNorm) for module in runner.model.modules())
+            if norms:
+                runner.logger.warning(
+                    f'optim_wrapper.accumulative_counts={count}: each of the {count} batches is normalised by itself '
+                    f'in the {norms} BatchNorm layers of this model, so the step is not quite one of a batch {count} '
+                    'times as large'
+                )
             return
         problem = (
             f'optim_wrapper.accumulative_counts={count} with {methods[0]}: its negatives are the other images of the '
