@@ -4,41 +4,11 @@ import copy
 
 import pytest
 import torch
-from fixtures.methods import METHODS, PASSES, tiny_method
-from fixtures.models import ENCODERS, make_views
+from fixtures.methods import METHODS, PASSES, build, views_for
 from fixtures.reference import graph_tensors, plain_l1, train
-from mmengine.registry import MODELS as ROOT_MODELS
-from mmengine.registry import DefaultScope
 from torch import nn
 
-from repre_mm.engine.hooks.momentum import take_over_averages
-from repre_mm.models.selfsup import CosineEMA
-
 pytestmark = pytest.mark.parametrize('method', METHODS)
-
-
-def build(method: str, encoder: str, repre: bool = True, seed: int = 0, drop_path: float = 0.0, **options) -> nn.Module:
-    torch.manual_seed(seed)
-    cfg = tiny_method(method, encoder, repre, **options)
-    cfg.get('algorithm', cfg)['backbone']['drop_path_rate'] = drop_path
-    with DefaultScope.overwrite_default_scope('mmpretrain'):
-        model = ROOT_MODELS.build(cfg)
-    model.init_weights()
-    take_over_averages(model)
-    for module in model.modules():
-        if isinstance(module, CosineEMA):
-            module.max_steps = 10
-        if hasattr(module, 'epoch'):
-            module.epoch = 0
-    return model
-
-
-def views_for(method: str, encoder: str) -> list[torch.Tensor]:
-    size = ENCODERS[encoder][1]
-    views = make_views(size)
-    if method == 'dino':
-        views += [view[:, :, : size // 2, : size // 2] for view in make_views(size)]
-    return views
 
 
 def target_encoder(algorithm: nn.Module) -> nn.Module | None:
