@@ -94,18 +94,18 @@ def torchvision_views(method: str) -> Callable[[str], object]:
     return run
 
 
-def lightly_views(method: str) -> Callable[[str], object]:
-    """lightly's transforms on Pillow images; they end in float tensors, here without the normalisation."""
+def lightly_views(method: str, normalize: dict | None = None) -> Callable[[str], object]:
+    """lightly's transforms on Pillow images; they end in float tensors, with a mean and a std normalised."""
     from lightly import transforms
     from PIL import Image
 
     if method == 'dino':
         transform = transforms.DINOTransform(
-            global_crop_scale=(0.4, 1.0), local_crop_scale=(0.05, 0.4), n_local_views=8, normalize=None
+            global_crop_scale=(0.4, 1.0), local_crop_scale=(0.05, 0.4), n_local_views=8, normalize=normalize
         )
     else:  # MoCo v3 took its views from BYOL
-        one = transforms.BYOLView1Transform(normalize=None)
-        two = transforms.BYOLView2Transform(normalize=None)
+        one = transforms.BYOLView1Transform(normalize=normalize)
+        two = transforms.BYOLView2Transform(normalize=normalize)
         transform = transforms.BYOLTransform(view_1_transform=one, view_2_transform=two)
 
     def run(path: str) -> object:
@@ -113,6 +113,40 @@ def lightly_views(method: str) -> Callable[[str], object]:
             return transform(image.convert('RGB'))
 
     return run
+
+
+def stable_pretraining_views(method: str, **normalize) -> Callable[[str], object]:
+    """stable-pretraining's transforms on Pillow images; ``normalize``: mean and std, if floats shall be normalised."""
+    from PIL import Image
+    from stable_pretraining.data import transforms as T
+
+    def view(blur: float, solarize: float = 0.0, scale: tuple = (0.08, 1.0), size: int = 224) -> T.Compose:
+        return T.Compose(
+            T.RGB(),
+            T.RandomResizedCrop((size, size), scale=scale),
+            T.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1, p=0.8),
+            T.RandomGrayscale(p=0.2),
+            T.PILGaussianBlur(p=blur),
+            T.RandomSolarize(threshold=128, p=solarize),
+            T.RandomHorizontalFlip(p=0.5),
+            T.ToImage(**normalize),
+        )
+
+    if method == 'dino':
+        views = [view(1.0, scale=(0.4, 1.0)), view(0.1, 0.2, (0.4, 1.0)), *[view(0.5, scale=(0.05, 0.4), size=96)] * 8]
+    else:
+        views = [view(1.0), view(0.1, 0.2)]
+    transform = T.MultiViewTransform(views)
+
+    def run(path: str) -> list:
+        with Image.open(path) as image:
+            return [sample['image'] for sample in transform({'image': image.convert('RGB')})['views']]
+
+    return run
+
+
+#: Libraries that are no dependencies: what makes their views.
+PEERS = {'lightly': lightly_views, 'stable-pretraining': stable_pretraining_views}
 
 
 def measure(method: str, pipelines: dict[str, Callable], images: list[str], rounds: int) -> dict[str, list[float]]:
@@ -181,13 +215,13 @@ def main() -> None:
     torch.set_num_threads(1)
     images = [str(args.data / name) for name in find_images(args.data)[: args.images]]
     shapes = [read_image(path).shape for path in images]
-    skipped = [] if find_spec('lightly') else ['lightly is not installed (it is no dependency of repre_mm)']
+    missing = [name for name in PEERS if not find_spec(name.replace('-', '_'))]
     methods, ratios = {}, {}
     for method in args.methods:
         pipelines = mm_pipelines(method)
         pipelines['torchvision v2'] = torchvision_views(method)
-        if not skipped:
-            pipelines[f'lightly {version("lightly")}'] = lightly_views(method)
+        for name in (name for name in PEERS if name not in missing):
+            pipelines[f'{name} {version(name)}'] = PEERS[name](method)
         pipelines['reading alone'] = read_image
         methods[method] = summarise(measure(method, pipelines, images, args.rounds))
         ratios |= {f'{method}: {row["pipeline"]}': row['fast_is_times_faster'][0] for row in methods[method][1:-1]}
@@ -198,7 +232,7 @@ def main() -> None:
         'mean_kilobytes': round(statistics.mean(os.path.getsize(path) for path in images) / 1000),
         'machine': machine(),
         'methods': methods,
-        'skipped': skipped,
+        'skipped': [f'{name} is not installed (it is no dependency of repre_mm)' for name in missing],
     }
     publish(args.out, to_markdown(result), result, ratios)
 

@@ -11,6 +11,7 @@ standard output is a JSON object with the key ratios.
 import argparse
 import json
 import logging
+import math
 import re
 import statistics
 from pathlib import Path
@@ -27,6 +28,7 @@ LIMITS = {
     'macs': (1.04, 1.06),
     'time': (1.04, 1.06),
     'fastest_time': (1.04, 1.06),
+    'branch_alone': (1.04, 1.06),
     'memory': (1.05, 1.06),
 }  # of the mean and of each
 
@@ -78,19 +80,15 @@ def count(path: Path) -> dict:
 
 
 def measure(plain: Path, repre: Path, args: argparse.Namespace, tick) -> dict:
-    """Seconds per step of both, in turn, and their peaks of memory at the batch and at half of it."""
+    """Seconds per step of both, in turn, and their peaks of memory."""
     settings = {'batch': args.batch, 'device': args.device, 'precision': args.precision}
     both = {
         name: Contestant(__file__, {'config': str(path), **settings}, wait=False)
         for name, path in (('plain', plain), ('repre', repre))
     }
-    small = args.batch // 2
-    memory, gib, per_image = {}, {}, {}
+    gib = {}
     for name, model in both.items():
-        memory[name] = model.ask(memory=[small, args.batch])['gib']
-        gib[name] = memory[name][1]
-        # The rest are weights, gradients and the optimizer's state.
-        per_image[name] = (memory[name][1] - memory[name][0]) / (args.batch - small)
+        gib[name] = model.ask(memory=args.batch)['gib']
         tick()
     answers = in_turn(both, args.rounds, tick, steps=1)
     for model in both.values():
@@ -99,7 +97,7 @@ def measure(plain: Path, repre: Path, args: argparse.Namespace, tick) -> dict:
     return {
         'seconds': seconds,
         'gib': gib,
-        'gib_per_image': per_image,
+        'branch': [answer['branch'] for answer in answers['repre']],
         'time_ratios': [r / p for r, p in zip(seconds['repre'], seconds['plain'], strict=True)],
         # Whatever else the machine does only ever adds to a step: the fastest ones are the least disturbed.
         'fastest_ratio': min(seconds['repre']) / min(seconds['plain']),
@@ -107,9 +105,15 @@ def measure(plain: Path, repre: Path, args: argparse.Namespace, tick) -> dict:
     }
 
 
-def memory_at(row: dict, name: str) -> float:
-    """GiB at the config's own batch, on a straight line through the two batches measured."""
-    return row['gib'][name] + (row[name]['batch'] - row['batch']) * row['gib_per_image'][name]
+def with_branch(row: dict) -> float:
+    """The plain step and the branch alone, over the plain step."""
+    plain = row['seconds']['plain']
+    return statistics.median(1 + branch / step for branch, step in zip(row['branch'], plain, strict=True))
+
+
+def error_of_median(values: list[float]) -> float:
+    """Standard error of a median, for values that scatter normally."""
+    return math.sqrt(math.pi / 2 / len(values)) * statistics.stdev(values)
 
 
 def to_rows(results: list[dict]) -> list[list[str]]:
@@ -121,9 +125,8 @@ def to_rows(results: list[dict]) -> list[list[str]]:
         cells.append(f'{row["macs_ratio"]:.3f}')
         if 'seconds' in row:
             cells += [f'{statistics.median(row["seconds"]["plain"]):.3f}', spread(row['time_ratios'])]
-            cells.append(f'{row["fastest_ratio"]:.3f}')
+            cells += [f'{row["fastest_ratio"]:.3f}', f'{with_branch(row):.3f}']
             cells += [f'{row["gib"]["plain"]:.2f}', f'{row["memory_ratio"]:.3f}']
-            cells.append(f'{memory_at(row, "repre") / memory_at(row, "plain"):.3f} ({plain["batch"]})')
         rows.append(cells)
     return rows
 
@@ -136,12 +139,17 @@ def summarise(results: list[dict]) -> dict:
     if 'seconds' in paper[0]:
         ratios['time'] = [statistics.median(row['time_ratios']) for row in paper]
         ratios['fastest_time'] = [row['fastest_ratio'] for row in paper]
+        ratios['branch_alone'] = [with_branch(row) for row in paper]
         ratios['memory'] = [row['memory_ratio'] for row in paper]
-        ratios['memory_at_config_batch'] = [memory_at(row, 'repre') / memory_at(row, 'plain') for row in paper]
     summary: dict = {'configurations': sum(weights)}
     for name, values in ratios.items():
         summary[f'mean_{name}_ratio'] = round(statistics.fmean(values, weights), 4)
         summary[f'max_{name}_ratio'] = round(max(values), 4)
+    if 'time' in ratios:
+        errors = [error_of_median(row['time_ratios']) for row in paper]
+        weighted = [weight * error for weight, error in zip(weights, errors, strict=True)]
+        summary['error_of_mean_time_ratio'] = round(math.hypot(*weighted) / sum(weights), 4)
+        summary['error_of_max_time_ratio'] = round(errors[ratios['time'].index(max(ratios['time']))], 4)
     return summary
 
 
@@ -152,19 +160,16 @@ def verdict(summary: dict) -> list[str]:
         if f'mean_{name}_ratio' not in summary:
             continue
         for which, limit in zip(('mean', 'max'), limits, strict=True):
-            value = summary[f'{which}_{name}_ratio']
-            lines.append(
-                f'- {name}, {which}: {value:.3f}, limit {limit:.2f}: {"kept" if value <= limit else "NOT KEPT"}'
-            )
+            value, error = summary[f'{which}_{name}_ratio'], summary.get(f'error_of_{which}_{name}_ratio')
+            shown = f'{value:.3f}' + (f' +- {error:.3f}' if error else '')
+            lines.append(f'- {name}, {which}: {shown}, limit {limit:.2f}: {"kept" if value <= limit else "NOT KEPT"}')
     return lines
 
 
 def main() -> None:
     args = parse_args()
-    if args.batch < 4:
-        raise SystemExit(
-            f'error: --batch {args.batch} is below 4: memory is read at half of it too, and BatchNorm needs 2'
-        )
+    if args.batch < 2 or args.rounds == 1:
+        raise SystemExit('error: BatchNorm needs a --batch of 2 at least, and the spread of the times 2 --rounds')
     if args.serve:
         desk = Desk()
         TimedModel(**args.serve).serve(desk)
@@ -187,7 +192,7 @@ def main() -> None:
             if args.rounds:
                 bar.write(
                     f'{name}: time {spread(row["time_ratios"])}, fastest {row["fastest_ratio"]:.3f}, '
-                    f'memory {row["memory_ratio"]:.3f}'
+                    f'by the branch alone {with_branch(row):.3f}, memory {row["memory_ratio"]:.3f}'
                 )
     summary = summarise(results)
     columns = ['config', 'encoder (M)', 'trained (M)', 'with RePre', 'multiply-adds (G)', 'with RePre', 'ratio']
@@ -202,20 +207,15 @@ def main() -> None:
         'heads. Parameters of the encoder, and all trained ones.',
     ]
     if args.rounds:
-        columns += [
-            'step (s)',
-            'ratio',
-            'ratio of the fastest',
-            'peak memory (GiB)',
-            'ratio',
-            "ratio at the config's batch",
-        ]
+        columns += ['step (s)', 'ratio', 'ratio of the fastest', 'by the branch alone', 'peak memory (GiB)', 'ratio']
         lines += [
             '',
             f'Steps of {args.batch} images in {args.precision} on {args.device}: median of {args.rounds} rounds in '
             'which the plain method and RePre take turns, in brackets the least and the greatest ratio; '
-            'then the ratio of the fastest steps, which other work on the machine disturbs least. The batch '
-            'of a config is for a GPU; the last column is the memory there, on a line through two small batches.',
+            'then the ratio of the fastest steps, which other work on the machine disturbs least. "+-" is the standard '
+            'error. "By the branch alone": its forward, backward and update on the levels of a step, timed by '
+            'themselves after each step of RePre and added to the plain step: what is short scatters less than the '
+            'difference of what is long.',
         ]
     lines += ['', f'Over the {summary["configurations"]} configurations of the paper:', '', *verdict(summary)]
     lines += ['', *table(columns, to_rows(results)), '']

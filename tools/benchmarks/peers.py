@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from dataloader import lightly_views, stable_pretraining_views
 from report import command_line, describe, machine, publish, spread, table
 from throughput import make_parser, write_images
 from throughput import serve as serve_runner
@@ -43,35 +44,17 @@ def parse_args() -> argparse.Namespace:
 
 
 def stable_pretraining_parts(device: str):
-    """(transform of a Pillow image, model, loss of two views, what follows the optimizer step)."""
-    from stable_pretraining.data import transforms as T
+    """(views of a file, model, loss of two views, what follows the optimizer step)."""
     from stable_pretraining.methods.mocov3 import MoCov3
 
     model = MoCov3('vit_small_patch16_224').to(device)
-    mean, std = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-
-    def view(blur: float, solarize: float):
-        return T.Compose(
-            T.RGB(),
-            T.RandomResizedCrop((224, 224), scale=(0.08, 1.0)),
-            T.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1, p=0.8),
-            T.RandomGrayscale(p=0.2),
-            T.PILGaussianBlur(p=blur),
-            T.RandomSolarize(threshold=128, p=solarize),
-            T.RandomHorizontalFlip(p=0.5),
-            T.ToImage(mean=mean, std=std),
-        )
-
-    both = T.MultiViewTransform([view(1.0, 0.0), view(0.1, 0.2)])
-
-    def transform(image):
-        return [sample['image'] for sample in both({'image': image})['views']]
+    views = stable_pretraining_views('mocov3', mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
 
     def update() -> None:
         for part in (model.backbone, model.projector):
             part.update_teacher()
 
-    return transform, model, lambda one, two: model(one, two).loss, update
+    return views, model, lambda one, two: model(one, two).loss, update
 
 
 def lightly_parts(device: str):
@@ -81,7 +64,7 @@ def lightly_parts(device: str):
     from lightly.loss import NegativeCosineSimilarity
     from lightly.models.modules import BYOLPredictionHead, BYOLProjectionHead
     from lightly.models.utils import deactivate_requires_grad, update_momentum
-    from lightly.transforms import BYOLTransform
+    from lightly.transforms.utils import IMAGENET_NORMALIZE
     from torch import nn
 
     encoder = timm.create_model('vit_small_patch16_224', num_classes=0)
@@ -96,7 +79,8 @@ def lightly_parts(device: str):
             first, second = target(one), target(two)
         return 0.5 * (criterion(predictor(online(one)), second) + criterion(predictor(online(two)), first))
 
-    return BYOLTransform(), nn.ModuleList([online, predictor]), loss, lambda: update_momentum(online, target, m=0.99)
+    views, trained = lightly_views('mocov3', normalize=IMAGENET_NORMALIZE), nn.ModuleList([online, predictor])
+    return views, trained, loss, lambda: update_momentum(online, target, m=0.99)
 
 
 PEERS: dict[str, Callable] = {'stable_pretraining': stable_pretraining_parts, 'lightly': lightly_parts}
@@ -105,12 +89,11 @@ PEERS: dict[str, Callable] = {'stable_pretraining': stable_pretraining_parts, 'l
 def serve_peer(settings: dict) -> None:
     """A plain training loop around a library's parts; answers like ``throughput.serve``."""
     import torch
-    from PIL import Image
     from torch.utils.data import DataLoader, Dataset
 
     desk = Desk()
     device = settings['device']
-    transform, model, loss_of, update = PEERS[settings['peer']](device)
+    views_of, model, loss_of, update = PEERS[settings['peer']](device)
     paths = sorted(path for path in Path(settings['data']).rglob('*') if path.suffix.lower() in ('.jpg', '.jpeg'))
 
     class Images(Dataset):
@@ -118,8 +101,7 @@ def serve_peer(settings: dict) -> None:
             return len(paths)
 
         def __getitem__(self, index: int):
-            with Image.open(paths[index]) as image:
-                return transform(image.convert('RGB'))
+            return views_of(paths[index])
 
     loader = DataLoader(
         Images(),

@@ -45,11 +45,9 @@ def describe(env: dict) -> str:
 
 
 def command_line() -> str:
-    """This command, as it was given; without the folder of the output."""
-    shown = [
-        Path(word).name if index and sys.argv[index - 1] == '--out' else word for index, word in enumerate(sys.argv)
-    ]
-    return f'`python tools/benchmarks/{Path(sys.argv[0]).name} {" ".join(shown[1:])}`'.replace(' `', '`')
+    """This command, as it was given; of absolute paths, which are this machine's own, the last part."""
+    shown = [f'.../{Path(word).name}' if Path(word).is_absolute() else word for word in sys.argv[1:]]
+    return f'`{" ".join(["python", f"tools/benchmarks/{Path(sys.argv[0]).name}", *shown])}`'
 
 
 def spread(values: Sequence[float], digits: int = 3) -> str:

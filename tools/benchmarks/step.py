@@ -144,7 +144,7 @@ def start(side: dict, args: argparse.Namespace) -> Contestant:
 def compare(sides: tuple[dict, dict], args: argparse.Namespace, tick) -> dict:
     """Seconds per step and peak memory of both sides."""
     both = {name: start(side, args) for name, side in zip(('slow', 'fast'), sides, strict=True)}
-    gib = {name: process.ask(memory=[args.batch])['gib'][0] for name, process in both.items()}
+    gib = {name: process.ask(memory=args.batch)['gib'] for name, process in both.items()}
     tick(2)
     answers = in_turn(both, args.rounds, tick, steps=1)
     for process in both.values():

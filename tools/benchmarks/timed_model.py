@@ -66,12 +66,9 @@ class TimedModel:
 
     def step(self, batch: int | None = None) -> float:
         """One training step, of all images or the first ``batch``, in seconds."""
-        import torch
-
         self.synchronise()
         started = time.perf_counter()
-        bf16 = torch.autocast(self.device, dtype=torch.bfloat16) if self.precision == 'bf16' else nullcontext()
-        with bf16:
+        with self._precision():
             loss, _ = self.model.parse_losses(self.model([view[:batch] for view in self.views], None, mode='loss'))
         loss.backward()
         self.optimizer.step()
@@ -82,6 +79,40 @@ class TimedModel:
         if not math.isfinite(loss.item()):
             raise RuntimeError('the loss is not finite')
         return time.perf_counter() - started
+
+    def branch_step(self) -> float:
+        """Forward, backward and update of the reconstruction branch alone, in seconds; 0 where there is none.
+
+        The first call runs a whole step, to see the encoder's levels.
+        """
+        import torch
+
+        if not hasattr(self.model, 'repre_decoder'):
+            return 0.0
+        if not hasattr(self, 'branch'):
+            branch = [self.model.repre_neck, self.model.repre_decoder, self.model.loss_weighting]
+            handle = branch[0].register_forward_pre_hook(lambda module, args: setattr(self, 'levels', args[0]))
+            self.step()
+            handle.remove()
+            self.levels = [level.detach().requires_grad_() for level in self.levels]
+            params = [p for module in branch for p in module.parameters()]
+            self.branch = (*branch, torch.optim.AdamW(params, lr=1e-4, fused=True))
+        neck, decoder, weighting, optimizer = self.branch
+        self.synchronise()
+        started = time.perf_counter()
+        with self._precision():
+            recon = decoder.loss(neck(self.levels), self.model.pixels(self.views[0]))
+            total, _ = weighting(torch.ones_like(recon), recon)
+        total.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        self.synchronise()
+        return time.perf_counter() - started
+
+    def _precision(self):
+        import torch
+
+        return torch.autocast(self.device, dtype=torch.bfloat16) if self.precision == 'bf16' else nullcontext()
 
     def synchronise(self) -> None:
         """Wait for a GPU."""
@@ -111,22 +142,27 @@ class TimedModel:
         return _resident('VmHWM') - self.before
 
     def serve(self, desk) -> None:
-        """Answer ``memory=BATCHES`` with GiB of each and ``steps=N`` with the median seconds of a step.
+        """Answer ``memory=BATCH`` with its GiB, ``steps=N`` with the median seconds of a step and of its branch.
 
         Ask for the memory first.
         """
         from repre_mm.models.cpu_kernels import keep_memory
 
-        def work(command: dict) -> dict:
+        def answer(command: dict) -> dict:
             if 'memory' in command:
                 self.step(2)  # the optimizer's state appears
-                return {'gib': [self.peak_memory(batch) for batch in command['memory']]}
+                return {'gib': self.peak_memory(command['memory'])}
             if self._keep_memory:
                 self._keep_memory = not keep_memory()
                 self.step()
-            return {'seconds': statistics.median(self.step() for _ in range(command['steps']))}
+                self.branch_step()
+            seconds = statistics.median(self.step() for _ in range(command['steps']))
+            return {
+                'seconds': seconds,
+                'branch': statistics.median(self.branch_step() for _ in range(command['steps'])),
+            }
 
-        desk.serve(work)
+        desk.serve(answer)
 
 
 def _resident(field: str = 'VmRSS') -> float:
