@@ -75,7 +75,7 @@ class _LinearFunction(torch.autograd.Function):
 class OneDNNLinear(nn.Linear):
     """``nn.Linear`` whose fp32 products on a CPU are oneDNN's.
 
-    Those of small inputs, in autocast and on other devices are torch's own.
+    Those of small inputs, in autocast, in compiled code and on other devices are torch's own.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -85,6 +85,7 @@ class OneDNNLinear(nn.Linear):
             or x.dtype != torch.float32
             or self.weight.dtype != torch.float32
             or torch.is_autocast_enabled('cpu')
+            or torch.compiler.is_compiling()  # Inductor takes this product of constant weights only
             or x.numel() * self.out_features < SMALLEST_PRODUCT
         ):
             return super().forward(x)

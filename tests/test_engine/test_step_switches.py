@@ -62,6 +62,13 @@ def test_checkpointed_and_compiled_run(images, tmp_path, plain):
     assert '4 blocks are computed again in the backward pass' in log
 
 
+@pytest.mark.slow  # compiles C++
+def test_run_compiled_to_machine_code(images, tmp_path, plain, monkeypatch):
+    monkeypatch.setattr(cpu_kernels, 'SMALLEST_PRODUCT', 0)
+    runner = train(images, tmp_path, **{'default_hooks.step.compile': True})
+    torch.testing.assert_close(losses(runner), losses(plain), rtol=1e-3, atol=1e-3)
+
+
 def test_mmengines_compile_is_refused(images, tmp_path):
     with pytest.raises(ValueError, match=r'default_hooks\.step\.compile=True'):
         train(images, tmp_path, compile=True)

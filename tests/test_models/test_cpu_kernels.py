@@ -67,6 +67,22 @@ def test_linear_is_torchs_own_in_autocast_and_for_small_inputs(no_size_limit, mo
     torch.testing.assert_close(ours(x), plain(x), rtol=0, atol=0)
 
 
+@needs_onednn
+def test_compilers_get_torchs_own_linear(no_size_limit):
+    layer, graphs = nn.Sequential(nn.Linear(24, 40)), []
+    plain = copy.deepcopy(layer)
+    use_onednn_linear(layer)
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    x = torch.randn(7, 24)
+    torch.testing.assert_close(torch.compile(layer, backend=backend)(x), plain(x), rtol=0, atol=0)
+    (graph,) = graphs
+    assert [node.target for node in graph.graph.nodes if node.op == 'call_function'] == [F.linear]
+
+
 @pytest.mark.parametrize(
     ('capability', 'maker', 'expected'),
     [('AVX512', 'AuthenticAMD', True), ('AVX512', 'GenuineIntel', False), ('AVX2', 'AuthenticAMD', False)],
