@@ -4,6 +4,7 @@ import pytest
 import torch
 from fixtures.data import make_image_folder
 from fixtures.resuming import make_runner
+from torch._dynamo.utils import counters
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from repre_mm.engine.cost import count_cost
@@ -30,7 +31,10 @@ def train(images, work_dir, **options):
 
 @pytest.mark.parametrize('compiled', [False, dict(backend='eager')])
 def test_peak_share_is_that_of_the_counted_step(images, tmp_path, compiled):
+    torch._dynamo.reset()
+    counters.clear()
     runner = train(images, tmp_path, **{'default_hooks.step.compile': compiled})
+    assert bool(counters['stats']['unique_graphs']) == bool(compiled)  # after the counted step, which is not compiled
     seconds = torch.as_tensor(runner.message_hub.get_scalar('train/time').data[0])
     shares = torch.as_tensor(runner.message_hub.get_scalar('train/peak_share').data[0])
     assert len(seconds) == len(shares) == 4

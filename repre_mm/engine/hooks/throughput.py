@@ -80,7 +80,8 @@ class ThroughputHook(Hook):
 
         def counted(*args: Any, **kwargs: Any) -> dict:
             del model.train_step  # the class's own again
-            with FlopCounterMode(display=False) as counter:
+            # Frames that torch.compile meets under a counter it would never compile later either.
+            with torch.compiler.set_stance('force_eager'), FlopCounterMode(display=False) as counter:
                 result = train_step(*args, **kwargs)
             self._flops = counter.get_total_flops()
             return result
