@@ -4,8 +4,9 @@ _base_ = './default_runtime.py'
 data_root = 'data/imagenet'
 image_size = 224
 mean, std = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
-# mmpretrain's colour transforms work on BGR; the preprocessor turns it into RGB.
-data_preprocessor = dict(type='SelfSupDataPreprocessor', mean=mean, std=std, to_rgb=True)
+# mmpretrain's colour transforms work on BGR; the preprocessor turns it into RGB. Copies from the loader's pinned memory
+# need not be waited for.
+data_preprocessor = dict(type='SelfSupDataPreprocessor', mean=mean, std=std, to_rgb=True, non_blocking=True)
 
 # Each method adds the batch size of a GPU and the pipeline (its views).
 train_dataloader = dict(

@@ -43,7 +43,7 @@ def add_transfer_arguments(parser: argparse.ArgumentParser) -> argparse._Argumen
         nargs='+',
         metavar='NAME',
         help='detection: some of the categories; segmentation: the names, or their number, or a file with them '
-        '(default: what the data says)',
+        '(default: what the data says). It takes every word up to the next option: give it last',
     )
     group.add_argument(
         '--image-size',

@@ -1,13 +1,17 @@
 """The figures on speed that a run logs."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from fixtures.data import make_image_folder
 from fixtures.resuming import make_runner
+from mmengine.logging import MessageHub
 from torch._dynamo.utils import counters
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from repre_mm.engine.cost import count_cost
+from repre_mm.engine.hooks import ThroughputHook
 from repre_mm.engine.peak import peak_tflops
 
 BATCH, PEAK = 4, 1e-3  # images; TFLOP/s of an imagined device
@@ -51,6 +55,34 @@ def test_without_a_gpu_no_share_is_logged(images, tmp_path):
     runner = train(images, tmp_path, custom_hooks=hooks)
     assert 'train/images_per_s' in runner.message_hub.log_scalars
     assert 'train/peak_share' not in runner.message_hub.log_scalars
+
+
+@pytest.mark.parametrize(
+    ('gpu', 'preprocessor', 'named'),
+    [
+        (True, 'SelfSupDataPreprocessor', True),
+        (False, 'SelfSupDataPreprocessor', False),
+        (True, 'repre_mm.DeviceAugmentPreprocessor', False),
+    ],
+)
+def test_slow_loader_gets_a_hint_that_names_settings(gpu, preprocessor, named, monkeypatch):
+    hub, lines = MessageHub.get_instance(f'hint {gpu} {preprocessor}'), []
+    hub.update_scalar('train/time', 1.0)
+    hub.update_scalar('train/data_time', 0.3)
+    runner = SimpleNamespace(
+        message_hub=hub,
+        cfg=dict(data_preprocessor=dict(type=preprocessor)),
+        train_dataloader=SimpleNamespace(num_workers=7),
+        logger=SimpleNamespace(warning=lines.append),
+    )
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: gpu)
+    hook = ThroughputHook(window=2)
+    for index in range(3):
+        hook.after_train_iter(runner, index, {'inputs': [torch.zeros(4, 3, 2, 2)]}, {})
+    (line,) = lines  # said once
+    assert line.startswith('30% of the time goes into waiting for data: raise train_dataloader.num_workers (now 7)')
+    assert ('device_augment=True' in line) == named
+    assert hub.get_scalar('train/images_per_s').current() == 4.0
 
 
 @pytest.mark.parametrize(

@@ -67,11 +67,12 @@ class ThroughputHook(Hook):
         full = len(self._recent) == self._recent.maxlen
         if full and not self._warned and waited > self.wait_warning * seconds:
             self._warned = True
-            on_gpu = torch.cuda.is_available() and not runner.cfg.get('device_augment')
+            preprocessor = str((runner.cfg.get('data_preprocessor') or {}).get('type'))
+            movable = torch.cuda.is_available() and preprocessor.endswith('SelfSupDataPreprocessor')
             runner.logger.warning(
                 f'{waited / seconds:.0%} of the time goes into waiting for data: raise '
                 f'train_dataloader.num_workers (now {runner.train_dataloader.num_workers}) if there '
-                f'are idle cores, {"change colours on the GPU (device_augment=True), " if on_gpu else ""}'
+                f'are idle cores, {"change colours on the GPU (device_augment=True), " if movable else ""}'
                 'or make the pipeline cheaper'
             )
 
