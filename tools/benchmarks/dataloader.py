@@ -215,12 +215,12 @@ def main() -> None:
     torch.set_num_threads(1)
     images = [str(args.data / name) for name in find_images(args.data)[: args.images]]
     shapes = [read_image(path).shape for path in images]
-    missing = [name for name in PEERS if not find_spec(name.replace('-', '_'))]
+    missing = {name for name in PEERS if not find_spec(name.replace('-', '_'))}
     methods, ratios = {}, {}
     for method in args.methods:
         pipelines = mm_pipelines(method)
         pipelines['torchvision v2'] = torchvision_views(method)
-        for name in (name for name in PEERS if name not in missing):
+        for name in sorted(PEERS.keys() - missing):
             pipelines[f'{name} {version(name)}'] = PEERS[name](method)
         pipelines['reading alone'] = read_image
         methods[method] = summarise(measure(method, pipelines, images, args.rounds))
@@ -232,7 +232,7 @@ def main() -> None:
         'mean_kilobytes': round(statistics.mean(os.path.getsize(path) for path in images) / 1000),
         'machine': machine(),
         'methods': methods,
-        'skipped': [f'{name} is not installed (it is no dependency of repre_mm)' for name in missing],
+        'skipped': [f'{name} is not installed (it is no dependency of repre_mm)' for name in sorted(missing)],
     }
     publish(args.out, to_markdown(result), result, ratios)
 

@@ -90,7 +90,7 @@ def measure(plain: Path, repre: Path, args: argparse.Namespace, tick) -> dict:
     for name, model in both.items():
         gib[name] = model.ask(memory=args.batch)['gib']
         tick()
-    answers = in_turn(both, args.rounds, tick, steps=1)
+    answers = in_turn(both, args.rounds, tick, steps=1, branch=True)
     for model in both.values():
         model.end()
     seconds = {name: [answer['seconds'] for answer in values] for name, values in answers.items()}

@@ -142,9 +142,9 @@ class TimedModel:
         return _resident('VmHWM') - self.before
 
     def serve(self, desk) -> None:
-        """Answer ``memory=BATCH`` with its GiB, ``steps=N`` with the median seconds of a step and of its branch.
+        """Answer ``memory=BATCH`` with its GiB and ``steps=N`` with the median seconds of a step.
 
-        Ask for the memory first.
+        With ``branch=True`` also with those of its reconstruction branch. Ask for the memory first.
         """
         from repre_mm.models.cpu_kernels import keep_memory
 
@@ -152,15 +152,12 @@ class TimedModel:
             if 'memory' in command:
                 self.step(2)  # the optimizer's state appears
                 return {'gib': self.peak_memory(command['memory'])}
+            timed = {'seconds': self.step} | ({'branch': self.branch_step} if command.get('branch') else {})
             if self._keep_memory:
                 self._keep_memory = not keep_memory()
-                self.step()
-                self.branch_step()
-            seconds = statistics.median(self.step() for _ in range(command['steps']))
-            return {
-                'seconds': seconds,
-                'branch': statistics.median(self.branch_step() for _ in range(command['steps'])),
-            }
+                for run in timed.values():
+                    run()
+            return {name: statistics.median(run() for _ in range(command['steps'])) for name, run in timed.items()}
 
         desk.serve(answer)
 
