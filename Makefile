@@ -26,9 +26,10 @@ test: setup ## the quick tests, on all cores
 test-slow: setup ## the slow tests too, one after another
 	$(PYTHON_IN_VENV) -m pytest -m ''
 
-lint: setup ## check style, change nothing
+lint: setup ## check style and the rules between rooms, change nothing
 	$(PYTHON_IN_VENV) -m ruff check
 	$(PYTHON_IN_VENV) -m ruff format --check
+	.venv/bin/lint-imports
 
 format: setup ## mend what the linter can mend
 	$(PYTHON_IN_VENV) -m ruff check --fix

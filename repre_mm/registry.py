@@ -11,15 +11,15 @@ from mmengine.registry import Registry
 _SCOPE = 'repre_mm'
 
 
-def _child(parent: Registry, location: str) -> Registry:
-    return Registry(parent.name, scope=_SCOPE, parent=parent, locations=[location])
+def _child(parent: Registry, *locations: str) -> Registry:
+    return Registry(parent.name, scope=_SCOPE, parent=parent, locations=list(locations))
 
 
 MODELS = _child(root.MODELS, 'repre_mm.models')
 DATASETS = _child(root.DATASETS, 'repre_mm.datasets')
 TRANSFORMS = _child(root.TRANSFORMS, 'repre_mm.datasets')
 HOOKS = _child(root.HOOKS, 'repre_mm.engine')
-MODEL_WRAPPERS = _child(root.MODEL_WRAPPERS, 'repre_mm.engine')
+MODEL_WRAPPERS = _child(root.MODEL_WRAPPERS, 'repre_mm.distributed')
 OPTIM_WRAPPERS = _child(root.OPTIM_WRAPPERS, 'repre_mm.engine')
 OPTIMIZERS = _child(root.OPTIMIZERS, 'repre_mm.engine')
 VISBACKENDS = _child(root.VISBACKENDS, 'repre_mm.engine')

@@ -206,7 +206,7 @@ def table(study: str, cells: dict[tuple[str, int], dict[str, Any]], seeds: list[
 
 def report(cells: dict[tuple[str, int], dict[str, Any]], args: argparse.Namespace) -> str:
     """All studies as Markdown."""
-    from repre_mm.utils import stack_versions
+    from repre_mm.utils.stack import stack_versions
 
     several = len(args.seeds) > 1
     spread = 'Mean ± standard deviation over the seeds: smaller differences say nothing.' if several else 'One seed.'
@@ -241,8 +241,9 @@ def prepare(args: argparse.Namespace) -> tuple[dict[str, Any], dict[tuple[str, i
     """
     from mmengine.config import Config
 
-    from repre_mm.datasets import find_images, make_toy_scenes
+    from repre_mm.datasets import find_images
     from repre_mm.datasets.image_folder import resolve_split
+    from repre_mm.toy_scenes import make_toy_scenes
 
     if args.data is None:
         make_toy_scenes('data/toy_scenes')
@@ -272,7 +273,7 @@ def run(args: argparse.Namespace, common: dict, cells: dict[tuple[str, int], dic
     """Train and score the cells that are left, then write the tables."""
     from tqdm import tqdm
 
-    from repre_mm.evaluation.cli import write_json
+    from repre_mm.cli.evaluation import write_json
 
     left = [cell for cell, scores in cells.items() if scores is None]
     print(f'{len(cells)} cells of {args.epochs} epochs: {len(cells) - len(left)} finished before, {len(left)} to do')
@@ -297,7 +298,7 @@ def run(args: argparse.Namespace, common: dict, cells: dict[tuple[str, int], dic
 
 def main() -> None:
     args = parse_args()
-    from repre_mm.engine.launch import one_line_errors
+    from repre_mm.cli.errors import one_line_errors
 
     with one_line_errors():
         common, cells = prepare(args)

@@ -37,7 +37,7 @@ def main() -> None:
     args = parse_args()
     started = time.time()
     say(started, f'1/4 toy scenes in {args.data}')
-    from repre_mm.datasets import make_toy_scenes
+    from repre_mm.toy_scenes import make_toy_scenes
 
     make_toy_scenes(args.data)
 
@@ -46,7 +46,7 @@ def main() -> None:
 
     from repre_mm.engine.launch import build_runner, set_data_root
     from repre_mm.evaluation import evaluate_config
-    from repre_mm.utils import stack_versions
+    from repre_mm.utils.stack import stack_versions
 
     cfg = Config.fromfile(CONFIG)
     set_data_root(cfg, str(args.data / 'cls'))

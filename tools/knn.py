@@ -3,8 +3,8 @@
 python tools/knn.py CONFIG CHECKPOINT --data DIR [--k 10 20] [--out knn.json]
 """
 
+from repre_mm.cli.evaluation import evaluation_parser, run_evaluation
 from repre_mm.evaluation import knn
-from repre_mm.evaluation.cli import evaluation_parser, run_evaluation
 
 
 def main() -> None:

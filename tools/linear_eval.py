@@ -7,8 +7,8 @@ each image once and trains on what it keeps, for quick work (tools/linear_probe.
 a stopped run goes on after its last whole epoch.
 """
 
+from repre_mm.cli.evaluation import evaluation_parser, run_evaluation, run_guarded
 from repre_mm.evaluation import PROTOCOLS, linear_eval
-from repre_mm.evaluation.cli import evaluation_parser, run_evaluation, run_guarded
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 python tools/linear_probe.py CONFIG CHECKPOINT --data DIR [--solver lbfgs] [--out linear.json]
 """
 
-from repre_mm.evaluation.cli import evaluation_parser, run_evaluation
+from repre_mm.cli.evaluation import evaluation_parser, run_evaluation
 from repre_mm.evaluation.linear_probe import LEARNING_RATES
 
 

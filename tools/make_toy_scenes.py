@@ -8,9 +8,9 @@ import sys
 import time
 from pathlib import Path
 
-from repre_mm.datasets.toy_scenes import TASKS, make_toy_scenes
-from repre_mm.datasets.toy_scenes.preview import contact_sheet
-from repre_mm.datasets.toy_scenes.writers import write_image
+from repre_mm.toy_scenes import TASKS, make_toy_scenes
+from repre_mm.toy_scenes.preview import contact_sheet
+from repre_mm.toy_scenes.writers import write_image
 
 
 def main() -> None:

@@ -36,10 +36,10 @@ def parse_args() -> argparse.Namespace:
 
 
 def study(args: argparse.Namespace) -> str:
+    from repre_mm.cli.evaluation import write_json
     from repre_mm.evaluation import parts
-    from repre_mm.evaluation.cli import write_json
     from repre_mm.evaluation.protocol import EvaluationError
-    from repre_mm.utils import stack_versions
+    from repre_mm.utils.stack import stack_versions
 
     sources = [parts.parse_encoder(text) for text in args.encoders]
     names = [name for name, _, _ in sources]
@@ -78,7 +78,7 @@ def study(args: argparse.Namespace) -> str:
 
 
 def main() -> None:
-    from repre_mm.engine.launch import one_line_errors
+    from repre_mm.cli.errors import one_line_errors
 
     args = parse_args()
     with one_line_errors():

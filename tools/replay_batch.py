@@ -20,8 +20,8 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    from repre_mm.engine.launch import one_line_errors
-    from repre_mm.engine.nonfinite_trace import replay_step
+    from repre_mm.cli.errors import one_line_errors
+    from repre_mm.engine.resilience.nonfinite_trace import replay_step
 
     args = parse_args()
     with one_line_errors():

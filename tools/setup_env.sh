@@ -293,6 +293,7 @@ flock -n 9 || die "another set-up is running in $ROOT: wait for it"
     'Remove it (make clean-env) or move it away.'
 trap interrupted INT TERM HUP
 rm -f "$STAMP"
+stamp=$(wanted_stamp) # of what is installed now, should the lock change meanwhile
 
 echo "[1/$STEPS] checking what this machine has"
 check_prerequisites
@@ -303,5 +304,5 @@ setup_mmcv 4
 run_step 5 'installing mmpretrain, mmdetection, mmsegmentation and repre_mm' install_sources
 echo "[6/$STEPS] asking the doctor"
 "$PY" -m repre_mm.doctor || die 'the doctor found a fault (see above)'
-wanted_stamp >"$STAMP"
+echo "$stamp" >"$STAMP"
 echo "set-up: done in $(clock)"

@@ -11,8 +11,7 @@ from pathlib import Path
 
 
 def parse_args() -> argparse.Namespace:
-    from repre_mm.engine.launch import add_common_arguments
-    from repre_mm.engine.transfer import add_transfer_arguments
+    from repre_mm.cli.arguments import add_common_arguments, add_transfer_arguments
 
     parser = argparse.ArgumentParser(description='Score a checkpoint.')
     add_common_arguments(parser)
@@ -26,12 +25,14 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     from mmengine.dist import is_main_process
 
-    from repre_mm.engine.distributed import leave_distributed
-    from repre_mm.engine.hooks.predictions import PredictionPicturesHook
-    from repre_mm.engine.launch import build_runner, load_config, one_line_errors
-    from repre_mm.engine.pretrained import load_trained
-    from repre_mm.engine.transfer import is_transfer, starts_from_encoder
+    from repre_mm.cli.config import load_config
+    from repre_mm.cli.errors import one_line_errors
+    from repre_mm.distributed.processes import leave_distributed
+    from repre_mm.engine.launch import build_runner
     from repre_mm.evaluation.pretraining import evaluate_pretraining
+    from repre_mm.transfer.loading import load_trained
+    from repre_mm.transfer.predictions import PredictionPicturesHook
+    from repre_mm.utils.configs import is_transfer, starts_from_encoder
 
     args = parse_args()
     with one_line_errors():
@@ -55,6 +56,6 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    from repre_mm.engine.distributed import run_to_the_end
+    from repre_mm.distributed.processes import run_to_the_end
 
     run_to_the_end(main)

@@ -8,8 +8,7 @@ import sys
 
 
 def parse_args() -> argparse.Namespace:
-    from repre_mm.engine.launch import add_common_arguments
-    from repre_mm.engine.transfer import add_transfer_arguments
+    from repre_mm.cli.arguments import add_common_arguments, add_transfer_arguments
 
     parser = argparse.ArgumentParser(description='Train a model from a config.')
     add_common_arguments(parser)
@@ -27,15 +26,16 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     from repre_mm.checkpoint import CheckpointError
+    from repre_mm.cli.config import checked_config
+    from repre_mm.cli.errors import one_line_errors
     from repre_mm.datasets import DatasetError
+    from repre_mm.distributed.processes import leave_distributed, started_again
     from repre_mm.engine import NonFiniteError
-    from repre_mm.engine.checks.command_line import checked_config
-    from repre_mm.engine.distributed import leave_distributed, started_again
-    from repre_mm.engine.launch import build_runner, one_line_errors
-    from repre_mm.engine.lock import lock_work_dir
-    from repre_mm.engine.pretrained import start_from
-    from repre_mm.engine.transfer import starts_from_encoder
-    from repre_mm.utils import plain_message
+    from repre_mm.engine.launch import build_runner
+    from repre_mm.engine.resilience.lock import lock_work_dir
+    from repre_mm.transfer.loading import start_from
+    from repre_mm.utils.configs import starts_from_encoder
+    from repre_mm.utils.errors import plain_message
 
     args = parse_args()
     with one_line_errors():
@@ -57,6 +57,6 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    from repre_mm.engine.distributed import run_to_the_end
+    from repre_mm.distributed.processes import run_to_the_end
 
     run_to_the_end(main)

@@ -81,12 +81,12 @@ def fine_tune(task: Task, data: Path, work_dir: Path, checkpoint: Path | None, s
     """
     from mmengine.config import Config
 
-    from repre_mm.datasets.toy_scenes.objects import CLASSES
-    from repre_mm.datasets.toy_scenes.textures import STUFF
-    from repre_mm.engine.hooks.predictions import PredictionPicturesHook
     from repre_mm.engine.launch import build_runner
-    from repre_mm.engine.pretrained import start_from
-    from repre_mm.engine.transfer import set_up_transfer
+    from repre_mm.toy_scenes.objects import CLASSES
+    from repre_mm.toy_scenes.textures import STUFF
+    from repre_mm.transfer.loading import start_from
+    from repre_mm.transfer.predictions import PredictionPicturesHook
+    from repre_mm.transfer.settings import set_up_transfer
 
     cfg = Config.fromfile(task.config)
     classes = [*STUFF, *CLASSES] if task.data == 'cityscapes' else None
@@ -140,10 +140,10 @@ def main() -> None:
     args = parse_args()
     started = time.time()
     say(started, f'1/7 toy scenes in {args.data}')
-    from repre_mm.datasets import make_toy_scenes
+    from repre_mm.toy_scenes import make_toy_scenes
 
     make_toy_scenes(args.data)
-    from repre_mm.utils import stack_versions
+    from repre_mm.utils.stack import stack_versions
     from repre_mm.visualization import save_png, sheet
 
     step, summary = 1, {}

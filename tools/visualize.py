@@ -148,7 +148,7 @@ def draw(args: argparse.Namespace):
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    from repre_mm.engine.launch import one_line_errors
+    from repre_mm.cli.errors import one_line_errors
     from repre_mm.visualization import save_png
 
     args = parse_args(argv)

@@ -10,13 +10,19 @@ import ast
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mmpretrain.models import VisionTransformer
-
 from repre_mm.checkpoint.reading import EXPORT_FORMAT
 
 _KEPT = ('method', 'num_heads', 'config', 'experiment', 'epoch', 'iter')
-# MoCoV3ViT adds these to mmpretrain's list, but only once one has been built.
-_HEADS = {'mocov3-s': 12, 'mocov3-small': 12}
+# Attention heads of the architectures that mmpretrain's ViTs know by name.
+_NAMES_BY_HEADS = {
+    3: 'deit-t deit-tiny',
+    6: 'deit-s deit-small dinov2-s dinov2-small',
+    8: 's small',
+    12: 'b base deit-b deit-base mocov3-s mocov3-small',
+    16: 'l large h huge eva-g eva-giant',
+    24: 'dinov2-g dinov2-giant',
+}
+HEADS = {name: heads for heads, names in _NAMES_BY_HEADS.items() for name in names.split()}
 
 
 def provenance(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
@@ -48,12 +54,11 @@ def method_in_config(text: str) -> str | None:
 
 def heads_in_config(text: str) -> int | None:
     """Attention heads of the ViT that a config names as its ``backbone``; None where it does not say."""
-    known = {**_HEADS, **{name: arch['num_heads'] for name, arch in VisionTransformer.arch_zoo.items()}}
     for name, call in _calls(text):
         if name == 'backbone' and 'arch' in call:
             arch = call['arch']
             heads = _constant(_keywords(arch).get('num_heads')) if isinstance(arch, ast.Call) else None
-            return heads if isinstance(heads, int) else known.get(_constant(arch))
+            return heads if isinstance(heads, int) else HEADS.get(_constant(arch))
     return None
 
 

@@ -27,8 +27,8 @@ from repre_mm.datasets.listing import (
     list_one,
     refuse_unreadable,
 )
-from repre_mm.datasets.processes import process_pool
 from repre_mm.datasets.reading import MAX_PIXELS, ImageReadError, decode_image, read_bytes
+from repre_mm.utils.processes import process_pool
 
 #: Files that a quick sample reads, and the fewest that it judges by where time is short: with 5 % bad files, more than
 #: 10 % of 100 are bad in 1 of 90 samples.

@@ -1,6 +1,5 @@
-"""Training around the model: launching, precision, several processes, hooks."""
+"""Training around the model: launching, precision, hooks."""
 
-from repre_mm.engine.distributed import DistributedDataParallel, init_distributed
 from repre_mm.engine.hooks import (
     AccumulationGuardHook,
     ClipGradPerParameterHook,
@@ -19,10 +18,9 @@ from repre_mm.engine.hooks import (
     WeightingGuardHook,
 )
 from repre_mm.engine.lars import LARS
-from repre_mm.engine.precision import BFloat16OptimWrapper
-from repre_mm.engine.resume import ResumableRunner
-from repre_mm.engine.sharding import FullyShardedDataParallel
-from repre_mm.engine.vis_backend import LocalVisBackend
+from repre_mm.engine.optim.precision import BFloat16OptimWrapper
+from repre_mm.engine.resilience.vis_backend import LocalVisBackend
+from repre_mm.engine.runner import ResumableRunner
 
 __all__ = [
     'LARS',
@@ -31,9 +29,7 @@ __all__ = [
     'ClipGradPerParameterHook',
     'CollapseHook',
     'DINOHook',
-    'DistributedDataParallel',
     'FastStepHook',
-    'FullyShardedDataParallel',
     'LocalVisBackend',
     'MomentumUpdateHook',
     'NonFiniteError',
@@ -46,5 +42,4 @@ __all__ = [
     'ThroughputHook',
     'WatchdogHook',
     'WeightingGuardHook',
-    'init_distributed',
 ]

@@ -3,59 +3,28 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from textwrap import shorten
 
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from repre_mm.datasets import DatasetError, ImageReadError
+from repre_mm.datasets import DatasetError
+from repre_mm.distributed.processes import check_equal_batches, init_distributed
+from repre_mm.engine.checks.image_folders import folder_faults, image_folders
 from repre_mm.engine.device_augment import augment_on_device
-from repre_mm.engine.distributed import check_equal_batches, init_distributed
-from repre_mm.engine.image_folders import folder_faults, image_folders
-from repre_mm.engine.resume import ResumableRunner
-from repre_mm.engine.transfer import is_transfer, set_up_transfer
-from repre_mm.utils import SettingsAction, plain_message
-
-
-def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments that training and testing share."""
-    parser.add_argument('config', help='config file')
-    parser.add_argument('--work-dir', help='where logs, checkpoints and pictures go (default: work_dirs/CONFIG_NAME)')
-    parser.add_argument('--data', metavar='DIR', help="folder of data; replaces the config's data_root")
-    parser.add_argument('--amp', action='store_true', help='bf16 autocast, on GPU and CPU')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=SettingsAction,
-        metavar='KEY=VALUE',
-        help='override config values, for instance train_dataloader.batch_size=64',
-    )
-    parser.add_argument(
-        '--launcher', choices=['none', 'pytorch', 'slurm'], default='none', help='how the processes were started'
-    )
-    # torchrun passes it as an argument in some versions and as a variable in all.
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
-
-
-def load_config(args: argparse.Namespace) -> Config:
-    """Read the config and apply the command line.
-
-    Raises:
-        FileNotFoundError: There is no such config.
-        DatasetError: ``--data`` does not exist, or holds no data for a config of detection or segmentation.
-        ValueError: The config is no Python that mmengine can run, or has no use for an option.
-    """
-    cfg = read_config(args)
-    point_to_data(cfg, args)
-    return cfg
+from repre_mm.engine.runner import ResumableRunner
+from repre_mm.utils.configs import is_transfer
+from repre_mm.utils.errors import plain_message
 
 
 def read_config(args: argparse.Namespace) -> Config:
-    """Read the config and apply what the command line says of anything but data; see :func:`load_config`."""
+    """Read the config and apply what the command line says of anything but data.
+
+    Raises:
+        FileNotFoundError: There is no such config.
+        ValueError: The config is no Python that mmengine can run, or has no use for an option.
+    """
     path = Path(args.config)
     if not path.is_file():
         raise FileNotFoundError(f'no such config: {path}. The configs that come with the project are under configs/')
@@ -83,32 +52,6 @@ def read_config(args: argparse.Namespace) -> Config:
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / path.stem)
     return cfg
-
-
-def point_to_data(cfg: Config, args: argparse.Namespace) -> None:
-    """Apply what the command line says of data; see :func:`load_config`."""
-    classes, image_size = getattr(args, 'classes', None), getattr(args, 'image_size', None)
-    if is_transfer(cfg):
-        # A test needs no training data.
-        set_up_transfer(cfg, args.data, classes, image_size, ('test',) if 'checkpoint' in args else ('train', 'val'))
-    elif classes or image_size:
-        raise ValueError(f'--classes and --image-size are for detection and segmentation; {args.config} pre-trains')
-    elif args.data:
-        set_data_root(cfg, args.data)
-
-
-@contextmanager
-def one_line_errors() -> Iterator[None]:
-    """End the process with one line, not a traceback, when what is set up inside is wrong."""
-    try:
-        yield
-    except (ValueError, KeyError, FileNotFoundError, ImageReadError) as error:
-        sys.exit(f'error: {plain_message(error)}')
-    except RuntimeError as error:
-        # torch makes one of every error of a loading process whose class takes more than a message.
-        if not str(error).startswith(f'Caught {ImageReadError.__name__} '):
-            raise
-        sys.exit(f'error: {plain_message(error)}')
 
 
 def set_data_root(cfg: Config, root: str) -> None:

@@ -8,7 +8,7 @@ from timm.layers import Attention
 from torch import Tensor, nn
 
 from repre_mm.models.taps import EncoderLevels, LevelTap, encoder_levels
-from repre_mm.utils import eval_mode
+from repre_mm.utils.modules import eval_mode
 
 
 class MapError(ValueError):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from repre_mm.models.backbones import TimmBackbone
-from repre_mm.utils import eval_mode
+from repre_mm.utils.modules import eval_mode
 
 #: What a linear classifier can be given, see :func:`probe_features`.
 FEATURES = ('output', 'class_tokens_4', 'class_and_patches')

@@ -26,7 +26,7 @@ from repre_mm.evaluation.protocol import (
     image_folder_loader,
     load_frozen_encoder,
 )
-from repre_mm.utils import eval_mode
+from repre_mm.utils.modules import eval_mode
 
 
 def linear_eval(

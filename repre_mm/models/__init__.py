@@ -2,12 +2,11 @@
 which tells the story of one step.
 """
 
-from repre_mm.models.augment import DeviceAugmentPreprocessor
-from repre_mm.models.backbones import TimmBackbone
+from repre_mm.models.backbones import SimpleFeaturePyramid, TimmBackbone, WindowedViT
 from repre_mm.models.decoders import RePreDecoder
-from repre_mm.models.detection import SimpleFeaturePyramid, WindowedViT
 from repre_mm.models.losses import DynamicWeightAveraging, FixedWeighting, UncertaintyWeighting
 from repre_mm.models.necks import GatedRePreNeck, RePreNeck, sample_levels
+from repre_mm.models.preprocessor import DeviceAugmentPreprocessor
 from repre_mm.models.repre import RePreAlgorithm
 from repre_mm.models.selfsup import DINO, MoBY, MoCo, SimCLR
 from repre_mm.models.taps import EncoderLevels, LevelTap, encoder_levels

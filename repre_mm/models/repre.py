@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from repre_mm.models.taps import EncoderLevels, LevelTap, encoder_levels
 from repre_mm.registry import MODELS
-from repre_mm.utils import eval_mode
+from repre_mm.utils.modules import eval_mode
 
 # Widths that keep the branch within 6 % of the multiply-adds of every configuration of the paper, 4 % on average.
 # A pyramid's shallow maps have 16 times the cells of a ViT's, so it affords less.

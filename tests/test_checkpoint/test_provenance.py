@@ -2,7 +2,7 @@
 
 import pytest
 
-from repre_mm.checkpoint.provenance import heads_in_config, method_in_config, provenance
+from repre_mm.checkpoint.provenance import HEADS, heads_in_config, method_in_config, provenance
 
 CONFIG = """
 optim_wrapper = dict(type='OptimWrapper')
@@ -41,3 +41,10 @@ def test_config_is_not_run(tmp_path):
 def test_other_peoples_meta_data(meta):
     assert provenance({'meta': meta, 'epoch': 5}).get('epoch') in (5, None)
     assert 'method' not in provenance({'meta': meta})
+
+
+def test_table_of_heads_is_mmpretrains():
+    from mmpretrain.models import MoCoV3ViT, VisionTransformer
+
+    MoCoV3ViT(arch='mocov3-small', patch_size=16)  # adds its own names to the list
+    assert {name: arch['num_heads'] for name, arch in VisionTransformer.arch_zoo.items()} == HEADS

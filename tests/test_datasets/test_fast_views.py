@@ -15,8 +15,8 @@ from PIL import Image, ImageFilter, ImageOps
 from torchvision.transforms import InterpolationMode
 
 from repre_mm.datasets import FastMultiView, ImageFolder, ImageReadError
-from repre_mm.datasets.fast import multi_view, pixels, steps
 from repre_mm.datasets.reading import decode_image, jpeg_shape
+from repre_mm.datasets.views import multi_view, pixels, steps
 
 VIEWS = Path(__file__).parents[2] / 'configs/_base_/views'
 CROP = dict(type='RandomResizedCrop', scale=32, backend='pillow')

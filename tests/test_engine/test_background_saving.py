@@ -12,9 +12,10 @@ from mmengine.hooks import Hook
 
 from repre_mm.checkpoint import CheckpointError, read_checkpoint
 from repre_mm.checkpoint.comparison import training_differences
-from repre_mm.engine import SafeCheckpointHook, training_state
-from repre_mm.engine.background import run_in_background, wait_for_background
+from repre_mm.engine import SafeCheckpointHook
 from repre_mm.engine.hooks import checkpoint
+from repre_mm.engine.resilience import training_state
+from repre_mm.engine.resilience.background import run_in_background, wait_for_background
 
 EVERY = {'default_hooks.checkpoint.by_epoch': False, 'default_hooks.checkpoint.interval': 1}
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from fixtures.data import make_image_folder
 
-from repre_mm.engine.launch import build_runner, load_config
+from repre_mm.cli.config import load_config
+from repre_mm.engine.launch import build_runner
 
 CONFIG = Path(__file__).parents[1] / 'fixtures/tiny_config.py'
 
@@ -68,7 +69,7 @@ def test_a_corrupt_image_among_good_ones_is_replaced_and_named(tmp_path):
 
 def test_too_many_bad_images_in_mid_run_end_it_with_one_message(tmp_path, monkeypatch, capsys):
     # Damaged after the check, so the loading processes meet them.
-    monkeypatch.setattr('repre_mm.engine.image_folders.check_sample', lambda *args, **kwargs: None)
+    monkeypatch.setattr('repre_mm.engine.checks.image_folders.check_sample', lambda *args, **kwargs: None)
     images = make_image_folder(tmp_path / 'images', train=64)
     for path in sorted(images.glob('train/dark/*.jpg')):
         path.write_bytes(path.read_bytes()[:300])

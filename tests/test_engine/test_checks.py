@@ -11,11 +11,11 @@ from mmpretrain.models import SwinTransformer, VisionTransformer
 from torch.optim import AdamW
 
 from repre_mm.datasets import ImageFolder
+from repre_mm.distributed.processes import DistributedDataParallel
 from repre_mm.engine.checks import ConfigError, config_faults, data_faults, raise_faults
 from repre_mm.engine.checks.names import name_faults
 from repre_mm.engine.checks.signatures import arguments_of
 from repre_mm.engine.checks.widths import build_without_memory
-from repre_mm.engine.distributed import DistributedDataParallel
 from repre_mm.models.backbones import TimmBackbone
 
 ROOT = Path(__file__).parents[2]

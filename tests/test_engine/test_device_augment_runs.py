@@ -12,10 +12,11 @@ from fixtures.resuming import CrashAt, SimulatedCrashError, assert_same_end, mak
 from mmengine.config import Config
 from mmengine.registry import MODELS
 
+from repre_mm.cli.config import load_config
 from repre_mm.datasets import view_sizes
 from repre_mm.engine.checks import config_faults
 from repre_mm.engine.device_augment import augment_on_device
-from repre_mm.engine.launch import build_runner, load_config
+from repre_mm.engine.launch import build_runner
 from repre_mm.models import DeviceAugmentPreprocessor
 
 ROOT = Path(__file__).parents[2]

@@ -14,8 +14,9 @@ from mmengine.registry import PARAM_SCHEDULERS
 from mmengine.runner import Runner
 from torch import nn
 
+from repre_mm.cli.config import load_config
 from repre_mm.engine import ClipGradPerParameterHook, DINOHook
-from repre_mm.engine.launch import build_runner, load_config
+from repre_mm.engine.launch import build_runner
 from repre_mm.models.selfsup.dino import DINOHead
 
 CONFIG = Path(__file__).parents[1] / 'fixtures/tiny_config.py'

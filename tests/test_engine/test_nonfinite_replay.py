@@ -14,8 +14,8 @@ from mmengine.optim import OptimWrapper
 from torch import nn
 
 from repre_mm.checkpoint import CheckpointError, read_checkpoint
-from repre_mm.engine.nonfinite_trace import replay_step, trace_step
-from repre_mm.engine.replay import random_states
+from repre_mm.engine.resilience.nonfinite_trace import replay_step, trace_step
+from repre_mm.engine.resilience.replay import random_states
 
 ROOT = Path(__file__).parents[2]
 

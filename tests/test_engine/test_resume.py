@@ -13,7 +13,7 @@ from mmengine.hooks import Hook
 from torch.utils.data import DataLoader, Dataset
 
 from repre_mm.checkpoint import CheckpointError, read_checkpoint
-from repre_mm.engine.replay import make_replayable, sample_randomness
+from repre_mm.engine.resilience.replay import make_replayable, sample_randomness
 
 EVERY_2 = {'default_hooks.checkpoint.by_epoch': False, 'default_hooks.checkpoint.interval': 2}
 WITH_WORKERS = {'train_dataloader.num_workers': 2, 'train_dataloader.persistent_workers': True}

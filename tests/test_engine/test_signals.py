@@ -13,8 +13,8 @@ from fixtures.resuming import assert_same_end, make_runner
 from mmengine.hooks import Hook
 from torch.utils.data import DataLoader, Dataset
 
-from repre_mm.engine.lock import WorkDirInUseError, lock_work_dir
-from repre_mm.engine.replay import make_replayable
+from repre_mm.engine.resilience.lock import WorkDirInUseError, lock_work_dir
+from repre_mm.engine.resilience.replay import make_replayable
 
 
 @pytest.fixture(scope='module')

@@ -11,7 +11,7 @@ from fixtures.resuming import make_runner
 from torch import nn
 
 from repre_mm.engine.hooks import AccumulationGuardHook
-from repre_mm.models import cpu_kernels
+from repre_mm.engine.optim import cpu_kernels
 
 
 @pytest.fixture(scope='module')
@@ -105,7 +105,7 @@ def test_freed_memory_is_kept():
     script = """
 import resource
 import torch
-from repre_mm.models.cpu_kernels import keep_memory
+from repre_mm.engine.optim.cpu_kernels import keep_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

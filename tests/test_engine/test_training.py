@@ -13,7 +13,8 @@ from mmengine.registry import MODELS as ROOT_MODELS
 from mmengine.runner import Runner
 
 from repre_mm.checkpoint import read_checkpoint
-from repre_mm.engine.launch import build_runner, load_config
+from repre_mm.cli.config import load_config
+from repre_mm.engine.launch import build_runner
 
 CONFIG = Path(__file__).parents[1] / 'fixtures/tiny_config.py'
 

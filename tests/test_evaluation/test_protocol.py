@@ -16,7 +16,7 @@ from PIL import Image
 
 from repre_mm.checkpoint import CheckpointError
 from repre_mm.evaluation import EvaluationError, evaluate_config, image_folder_loader, load_frozen_encoder
-from repre_mm.utils import plain_message
+from repre_mm.utils.errors import plain_message
 
 TOOLS = Path(__file__).parents[2] / 'tools'
 BACKBONE = """dict(

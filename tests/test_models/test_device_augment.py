@@ -13,8 +13,8 @@ from mmengine.registry import MODELS
 from torch import Tensor
 
 from repre_mm.datasets import FastMultiView
-from repre_mm.engine.replay import seed_step
-from repre_mm.models.augment import DeviceAugmentPreprocessor, ViewRecipe, augment, kernels, preprocessor
+from repre_mm.engine.resilience.replay import seed_step
+from repre_mm.models.preprocessor import DeviceAugmentPreprocessor, ViewRecipe, augment, kernels, preprocessor
 
 VIEWS = Path(__file__).parents[2] / 'configs/_base_/views'
 NAMES = ('byol', 'dino', 'mocov2', 'mocov3', 'simclr')

@@ -14,12 +14,12 @@ from PIL import Image
 
 from repre_mm.checkpoint import CheckpointError, read_checkpoint
 from repre_mm.datasets.listing import DatasetError
-from repre_mm.datasets.toy_scenes.objects import CLASSES
-from repre_mm.engine import pretrained
-from repre_mm.engine.hooks.predictions import PredictionPicturesHook
 from repre_mm.engine.launch import build_runner
-from repre_mm.engine.pretrained import load_trained, start_from
-from repre_mm.engine.transfer import set_up_transfer
+from repre_mm.toy_scenes.objects import CLASSES
+from repre_mm.transfer import loading as pretrained
+from repre_mm.transfer.loading import load_trained, start_from
+from repre_mm.transfer.predictions import PredictionPicturesHook
+from repre_mm.transfer.settings import set_up_transfer
 
 CONFIGS = {'detection': DETECTION, 'segmentation': SEGMENTATION}
 SCORES = {

@@ -92,7 +92,7 @@ def table(rows: list[dict], args: argparse.Namespace) -> str:
     """All rows as Markdown."""
     import torch
 
-    from repre_mm.utils import stack_versions
+    from repre_mm.utils.stack import stack_versions
 
     precision = 'bf16' if args.amp else 'fp32'
     lines = [
@@ -124,7 +124,7 @@ def table(rows: list[dict], args: argparse.Namespace) -> str:
 
 def main() -> None:
     args = parse_args()
-    from repre_mm.datasets import make_toy_scenes
+    from repre_mm.toy_scenes import make_toy_scenes
 
     make_toy_scenes(args.data)
     rows = [cached(args.work_dir / 'random.json', lambda: measure_random(args), {'seed': args.seed})]

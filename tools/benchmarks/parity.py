@@ -22,9 +22,9 @@ from report import command_line, describe, machine, publish, table
 from tqdm import tqdm
 
 from repre_mm.datasets import view_sizes
+from repre_mm.distributed.sync_batchnorm import sync_batchnorm_on_cpu
 from repre_mm.engine.hooks.momentum import take_over_averages
 from repre_mm.models.selfsup import DINO, CosineEMA
-from repre_mm.models.sync_batchnorm import sync_batchnorm_on_cpu
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -69,7 +69,7 @@ def make_runner(config: Path, folder: Path) -> SimpleNamespace:
 
 def main() -> None:
     from repre_mm.engine import SafeCheckpointHook
-    from repre_mm.engine.background import wait_for_background
+    from repre_mm.engine.resilience.background import wait_for_background
 
     args = parse_args()
     torch.set_num_threads(1)

@@ -27,12 +27,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from repre_mm.datasets import view_sizes
-from repre_mm.engine import FullyShardedDataParallel
+from repre_mm.distributed import FullyShardedDataParallel
+from repre_mm.distributed.sync_batchnorm import sync_batchnorm_on_cpu
 from repre_mm.engine.cost import count_cost
 from repre_mm.engine.hooks.momentum import take_over_averages
 from repre_mm.models.selfsup import DINO, CosineEMA
-from repre_mm.models.sync_batchnorm import sync_batchnorm_on_cpu
-from repre_mm.utils import stack_versions
+from repre_mm.utils.stack import stack_versions
 
 ROOT = Path(__file__).resolve().parents[2] / 'configs/pretrain'
 COUNTED_WORLD = 8

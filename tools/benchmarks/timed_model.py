@@ -27,10 +27,10 @@ class TimedModel:
         from mmengine.registry import MODELS, DefaultScope
 
         from repre_mm.datasets import view_sizes
+        from repre_mm.distributed.sync_batchnorm import sync_batchnorm_on_cpu
         from repre_mm.engine.hooks.momentum import take_over_averages
         from repre_mm.engine.hooks.step import set_switches
         from repre_mm.models.selfsup import CosineEMA
-        from repre_mm.models.sync_batchnorm import sync_batchnorm_on_cpu
 
         switches = dict(switches or {})
         fused, own_average = switches.pop('fused', True), switches.pop('ema', True)
@@ -146,7 +146,7 @@ class TimedModel:
 
         With ``branch=True`` also with those of its reconstruction branch. Ask for the memory first.
         """
-        from repre_mm.models.cpu_kernels import keep_memory
+        from repre_mm.engine.optim.cpu_kernels import keep_memory
 
         def answer(command: dict) -> dict:
             if 'memory' in command:

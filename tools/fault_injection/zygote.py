@@ -114,7 +114,7 @@ def main() -> None:
     import torch.distributed.launcher.api  # noqa: F401
 
     import repre_mm.engine.launch
-    import repre_mm.engine.pretrained  # noqa: F401
+    import repre_mm.transfer.loading  # noqa: F401
 
     while line := sys.stdin.readline():
         pid = os.fork()

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from mmengine.config import Config
 
+from repre_mm.engine.checks.image_folders import folder_faults
 from repre_mm.engine.checks.names import name_faults
 from repre_mm.engine.checks.paths import path_faults
 from repre_mm.engine.checks.sizes import batch_faults, drop_last_faults, loader_faults
@@ -17,7 +18,6 @@ from repre_mm.engine.checks.trouble import built_class, first_line
 from repre_mm.engine.checks.values import value_faults
 from repre_mm.engine.checks.widths import build_without_memory, width_faults
 from repre_mm.engine.device_augment import augment_on_device
-from repre_mm.engine.image_folders import folder_faults
 
 __all__ = ['ConfigError', 'config_faults', 'data_faults', 'raise_faults']
 

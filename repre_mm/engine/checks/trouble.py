@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from typing import Any
 
-from repre_mm.utils import plain_message
+from repre_mm.utils.errors import plain_message
 
 
 def first_line(error: BaseException) -> str:

@@ -17,9 +17,9 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
 from repre_mm.checkpoint import CheckpointError
-from repre_mm.checkpoint.saving import remove_checkpoint, remove_drafts, write_checkpoint, write_pointer
-from repre_mm.engine.background import run_in_background, wait_for_background
-from repre_mm.engine.training_state import training_state
+from repre_mm.engine.resilience.background import run_in_background, wait_for_background
+from repre_mm.engine.resilience.saving import remove_checkpoint, remove_drafts, write_checkpoint, write_pointer
+from repre_mm.engine.resilience.training_state import training_state
 from repre_mm.registry import HOOKS
 
 #: What a run that was told to stop leaves; the next one replaces it.
@@ -31,7 +31,7 @@ class AtomicBackend(LocalBackend):
     """Local files, written whole or not at all."""
 
     def put(self, obj: bytes, filepath: str | os.PathLike) -> None:
-        """See :func:`repre_mm.checkpoint.saving.write_checkpoint`."""
+        """See :func:`repre_mm.engine.resilience.saving.write_checkpoint`."""
         write_checkpoint(obj, Path(filepath))
 
     def remove(self, filepath: str | os.PathLike) -> None:

@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
-from repre_mm.engine.replay import random_states
-from repre_mm.engine.training_state import whole_state_dicts
+from repre_mm.engine.resilience.replay import random_states
+from repre_mm.engine.resilience.training_state import whole_state_dicts
 from repre_mm.registry import HOOKS
 
 #: Folder in the work dir that keeps what skipped steps were made of.

@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from repre_mm.datasets import DatasetError
-from repre_mm.engine.sharding import is_sharded
+from repre_mm.distributed.sharding import is_sharded
 from repre_mm.evaluation.features import extract_features
 from repre_mm.evaluation.knn import knn_classify
 from repre_mm.evaluation.protocol import EvaluationError, image_folder_loader

@@ -10,7 +10,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from repre_mm.engine.sharding import is_sharded
+from repre_mm.distributed.sharding import is_sharded
 from repre_mm.registry import HOOKS
 from repre_mm.visualization import reconstruction_grid, save_png
 

@@ -12,7 +12,7 @@ from mmengine.device import get_device
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from repre_mm.engine.distributed import leave_distributed
+from repre_mm.distributed.processes import leave_distributed
 from repre_mm.engine.hooks.checkpoint import SafeCheckpointHook
 from repre_mm.registry import HOOKS
 

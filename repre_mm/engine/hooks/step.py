@@ -9,8 +9,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
-from repre_mm.models.blocks import checkpoint_blocks, compile_blocks
-from repre_mm.models.cpu_kernels import keep_memory, slow_mkl, use_attention, use_onednn_linear
+from repre_mm.engine.optim.blocks import checkpoint_blocks, compile_blocks
+from repre_mm.engine.optim.cpu_kernels import keep_memory, slow_mkl, use_attention, use_onednn_linear
 from repre_mm.registry import HOOKS
 
 
@@ -23,10 +23,10 @@ class FastStepHook(Hook):
 
     Args:
         linear: On CPUs whose fp32 products are slow in MKL, take oneDNN's. See
-            :func:`~repre_mm.models.cpu_kernels.slow_mkl`.
+            :func:`~repre_mm.engine.optim.cpu_kernels.slow_mkl`.
         attention: On CPUs in bf16, plain products for the attention of mmpretrain's ViTs.
         memory: On CPUs, keep freed memory instead of asking the system for it in every step. See
-            :func:`~repre_mm.models.cpu_kernels.keep_memory`.
+            :func:`~repre_mm.engine.optim.cpu_kernels.keep_memory`.
         checkpoint: Gradient checkpointing: the blocks' activations are computed again in the backward pass.
         compile: True, or options for :func:`torch.compile`: compile the blocks.
     """

@@ -15,7 +15,7 @@ import torch.distributed as dist
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from repre_mm.engine.background import wait_for_background
+from repre_mm.engine.resilience.background import wait_for_background
 from repre_mm.registry import HOOKS
 
 # Looks at the others' notes, a period apart, before one is taken for silent.

@@ -1,5 +1,7 @@
-"""Encoders from elsewhere behind one face: a vector for the contrastive neck, and levels for RePre."""
+"""Encoders beyond mmpretrain's: any timm model, and a plain ViT with a feature pyramid for detection."""
 
+from repre_mm.models.backbones.feature_pyramid import SimpleFeaturePyramid
 from repre_mm.models.backbones.timm import TimmBackbone
+from repre_mm.models.backbones.windowed_vit import WindowedViT
 
-__all__ = ['TimmBackbone']
+__all__ = ['SimpleFeaturePyramid', 'TimmBackbone', 'WindowedViT']

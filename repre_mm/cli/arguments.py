@@ -1,0 +1,64 @@
+"""Arguments that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+
+from mmengine.config import DictAction
+
+
+class SettingsAction(DictAction):
+    """mmengine's reader of ``KEY=VALUE``, with an error where there is no ``=``."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: list[str],
+        option_string: str | None = None,
+    ) -> None:
+        """Called by argparse."""
+        wrong = [value for value in values if '=' not in value]
+        if wrong:
+            parser.error(f'{option_string} {wrong[0]}: write it as KEY=VALUE')
+        super().__call__(parser, namespace, values, option_string)
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments that training and testing share."""
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--work-dir', help='where logs, checkpoints and pictures go (default: work_dirs/CONFIG_NAME)')
+    parser.add_argument('--data', metavar='DIR', help="folder of data; replaces the config's data_root")
+    parser.add_argument('--amp', action='store_true', help='bf16 autocast, on GPU and CPU')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=SettingsAction,
+        metavar='KEY=VALUE',
+        help='override config values, for instance train_dataloader.batch_size=64',
+    )
+    parser.add_argument(
+        '--launcher', choices=['none', 'pytorch', 'slurm'], default='none', help='how the processes were started'
+    )
+    # torchrun passes it as an argument in some versions and as a variable in all.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def add_transfer_arguments(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Arguments that only detection and segmentation have; returns their group."""
+    group = parser.add_argument_group('detection and segmentation')
+    group.add_argument(
+        '--classes',
+        nargs='+',
+        metavar='NAME',
+        help='detection: some of the categories; segmentation: the names, or their number, or a file with them '
+        '(default: what the data says). It takes every word up to the next option: give it last',
+    )
+    group.add_argument(
+        '--image-size',
+        nargs='+',
+        type=int,
+        metavar='N',
+        help='detection: the shorter side at most, and the longer one; segmentation: height and width of the crop',
+    )
+    return group

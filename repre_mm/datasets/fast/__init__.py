@@ -1,5 +1,0 @@
-"""Views of images, drawn as mmpretrain draws them and made in a fraction of the time."""
-
-from repre_mm.datasets.fast.multi_view import FastMultiView
-
-__all__ = ['FastMultiView']

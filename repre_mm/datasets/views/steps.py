@@ -1,0 +1,220 @@
+"""The random steps of a view: mmpretrain's and mmcv's names and arguments, drawn alike, on the kernels of pixels.py.
+
+All draws come from Python's ``random``, which mmengine seeds in every data-loading worker; a call costs a tenth of one
+to numpy's. A step that is switched on by chance draws that first.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from repre_mm.datasets.views import pixels
+
+Step = Callable[[np.ndarray], np.ndarray]
+
+_BGR_LUMA = (0.114, 0.587, 0.299)
+_MAX_ATTEMPTS = 10  # as torchvision and mmpretrain
+
+
+@dataclass
+class RandomResizedCrop:
+    """A box of random area and shape; the first step of a view, and the only one that sees the whole image.
+
+    Args:
+        scale: The view's side in pixels.
+        crop_ratio_range: Share of the image's area, uniform.
+        aspect_ratio_range: Width by height, its logarithm uniform.
+        interpolation: ``'bilinear'`` or ``'bicubic'``.
+        backend: ``'pillow'``: shrinking must not alias.
+    """
+
+    scale: int
+    crop_ratio_range: Sequence[float] = (0.08, 1.0)
+    aspect_ratio_range: Sequence[float] = (3 / 4, 4 / 3)
+    interpolation: str = 'bilinear'
+    backend: str = 'cv2'
+
+    def __post_init__(self) -> None:
+        _require(isinstance(self.scale, int) and self.scale > 0, f'scale must be one positive int, not {self.scale!r}')
+        _require(self.backend == 'pillow', f"backend must be 'pillow', not {self.backend!r}, whose views are aliased")
+        modes = ('bilinear', 'bicubic')
+        _require(self.interpolation in modes, f'interpolation must be one of {modes}, not {self.interpolation!r}')
+        for name in ('crop_ratio_range', 'aspect_ratio_range'):
+            low, high = getattr(self, name)
+            _require(0 < low <= high, f'{name} must rise from above 0, not {(low, high)}')
+
+    def draw(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Top, left, height and width of a box in an image of this size."""
+        low, high = self.aspect_ratio_range
+        for _ in range(_MAX_ATTEMPTS):
+            area = random.uniform(*self.crop_ratio_range) * height * width
+            aspect = math.exp(random.uniform(math.log(low), math.log(high)))
+            w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+            if 0 < w <= width and 0 < h <= height:
+                return random.randint(0, height - h), random.randint(0, width - w), h, w
+        # The largest box in the middle that has an allowed shape.
+        aspect = min(max(width / height, low), high)
+        w, h = min(width, round(height * aspect)), min(height, round(width / aspect))
+        return (height - h) // 2, (width - w) // 2, h, w
+
+    def cut(self, image: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
+        """The view (scale, scale, 3) of a box."""
+        return pixels.resized_crop(image, *box, self.scale, self.interpolation)
+
+
+@dataclass
+class RandomFlip:
+    """Flip from left to right."""
+
+    prob: float
+
+    def __post_init__(self) -> None:
+        _require_probability(self.prob)
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        return pixels.flip(image) if random.random() < self.prob else image
+
+
+@dataclass
+class RandomApply:
+    """All of these steps, or none."""
+
+    transforms: Sequence[dict] | dict
+    prob: float = 0.5
+
+    def __post_init__(self) -> None:
+        _require_probability(self.prob)
+        configs = [self.transforms] if isinstance(self.transforms, dict) else self.transforms
+        self.steps = [build_step(config) for config in configs]
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        if random.random() < self.prob:
+            for step in self.steps:
+                image = step(image)
+        return image
+
+
+@dataclass
+class ColorJitter:
+    """Brightness, contrast, saturation and hue, in random order; a number v means 1 - v to 1 + v, for hue -v to v."""
+
+    brightness: float | Sequence[float] = 0.0
+    contrast: float | Sequence[float] = 0.0
+    saturation: float | Sequence[float] = 0.0
+    hue: float | Sequence[float] = 0.0
+    backend: str = 'pillow'  # for either one the result is the same up to rounding
+
+    def __post_init__(self) -> None:
+        ranges = {name: _factors(name, getattr(self, name)) for name in ('brightness', 'contrast', 'saturation')}
+        ranges['hue'] = _hues(self.hue)
+        nothing = {'hue': (0.0, 0.0)}
+        #: From what each factor is drawn, without those that would change nothing.
+        self.ranges = {name: range_ for name, range_ in ranges.items() if range_ != nothing.get(name, (1.0, 1.0))}
+        self._changes = [(getattr(pixels, name), range_) for name, range_ in self.ranges.items()]
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        for change, (low, high) in random.sample(self._changes, len(self._changes)):
+            image = change(image, random.uniform(low, high))
+        return image
+
+
+@dataclass
+class RandomGrayscale:
+    """Grey, in three equal channels."""
+
+    prob: float = 0.1
+    keep_channels: bool = False
+    channel_weights: Sequence[float] = (1.0, 1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        _require_probability(self.prob)
+        _require(self.keep_channels, 'keep_channels must be True: an encoder takes three')
+        weights = np.asarray(self.channel_weights, float)
+        luma = np.allclose(weights / weights.sum(), _BGR_LUMA, atol=1e-3)  # some configs have 0.2989
+        _require(luma, f'channel_weights must be {_BGR_LUMA}, the luma of BGR, not {self.channel_weights}')
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        return pixels.greyscale(image) if random.random() < self.prob else image
+
+
+@dataclass
+class GaussianBlur:
+    """Blur by a standard deviation that is uniform in ``magnitude_range``, in pixels."""
+
+    magnitude_range: Sequence[float]
+    magnitude_std: str
+    prob: float = 0.5
+
+    def __post_init__(self) -> None:
+        _require_probability(self.prob)
+        _require(self.magnitude_std == 'inf', f"magnitude_std must be 'inf' (uniform), not {self.magnitude_std!r}")
+        low, high = self.magnitude_range
+        _require(0 < low <= high, f'magnitude_range must rise from above 0, not {(low, high)}')
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        if random.random() < self.prob:
+            image = pixels.gaussian_blur(image, random.uniform(*self.magnitude_range))
+        return image
+
+
+@dataclass
+class Solarize:
+    """Invert what is not below ``thr``."""
+
+    thr: float
+    prob: float = 0.5
+
+    def __post_init__(self) -> None:
+        _require_probability(self.prob)
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        return pixels.solarize(image, self.thr) if random.random() < self.prob else image
+
+
+_STEPS = {
+    kind.__name__: kind
+    for kind in (RandomResizedCrop, RandomFlip, RandomApply, ColorJitter, RandomGrayscale, GaussianBlur, Solarize)
+}
+
+
+def build_step(config: dict) -> Any:
+    """A step from what would build mmpretrain's.
+
+    Raises:
+        ValueError: There is no fast version of the step, or of what its arguments ask for.
+    """
+    arguments = dict(config)
+    name = arguments.pop('type').rpartition('.')[2]
+    if name not in _STEPS:
+        raise ValueError(f"there is no fast {name}, only {', '.join(_STEPS)}. Use type='MultiView' for such views")
+    try:
+        return _STEPS[name](**arguments)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the fast {name} cannot do this: {error}. Use type='MultiView' for such views") from error
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+def _require_probability(prob: float) -> None:
+    _require(0 <= prob <= 1, f'prob must lie in [0, 1], not {prob!r}')
+
+
+def _factors(name: str, value: float | Sequence[float]) -> tuple[float, float]:
+    low, high = (max(0.0, 1 - value), 1 + value) if isinstance(value, int | float) else value
+    _require(0 <= low <= high, f'{name} must be a number from 0, or two that rise, not {value!r}')
+    return float(low), float(high)
+
+
+def _hues(value: float | Sequence[float]) -> tuple[float, float]:
+    low, high = (-value, value) if isinstance(value, int | float) else value
+    _require(-0.5 <= low <= high <= 0.5, f'hue must be a number from 0 to 0.5, or two that rise, not {value!r}')
+    return float(low), float(high)

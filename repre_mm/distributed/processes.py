@@ -1,0 +1,168 @@
+"""Several processes, on GPUs over nccl or on CPUs over gloo, behind the same commands."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import NoReturn
+
+import torch
+import torch.distributed as dist
+from mmengine.config import ConfigDict
+from mmengine.model import MMDistributedDataParallel
+from mmpretrain.models.selfsup import MoCoV3ViT
+from torch import nn
+
+from repre_mm.distributed.sync_batchnorm import sync_batchnorm_on_cpu
+from repre_mm.registry import MODEL_WRAPPERS
+
+_VARIABLES = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT')
+_joined_gloo = False
+
+
+def init_distributed(launcher: str, dist_cfg: Mapping | None = None) -> None:
+    """Join the process group where the Runner cannot: on a machine without GPUs, and after a restart by torchrun.
+
+    mmengine's own start-up calls ``torch.cuda.set_device``, which a CPU machine refuses, and skips itself when
+    the group exists already.
+
+    Args:
+        launcher: ``'none'``, ``'pytorch'`` (torchrun) or ``'slurm'``.
+        dist_cfg: ``env_cfg.dist_cfg``: the ``backend`` of processes on GPUs, by default nccl, and the ``timeout`` of
+            collectives in seconds.
+
+    Raises:
+        RuntimeError: The variables that the launcher sets are missing.
+    """
+    on_gpus = torch.cuda.is_available()
+    again = launcher == 'pytorch' and started_again()
+    if launcher == 'none' or dist.is_initialized() or (on_gpus and not again):
+        return
+    if launcher == 'slurm':
+        _read_slurm()
+    missing = [name for name in _VARIABLES if name not in os.environ]
+    if missing:
+        raise RuntimeError(
+            f'--launcher {launcher} needs the environment variables {", ".join(missing)}: start the '
+            'run with tools/dist_train.sh or tools/slurm_train.sh, or leave --launcher out'
+        )
+    global _joined_gloo
+    dist_cfg = dist_cfg or {}
+    options = _fresh_store() if again else {}
+    if 'timeout' in dist_cfg:
+        options['timeout'] = timedelta(seconds=dist_cfg['timeout'])
+    if on_gpus:
+        torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
+    dist.init_process_group(dist_cfg.get('backend', 'nccl') if on_gpus else 'gloo', **options)
+    _joined_gloo = dist.get_backend() == 'gloo'
+
+
+def _fresh_store() -> dict:
+    """Where processes meet that torchrun has started again: the keys of ``init_process_group`` for it.
+
+    Its agent keeps the store of the first start, and torch takes it as it is: a process may find the address of one
+    that has ended, and wait for it until the timeout.
+    """
+    if os.environ.get('TORCHELASTIC_USE_AGENT_STORE') != 'True':
+        return {}  # a store of this start
+    store = dist.TCPStore(os.environ['MASTER_ADDR'], int(os.environ['MASTER_PORT']), is_master=False)
+    return {
+        'store': dist.PrefixStore(f'start {os.environ["TORCHELASTIC_RESTART_COUNT"]}', store),
+        'rank': int(os.environ['RANK']),
+        'world_size': int(os.environ['WORLD_SIZE']),
+    }
+
+
+def check_equal_batches(dataloader: ConfigDict) -> None:
+    """Refuse a sampler that gives some processes fewer images than others.
+
+    Methods gather the other processes' embeddings: with batches of different sizes they would be mixed up, with a
+    different number of batches the processes would wait for each other for ever.
+
+    Args:
+        dataloader: The config of the training dataloader.
+
+    Raises:
+        ValueError: ``round_up=False``, which leaves the remainder to some of the processes.
+    """
+    if not dataloader.sampler.get('round_up', True):
+        raise ValueError(
+            'train_dataloader.sampler.round_up=False gives some processes fewer images than others, and a contrastive '
+            'method needs the same number on all: set it to True'
+        )
+
+
+def started_again() -> bool:
+    """Whether torchrun starts this process again (``--max-restarts``): the command line is that of the first start."""
+    return int(os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)) > 0
+
+
+def leave_distributed() -> None:
+    """Leave the process group, if there is one: every process comes here before any goes on."""
+    if dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
+
+
+def run_to_the_end(main: Callable[[], object]) -> None:
+    """Call a tool's main function and, where the process was one of a gloo group, :func:`end_process` after it."""
+    try:
+        main()
+    except SystemExit as stop:
+        if not _joined_gloo:
+            raise
+        if isinstance(stop.code, str):
+            print(stop.code, file=sys.stderr)
+        end_process(stop.code if isinstance(stop.code, int) else int(stop.code is not None))
+    if _joined_gloo:
+        end_process()
+
+
+def end_process(status: int = 0) -> NoReturn:
+    """End as Python does, but for the teardown of the interpreter.
+
+    A thread of gloo drops the tensors of a collective some time after the caller goes on. Where the interpreter is
+    being torn down by then, the thread cannot take its lock, and aborts the process although all is done.
+    """
+    threading._shutdown()  # waits for threads, those that still save a checkpoint for instance
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _read_slurm() -> None:
+    """Say in torch's variables what Slurm says in its own."""
+    names = {'RANK': 'SLURM_PROCID', 'WORLD_SIZE': 'SLURM_NTASKS', 'LOCAL_RANK': 'SLURM_LOCALID'}
+    for name, source in names.items():
+        if source in os.environ:
+            os.environ[name] = os.environ[source]
+    os.environ.setdefault('MASTER_PORT', '29500')
+    if 'MASTER_ADDR' not in os.environ and 'SLURM_NODELIST' in os.environ:
+        command = ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']]
+        os.environ['MASTER_ADDR'] = subprocess.check_output(command, text=True).split()[0]
+
+
+@MODEL_WRAPPERS.register_module()
+class DistributedDataParallel(MMDistributedDataParallel):
+    """MMEngine's DDP, prepared for what the stack gets wrong.
+
+    - On a CPU there are no device ids, and torch's SyncBatchNorm is refused: another one takes its place.
+    - ``MoCoV3ViT`` freezes its position embedding in ``init_weights()``, which the Runner calls after wrapping;
+      DDP would then wait for a gradient that never comes. It is frozen before.
+    """
+
+    def __init__(self, module: nn.Module, device_ids: list[int] | None = None, **kwargs) -> None:
+        for child in module.modules():
+            if isinstance(child, MoCoV3ViT):
+                child.pos_embed.requires_grad = False
+        if next(module.parameters()).device.type == 'cpu':
+            device_ids = None
+            sync_batchnorm_on_cpu(module)
+        kwargs.setdefault('broadcast_buffers', False)
+        super().__init__(module=module, device_ids=device_ids, **kwargs)

@@ -1,0 +1,80 @@
+"""The image folders that a config names: where they stand in it, and what is wrong with them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+
+from repre_mm.datasets.damage import check_sample
+from repre_mm.datasets.image_folder import MAX_BAD_SHARE, check_arguments, resolve_split
+from repre_mm.datasets.listing import IMAGE_EXTENSIONS, DatasetError, find_images, has_images
+from repre_mm.datasets.reading import MAX_PIXELS
+from repre_mm.utils.configs import is_transfer
+
+
+def folder_faults(cfg: Config, sample: bool = True) -> Iterator[str]:
+    """Image folders of training and validation that are missing, empty, or damaged beyond what the config allows.
+
+    Args:
+        cfg: The whole config.
+        sample: Read some files, for the damage; see :func:`repre_mm.datasets.damage.check_sample`.
+    """
+    said = set()
+    loaders = [cfg.get('train_dataloader'), cfg.get('val_dataloader') if cfg.get('val_cfg') is not None else None]
+    # One process for each machine: all would read the same files.
+    sample = sample and int(os.environ.get('LOCAL_RANK') or os.environ.get('SLURM_LOCALID') or 0) == 0
+    checks = [partial(_check_folder, node, sample and not node.get('test_mode')) for node in image_folders(loaders)]
+    if sample and is_transfer(cfg):
+        checks.append(partial(_check_annotated, cfg.train_dataloader.dataset))
+    for check in checks:
+        try:
+            check()
+        except DatasetError as error:
+            if str(error) not in said:
+                said.add(str(error))
+                yield str(error)
+
+
+def image_folders(node: Any) -> Iterator[ConfigDict]:
+    """Every ``repre_mm.ImageFolder`` in a config, wherever it stands (dataloaders, hooks, wrappers)."""
+    if isinstance(node, dict):
+        if node.get('type') == 'repre_mm.ImageFolder':
+            yield node
+        for value in node.values():
+            yield from image_folders(value)
+    elif isinstance(node, (list, tuple)):
+        for value in node:
+            yield from image_folders(value)
+
+
+def _check_folder(dataset: ConfigDict, sample: bool) -> None:
+    share = dataset.get('max_bad_share', MAX_BAD_SHARE)
+    check_arguments(dataset.get('labels', 'auto'), share)
+    root = Path(dataset.root).expanduser()
+    if root.is_file():
+        raise DatasetError(f'{root} is a file, not a folder of images: unpack it, and name the folder with --data DIR')
+    if not root.is_dir():
+        made = ', or make toy scenes with `python tools/make_toy_scenes.py data/toy_scenes`'
+        raise DatasetError(
+            f'the data folder {root} does not exist. Name yours with --data DIR' + (made if 'toy' in str(root) else '')
+        )
+    folder = resolve_split(root, dataset.get('split'))
+    extensions = dataset.get('extensions', IMAGE_EXTENSIONS)
+    if not has_images(folder, 1, extensions):
+        find_images(folder, extensions)  # raises, saying what is there instead
+    if sample:
+        first = (dataset.get('pipeline') or [{}])[0]
+        check_sample(folder, share, extensions=extensions, max_pixels=first.get('max_pixels', MAX_PIXELS))
+
+
+def _check_annotated(dataset: ConfigDict) -> None:
+    """The images of a data set of detection or segmentation, whose files and annotations have been found."""
+    prefix = dataset.get('data_prefix') or {}
+    folder = Path(dataset.get('data_root') or '').expanduser() / (prefix.get('img') or prefix.get('img_path') or '')
+    if has_images(folder):
+        check_sample(folder, MAX_BAD_SHARE, adjustable=False)

@@ -1,0 +1,1 @@
+"""Precision and the switches that make a training step cheaper."""

@@ -1,0 +1,1 @@
+"""Exact resume, safe saving, and training that survives faults."""

@@ -1,0 +1,222 @@
+"""A Runner whose training, interrupted anywhere and resumed, ends as if it had never stopped."""
+
+from __future__ import annotations
+
+import os
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import torch
+from mmengine.dist import barrier, broadcast_object_list, get_rank, is_main_process
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from mmengine.runner.checkpoint import CheckpointLoader
+
+from repre_mm.checkpoint import CheckpointError, read_checkpoint
+from repre_mm.distributed.sharding import is_sharded, split_optimizer_state, whole_states
+from repre_mm.engine.resilience.background import wait_for_background
+from repre_mm.engine.resilience.replay import make_replayable, seed_step
+from repre_mm.engine.resilience.saving import ResumePoint, newest_checkpoint, resume_point, verify_checkpoint
+
+
+@CheckpointLoader.register_scheme(prefixes='', force=True)
+def load_from_local(path: str, map_location: Any = None) -> dict[str, Any]:
+    """Tensors only, wherever mmengine reads a checkpoint file: ``resume``, ``load_from``, ``init_cfg``.
+
+    mmengine's own reader unpickles, and so runs, whatever a file holds that torch refused to read.
+    """
+    return read_checkpoint(path, map_location=map_location or 'cpu')
+
+
+@CheckpointLoader.register_scheme(prefixes=('http://', 'https://'), force=True)
+def load_from_http(url: str, map_location: Any = None) -> dict[str, Any]:
+    """As :func:`load_from_local`, of a file that is downloaded to torch's cache once."""
+    path = Path(torch.hub.get_dir()) / 'checkpoints' / Path(urlparse(url).path).name
+    if is_main_process() and not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(path))
+    barrier()
+    return load_from_local(str(path), map_location)
+
+
+class EpochTrainLoop(EpochBasedTrainLoop):
+    """mmengine's loop, which can also begin in the middle of an epoch.
+
+    Attributes:
+        start: Batches of the current epoch that are done; not even read again.
+    """
+
+    start = 0
+
+    def run_epoch(self) -> None:
+        """Train on what is left of the epoch."""
+        self.runner.call_hook('before_train_epoch')
+        self.runner.model.train()
+        start, self.start = self.start, 0
+        self.dataloader.batch_sampler.start = start  # 0 again in the next epoch
+        for index, batch in enumerate(self.dataloader, start):
+            self.run_iter(index, batch)
+        self.runner.call_hook('after_train_epoch')
+        self._epoch += 1
+
+
+class IterTrainLoop(IterBasedTrainLoop):
+    """mmengine's loop, which finds its place in the data without reading what lies before."""
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.dataloader_iterator.skip_iter = self._skip
+
+    def run_iter(self, data_batch: Any) -> None:
+        """One step; the data has found its place by now, and the next pass begins at its beginning."""
+        self.dataloader.batch_sampler.start = 0
+        super().run_iter(data_batch)
+
+    def _skip(self, iterations: int) -> None:
+        batches = self.dataloader.batch_sampler
+        if not hasattr(batches.sampler, 'skip'):  # mmengine's sign of an endless one
+            self.dataloader_iterator._epoch, iterations = divmod(iterations, len(self.dataloader))
+            if hasattr(batches.sampler, 'set_epoch'):
+                batches.sampler.set_epoch(self.dataloader_iterator._epoch)
+        batches.start = iterations
+
+
+_LOOPS = {'EpochBasedTrainLoop': EpochTrainLoop, 'IterBasedTrainLoop': IterTrainLoop}
+
+
+class ReplayHook(Hook):
+    """Start each step's random streams from its number, and note in checkpoints how long an epoch is."""
+
+    priority = 'VERY_HIGH'
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """See :func:`repre_mm.engine.resilience.replay.seed_step`."""
+        seed_step(runner.base_seed, get_rank() if runner.ranks_differ else 0, runner.iter)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """What :class:`ResumableRunner` compares with its own data."""
+        checkpoint['meta']['batches_per_epoch'] = len(runner.train_dataloader)
+
+
+class ResumableRunner(Runner):
+    """mmengine's Runner, with a resume that is exact and safe.
+
+    ``resume=True`` goes on from the work dir's newest checkpoint that is sound, and from ``load_from`` where that is
+    named; where there is none it starts. It takes over the run's seed, also one that was drawn because the config had
+    none. On the same software, hardware, number of processes and batch size the weights, the optimizer's state and the
+    losses of a resumed training are those of an uninterrupted one, bit by bit where the device computes
+    deterministically (CPUs do).
+    """
+
+    _resume_point: ResumePoint | None = None
+    _resume_chosen = False
+
+    @property
+    def base_seed(self) -> int:
+        """The run's seed, the same on all ranks."""
+        return self.seed - (get_rank() if self.ranks_differ else 0)
+
+    @property
+    def ranks_differ(self) -> bool:
+        """Whether the ranks draw differently in training steps."""
+        return self._randomness_cfg.get('diff_rank_seed', False)
+
+    def set_randomness(self, seed: int | None, diff_rank_seed: bool = False, deterministic: bool = False) -> None:
+        """Find what to resume from, the first time; then seed, with the seed that run had."""
+        if not self._resume_chosen:
+            self._resume_chosen = True
+            self._resume_point = _choose(self.cfg, Path(self.work_dir)) if self.cfg.get('resume') else None
+        recorded = self._resume_point.seed if self._resume_point else None
+        if recorded is not None and recorded != seed:
+            if seed is not None:
+                print_log(f'the run was begun with seed {recorded}, and keeps it: randomness.seed={seed} is ignored')
+            seed = recorded
+        super().set_randomness(seed, diff_rank_seed, deterministic)
+        self._randomness_cfg = dict(seed=self.base_seed, diff_rank_seed=diff_rank_seed, deterministic=deterministic)
+
+    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """Build the loop and make its data replayable."""
+        if isinstance(loop, BaseLoop):
+            return loop
+        kind = loop.get('type', 'EpochBasedTrainLoop' if loop.get('by_epoch') else 'IterBasedTrainLoop')
+        loop = {key: value for key, value in loop.items() if key != 'by_epoch'} | {'type': _LOOPS.get(kind, kind)}
+        if isinstance(self._train_dataloader, dict):
+            # The order of the images must follow from the seed, not from what was drawn before.
+            self._train_dataloader['sampler'].setdefault('seed', self.base_seed)
+        built = super().build_train_loop(loop)
+        make_replayable(built.dataloader, self.base_seed, get_rank())
+        self.register_hook(ReplayHook())
+        return built
+
+    def save_checkpoint(self, *args, **kwargs) -> None:
+        """Save; of split parameters the whole tensors."""
+        with whole_states(self.model, self.optim_wrapper.optimizer) if is_sharded(self.model) else nullcontext():
+            super().save_checkpoint(*args, **kwargs)
+
+    def _init_model_weights(self) -> None:
+        if not is_sharded(self.model):  # else that was done while the parameters were whole
+            super()._init_model_weights()
+
+    def load_or_resume(self) -> None:
+        """Resume from what was found, or load what ``load_from`` names."""
+        if self._has_loaded:
+            return
+        point = self._resume_point
+        if self._resume and point is not None:
+            for line in point.passed_over:
+                self.logger.warning(f'passed over: {line}')
+            self.logger.info(f'resuming from {point.path}')
+            self.resume(str(point.path))
+        elif self._resume:
+            self.logger.info(f'nothing to resume in {self.work_dir}: training starts')
+        elif self._load_from is not None:
+            self.load_checkpoint(self._load_from)
+
+    def resume(self, filename: str, *args, **kwargs) -> None:
+        """Resume from a checkpoint, in the middle of an epoch too."""
+        if is_sharded(self.model):
+            self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
+            self.optim_wrapper.optimizer.register_load_state_dict_pre_hook(split_optimizer_state)
+        super().resume(filename, *args, **kwargs)
+        loop = self.train_loop
+        if not isinstance(loop, EpochTrainLoop):
+            return
+        length = len(loop.dataloader)
+        then = read_checkpoint(filename, map_location='meta')['meta'].get('batches_per_epoch', length)
+        if then == length:
+            loop.start = loop.iter - loop.epoch * length
+        else:
+            self.logger.warning(
+                f'an epoch has {length} batches now and had {then} when {filename} was saved (another batch size, '
+                f'number of processes or data set): epoch {loop.epoch + 1} starts from its first batch'
+            )
+
+
+def _choose(cfg: dict, work_dir: Path) -> ResumePoint | None:
+    """What to resume from, looked up by the main process for all."""
+    answer: list[Any] = [None, None]
+    if is_main_process():
+        wait_for_background()  # an earlier training of this process may still be saving
+        try:
+            answer[0] = _look_up(cfg.get('load_from'), work_dir)
+        except CheckpointError as error:
+            answer[1] = str(error)
+    broadcast_object_list(answer)
+    if answer[1] is not None:
+        raise CheckpointError(answer[1])
+    return answer[0]
+
+
+def _look_up(named: str | os.PathLike | None, work_dir: Path) -> ResumePoint | None:
+    if named is None:
+        return newest_checkpoint(work_dir)
+    point = resume_point(Path(named))
+    if point is None:
+        raise CheckpointError(
+            f'cannot resume from {named}: it holds weights only; leave --resume out to start from them'
+        )
+    verify_checkpoint(point.path)
+    return point

@@ -1,6 +1,0 @@
-"""Augmentation on the device: draws on the host, kernels for whole batches, and the data preprocessor of both."""
-
-from repre_mm.models.augment.draws import Change, ViewRecipe
-from repre_mm.models.augment.preprocessor import DeviceAugmentPreprocessor, augment
-
-__all__ = ['Change', 'DeviceAugmentPreprocessor', 'ViewRecipe', 'augment']

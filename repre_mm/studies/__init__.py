@@ -1,0 +1,1 @@
+"""Studies of pre-trained encoders: parts, retrieval, ablations."""

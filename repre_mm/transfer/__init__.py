@@ -1,0 +1,1 @@
+"""Detection, segmentation and fine-tuning from a pre-trained encoder."""

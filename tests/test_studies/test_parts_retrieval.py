@@ -1,0 +1,149 @@
+"""Patch retrieval: planted duplicates come first, by the encoder and by the projector."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fixtures.models import MEAN, STD, VIT, mocov3
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+from PIL import Image
+from torch.testing import assert_close
+
+from repre_mm.evaluation import EvaluationError
+from repre_mm.studies.parts import load_named_encoder, load_projector, retrieval_sheet, retrieve
+from repre_mm.studies.parts.retrieval import cut_windows, represent
+
+BOX = (20, 13, 16, 12)  # left, top, width, height
+PLANTED = {'2.png': (24, 18), '5.png': (0, 0), '6.png': (48, 36)}  # on the grid of half patches
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / 'tiny.py'
+    backbone = {**VIT, 'out_type': 'avg_featmap'}
+    Config(dict(model=mocov3(backbone), image_size=32, default_scope='mmpretrain')).dump(path)
+    return path
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Eight images of noise, three of which hold the query patch of the first."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path / 'images'
+    folder.mkdir()
+    pictures = {f'{i}.png': rng.integers(0, 256, (48, 64, 3), dtype=np.uint8) for i in range(8)}
+    left, top, width, height = BOX
+    patch = pictures['0.png'][top : top + height, left : left + width]
+    for name, (x, y) in PLANTED.items():
+        pictures[name][y : y + height, x : x + width] = patch
+    for name, pixels in pictures.items():
+        Image.fromarray(pixels).save(folder / name)
+    return folder
+
+
+def parts_of(config):
+    return load_named_encoder(str(config), 'random'), load_projector(Config.fromfile(config), 'random')
+
+
+def test_planted_duplicates_come_first(config, images):
+    encoder, projector = parts_of(config)
+    paths = sorted(images.iterdir())
+    found = retrieve(encoder, projector, images / '0.png', BOX, paths, top=6, progress=False)
+    for hits in found.values():
+        assert len(hits) == 6
+        first = {hit.path.name: hit.box for hit in hits[:3]}
+        assert first == {name: (*corner, 16, 12) for name, corner in PLANTED.items()}
+        similarities = [hit.similarity for hit in hits]
+        assert similarities == sorted(similarities, reverse=True)
+        assert min(similarities[:3]) > 1 - 1e-4 > similarities[3]
+    assert [hit.similarity for hit in found['encoder']] != [hit.similarity for hit in found['projector']]
+
+
+def test_query_itself_is_no_hit(config, images):
+    encoder, projector = parts_of(config)
+    box = (16, 12, 16, 12)  # on the grid, so that it would be found
+    (hits, _) = retrieve(encoder, projector, images / '0.png', box, [images / '0.png'], progress=False).values()
+    left, top, width, height = box
+    for x, y, w, h in (hit.box for hit in hits):
+        assert x + w <= left or x >= left + width or y + h <= top or y >= top + height
+
+
+def test_windows_cover_the_image():
+    windows = cut_windows(30, 50, (20, 10), stride=0.5)
+    assert set(windows[:, 0].tolist()) == {0, 10, 20, 30} and set(windows[:, 1].tolist()) == {0, 5, 10, 15, 20}
+    assert len(windows) == 20
+    assert_close(windows[:, 2:] - windows[:, :2], torch.tensor([20, 10]).expand(20, 2))
+    assert cut_windows(8, 8, (20, 10)).tolist() == [[0, 0, 8, 8]]  # a smaller image is one window
+
+
+def test_representations_are_those_of_training(config, images):
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        model = MODELS.build(Config.fromfile(config).model)
+    state = {name: torch.rand_like(v) if v.is_floating_point() else v for name, v in model.state_dict().items()}
+    model.load_state_dict(state)
+    model.eval()
+    checkpoint = images.parent / 'epoch.pth'
+    torch.save({'state_dict': state}, checkpoint)
+    encoder = load_named_encoder(str(config), str(checkpoint))
+    projector = load_projector(Config.fromfile(config), checkpoint)
+    pixels = np.random.default_rng(1).integers(0, 256, (32, 64, 3), dtype=np.uint8)
+    windows = torch.tensor([[0, 0, 32, 32], [32, 0, 64, 32]])  # of the encoder's size: nothing is resized
+    found = represent(encoder, projector, pixels, windows)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
+    whole = (torch.from_numpy(pixels).permute(2, 0, 1) - mean) / std
+    with torch.no_grad():
+        vectors = model.backbone(torch.stack([whole[..., :32], whole[..., 32:]]))
+        projections = model.neck(vectors)[0]
+    assert_close(found['encoder'], torch.nn.functional.normalize(vectors[0]))
+    assert_close(found['projector'], torch.nn.functional.normalize(projections))
+
+
+def test_checkpoint_without_projector_is_refused(config, tmp_path):
+    torch.save({'state_dict': {'backbone.cls_token': torch.rand(1)}}, tmp_path / 'encoder.pth')
+    with pytest.raises(EvaluationError, match=r'encoder\.pth holds no projector'):
+        load_projector(Config.fromfile(config), tmp_path / 'encoder.pth')
+    torch.save({'state_dict': {'neck.fc0.weight': torch.rand(1)}}, tmp_path / 'other.pth')
+    with pytest.raises(EvaluationError, match=r'other\.pth does not fit'):
+        load_projector(Config.fromfile(config), tmp_path / 'other.pth')
+    with pytest.raises(EvaluationError, match='has no neck'):
+        load_projector(Config(dict(model=dict(backbone=VIT))), 'random')
+
+
+@pytest.mark.parametrize('box', [(60, 0, 16, 12), (-1, 0, 16, 12), (0, 0, 0, 12)])
+def test_box_outside_of_the_image_is_refused(config, images, box):
+    encoder, projector = parts_of(config)
+    with pytest.raises(EvaluationError, match=r'leaves .*0\.png, which is 64 x 48 pixels'):
+        retrieve(encoder, projector, images / '0.png', box, [], progress=False)
+
+
+def test_sheet_sets_query_and_hits_side_by_side(config, images):
+    encoder, projector = parts_of(config)
+    hits = retrieve(encoder, projector, images / '0.png', BOX, sorted(images.iterdir()), top=8, progress=False)
+    picture = retrieval_sheet(images / '0.png', BOX, hits)
+    tile, columns, margin, gap = 96, 6, 12, 6
+    assert picture.dtype == np.uint8 and picture.shape[1] == 2 * margin + 3 * columns * tile + 2 * gap
+    red = (picture == (220, 30, 30)).all(axis=2)
+    for block in range(3):
+        left = margin + block * (columns * tile + gap)
+        assert red[:, left : left + columns * tile].any()
+
+
+def test_tool_draws_and_names_what_it_found(config, images, tmp_path, monkeypatch, capsys):
+    spec = importlib.util.spec_from_file_location('tool', Path(__file__).parents[2] / 'tools/patch_retrieval.py')
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    out = tmp_path / 'hits.png'
+    query = ['--query', str(images / '0.png'), '--box', *map(str, BOX), '--out', str(out)]
+    arguments = ['tool', str(config), 'random', '--data', str(images), *query, '--top', '3']
+    monkeypatch.setattr('sys.argv', arguments)
+    tool.main()
+    with Image.open(out) as picture:
+        assert picture.width > 1000
+    printed = capsys.readouterr().out
+    assert all(printed.count(name) == 2 for name in PLANTED)
+    arguments[arguments.index('--box') + 1] = '-5'
+    with pytest.raises(SystemExit, match='error: the box -5'):
+        tool.main()
