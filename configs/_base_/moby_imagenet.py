@@ -25,7 +25,7 @@ optim_wrapper = dict(
     paramwise_cfg=dict(
         flat_decay_mult=0.0,  # no weight decay on biases and norms
         # The log-variances of the uncertainty weighting: a learning rate of their own, no weight decay.
-        custom_keys={'loss_weighting': dict(lr_mult=5.0, decay_mult=0.0)},
+        custom_keys={'loss_weighting': dict(lr_mult=0.02 / 1e-3, decay_mult=0.0)},
     ),
 )
 auto_scale_lr = dict(base_batch_size=512, enable=False)

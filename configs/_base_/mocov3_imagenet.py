@@ -30,7 +30,7 @@ optim_wrapper = dict(
     type='repre_mm.BFloat16OptimWrapper',
     optimizer=dict(type='AdamW', lr=2.4e-3, weight_decay=0.1, fused=True),
     # The log-variances of the uncertainty weighting: a learning rate of their own, no weight decay.
-    paramwise_cfg=dict(custom_keys={'loss_weighting': dict(lr_mult=2.0, decay_mult=0.0)}),
+    paramwise_cfg=dict(custom_keys={'loss_weighting': dict(lr_mult=0.02 / 2.4e-3, decay_mult=0.0)}),
 )
 auto_scale_lr = dict(base_batch_size=4096, enable=False)
 param_scheduler = [

@@ -37,7 +37,7 @@ optim_wrapper = dict(
         custom_keys={
             'predictor': dict(fix_lr=True),
             # The log-variances of the uncertainty weighting: a learning rate of their own, no weight decay.
-            'loss_weighting': dict(lr_mult=8.0, decay_mult=0.0),
+            'loss_weighting': dict(lr_mult=0.02 / lr, decay_mult=0.0),
         }
     ),
 )

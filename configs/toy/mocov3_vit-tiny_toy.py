@@ -78,7 +78,7 @@ model = dict(
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.1, fused=True),
-    paramwise_cfg=dict(custom_keys={'loss_weighting': dict(lr_mult=1.0, decay_mult=0.0)}),
+    paramwise_cfg=dict(custom_keys={'loss_weighting': dict(lr_mult=0.02 / 2e-3, decay_mult=0.0)}),
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-2, by_epoch=True, begin=0, end=2, convert_to_iter_based=True),

@@ -9,5 +9,5 @@ model = dict(
     type='repre_mm.RePreAlgorithm',
     algorithm=_base_.model,
     neck=dict(type='repre_mm.RePreNeck', out_channels=64),
-    loss_weighting=dict(type='repre_mm.UncertaintyWeighting', max_ratio=1.0),
+    loss_weighting=dict(type='repre_mm.UncertaintyWeighting'),
 )

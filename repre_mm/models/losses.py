@@ -26,28 +26,46 @@ class UncertaintyWeighting(BaseModule):
     with learned log-variances s. At its minimum over s the weight of a loss is the inverse of its value, so the
     objective is a sum of logarithms; a loss that can be negative would make it unbounded below.
 
-    The log-variances stay in fp32 and must not be decayed: weight decay would pull both weights back to 1. The
-    shipped configs give them ``decay_mult=0`` and a learning rate of their own through
+    The log-variances start at that minimum: in the first ``init_steps`` training steps they are the logarithms of the
+    losses' running means, over all processes. Starting at 0, they would take thousands of steps to get there, and
+    until then the pixels would weigh next to nothing. After that the optimizer moves them. They stay in fp32 and must
+    not be decayed, since weight decay would pull both weights back to 1, and they need a learning rate that a short run
+    can use: the shipped configs set ``lr_mult`` so that it peaks at 0.02, and ``decay_mult=0``, through
     ``paramwise_cfg=dict(custom_keys={'loss_weighting': ...})``.
 
     Args:
         contrast_shift: Added to the contrastive loss before weighting; the negative of its lower bound for
             losses that can be negative (1.0 for SimSiam's negative cosine). The shift has no gradient of its own.
         max_ratio: Bound on the ratio of the two weights, either way; None leaves it free.
+        init_steps: Training steps whose losses the log-variances start from; 0 starts them at 0 (both weights 1).
 
     Raises:
-        ValueError: A loss is negative after the shift; the message names the loss and the remedy.
+        ValueError: ``max_ratio`` is below 1 or ``init_steps`` below 0; or a loss of the first steps is negative after
+            the shift. Later steps are watched by :class:`repre_mm.engine.WeightingGuardHook`, so that no step waits
+            for the device.
     """
 
     def __init__(
-        self, contrast_shift: float = 0.0, max_ratio: float | None = None, init_cfg: dict | None = None
+        self,
+        contrast_shift: float = 0.0,
+        max_ratio: float | None = None,
+        init_steps: int = 10,
+        init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
         if max_ratio is not None and max_ratio < 1:
             raise ValueError(f'max_ratio={max_ratio} must be at least 1 (1 keeps both weights equal)')
+        if init_steps < 0:
+            raise ValueError(f'init_steps={init_steps} must not be negative')
         self.contrast_shift = contrast_shift
         self.max_ratio = max_ratio
+        self.init_steps = init_steps
         self.log_vars = nn.Parameter(torch.zeros(2))  # s_contrast, s_recon
+        self.register_buffer('init_means', torch.zeros(2))  # of the losses of the first steps
+        self.register_buffer('steps', torch.zeros((), dtype=torch.int64))  # how many of them are done; for checkpoints
+        self.register_buffer('lowest', torch.full((), math.inf), persistent=False)  # shifted contrastive loss so far
+        self._steps = 0  # the same on the host, so that no step waits for the device to tell
+        self._starting = False  # whether this step is one of them
 
     def forward(self, contrast: Tensor, recon: Tensor) -> tuple[Tensor, Weights]:
         """Join two scalar losses.
@@ -55,31 +73,66 @@ class UncertaintyWeighting(BaseModule):
         Returns:
             The total (scalar, fp32) and the detached weights ``weight_contrast`` and ``weight_recon``.
         """
-        if contrast.detach() + self.contrast_shift < 0:
+        with torch.autocast(contrast.device.type, enabled=False):
+            losses = torch.stack([contrast.float() + self.contrast_shift, recon.float()])
+            with torch.no_grad():
+                self.lowest.copy_(torch.minimum(self.lowest, losses[0]))
+                self._starting = self.training and self._steps < self.init_steps
+                if self._starting:
+                    self.check_positive()
+                    self._note(losses)
+                self.log_vars.copy_(self.settled(self.log_vars))
+            log_vars = self.log_vars.float()
+            weights = torch.exp(-log_vars)
+            total = (weights * losses).sum() + log_vars.sum()
+        return total, {'weight_contrast': weights[0].detach(), 'weight_recon': weights[1].detach()}
+
+    def check_positive(self) -> None:
+        """Wait for the device, and look at the lowest contrastive loss so far.
+
+        Raises:
+            ValueError: It was negative, even after the shift; the message names the remedy.
+        """
+        lowest = self.lowest.item()
+        if lowest < 0:
             raise ValueError(
-                f'the contrastive loss is {contrast.item():.4f}, below zero'
+                f'the contrastive loss is {lowest - self.contrast_shift:.4f}, below zero'
                 + (f' even after contrast_shift={self.contrast_shift}' if self.contrast_shift else '')
                 + '. Uncertainty weighting minimises the logarithm of each loss, so a negative loss is unbounded. '
                 'Set loss_weighting=dict(type="repre_mm.UncertaintyWeighting", contrast_shift=...) to the '
                 'negative of its lower bound (1.0 for SimSiam), or use type="repre_mm.FixedWeighting".'
             )
-        if self.max_ratio is not None:
-            # A projection of the parameters, not a clamp in the graph: a clamped value would have no gradient and
-            # could never come back from the bound.
-            with torch.no_grad():
-                self.log_vars.copy_(self.bounded(self.log_vars))
-        with torch.autocast(contrast.device.type, enabled=False):
-            log_vars = self.log_vars.float()
-            weights = torch.exp(-log_vars)
-            total = weights[0] * (contrast.float() + self.contrast_shift) + weights[1] * recon.float() + log_vars.sum()
-        return total, {'weight_contrast': weights[0].detach(), 'weight_recon': weights[1].detach()}
 
-    def bounded(self, log_vars: Tensor) -> Tensor:
-        """The log-variances (2,) nearest to the given ones whose weights keep to ``max_ratio``."""
+    def _note(self, losses: Tensor) -> None:
+        losses = losses.clone()
+        all_reduce(losses, op='mean')  # the parameters must be the same in all processes
+        self._steps += 1
+        self.init_means.lerp_(losses, 1 / self._steps)
+
+    def settled(self, log_vars: Tensor) -> Tensor:
+        """Log-variances (2,) as this step sets them: at the minimum in the first steps, and within ``max_ratio``."""
+        if self._starting:
+            log_vars = self.init_means.clamp(min=1e-6).log()
+        if self.max_ratio is None:
+            return log_vars
+        # A projection of the parameters, not a clamp in the graph: a clamped value would have no gradient and could
+        # never come back from the bound.
         middle, half_gap = log_vars.mean(), (log_vars[0] - log_vars[1]) / 2
         bound = math.log(self.max_ratio) / 2
         half_gap = half_gap.clamp(-bound, bound)
         return torch.stack([middle + half_gap, middle - half_gap])
+
+    def _save_to_state_dict(self, destination: dict, prefix: str, keep_vars: bool) -> None:
+        self.steps.fill_(self._steps)
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+        # Checkpoints from before the start at the minimum have learned log-variances and no count: keep what they have.
+        if prefix + 'log_vars' in state_dict and prefix + 'steps' not in state_dict:
+            state_dict[prefix + 'steps'] = torch.tensor(self.init_steps)
+            state_dict[prefix + 'init_means'] = state_dict[prefix + 'log_vars'].exp()
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        self._steps = int(self.steps)
 
 
 @MODELS.register_module()

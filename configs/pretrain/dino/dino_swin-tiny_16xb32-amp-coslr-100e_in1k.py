@@ -22,7 +22,7 @@ model = dict(
 # lr = 5e-4 * batch / 256, at a batch of 512 over all processes.
 optim_wrapper = dict(
     optimizer=dict(lr=1e-3),
-    paramwise_cfg=dict(custom_keys={'loss_weighting': dict(lr_mult=5.0, decay_mult=0.0)}),
+    paramwise_cfg=dict(custom_keys={'loss_weighting': dict(lr_mult=0.02 / 1e-3, decay_mult=0.0)}),
 )
 auto_scale_lr = dict(base_batch_size=512)
 # Warm-up, cosine, weight decay.

@@ -18,7 +18,7 @@ model = dict(
 # lr = 7.5e-4 * batch / 256, at a batch of 1024 over all processes.
 optim_wrapper = dict(
     optimizer=dict(lr=3e-3),
-    paramwise_cfg=dict(custom_keys={'loss_weighting': dict(lr_mult=1.6, decay_mult=0.0)}),
+    paramwise_cfg=dict(custom_keys={'loss_weighting': dict(lr_mult=0.02 / 3e-3, decay_mult=0.0)}),
 )
 # Warm-up, cosine, weight decay.
 param_scheduler = [

@@ -13,7 +13,16 @@ from repre_mm.registry import HOOKS
 
 @HOOKS.register_module()
 class WeightingGuardHook(Hook):
-    """Refuse weight decay on the learned log-variances: it would pull both loss weights back to 1."""
+    """Refuse what breaks uncertainty weighting: weight decay on the log-variances, and negative losses.
+
+    Weight decay would pull both loss weights back to 1; the logarithm of a negative loss is unbounded.
+
+    Args:
+        interval: Steps between two looks at the losses; each look waits for the device.
+    """
+
+    def __init__(self, interval: int = 50) -> None:
+        self.interval = interval
 
     def before_train(self, runner: Runner) -> None:
         """Check the optimizer's groups.
@@ -21,7 +30,8 @@ class WeightingGuardHook(Hook):
         Raises:
             ValueError: A group that holds log-variances has weight decay.
         """
-        guarded = {id(m.log_vars) for m in runner.model.modules() if isinstance(m, UncertaintyWeighting)}
+        self._weightings = [m for m in runner.model.modules() if isinstance(m, UncertaintyWeighting)]
+        guarded = {id(m.log_vars) for m in self._weightings}
         for group in runner.optim_wrapper.param_groups:
             if group.get('weight_decay', 0) and any(id(p) in guarded for p in group['params']):
                 raise ValueError(
@@ -29,6 +39,18 @@ class WeightingGuardHook(Hook):
                     f'{group["weight_decay"]}. Add to the config: optim_wrapper=dict(paramwise_cfg='
                     "dict(custom_keys={'loss_weighting': dict(decay_mult=0.)}))"
                 )
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
+    ) -> None:
+        """Look at the losses on schedule.
+
+        Raises:
+            ValueError: One was negative; see :meth:`repre_mm.models.UncertaintyWeighting.check_positive`.
+        """
+        if self.every_n_train_iters(runner, self.interval):
+            for weighting in self._weightings:
+                weighting.check_positive()
 
 
 @HOOKS.register_module()
