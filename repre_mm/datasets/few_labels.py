@@ -1,6 +1,8 @@
-"""A small labelled share of a data set, the same share of every class: for learning from few labels."""
+"""A random share of every class of a labelled data set, for learning from few labels."""
 
 from __future__ import annotations
+
+from copy import copy
 
 import torch
 from torch.utils.data import Subset
@@ -13,6 +15,8 @@ from repre_mm.registry import DATASETS
 @DATASETS.register_module()
 class StratifiedSubset(Subset):
     """A random share of each class of a labelled image folder, decided by the seed alone.
+
+    A damaged file is replaced by another one of the share.
 
     Args:
         dataset: The image folder or its config, with labels.
@@ -35,9 +39,12 @@ class StratifiedSubset(Subset):
             members = (labels == label).nonzero().flatten()
             order = torch.randperm(len(members), generator=generator)
             chosen.append(members[order[: max(round(share * len(members)), 1)]])
-        super().__init__(dataset, torch.cat(chosen).sort().values.tolist())
+        # A smaller folder, not indices into the whole one: it replaces damaged files by others of its own only.
+        folder = copy(dataset)
+        folder.get_subset_(torch.cat(chosen).sort().values.tolist())
+        super().__init__(folder, range(len(folder)))
 
     @property
     def metainfo(self) -> dict:
-        """Of the whole set: the names of the classes."""
+        """The names of the classes, those of the whole set."""
         return self.dataset.metainfo

@@ -80,7 +80,6 @@ class ImageFolder(BaseDataset):
         self.labels = labels
         self.extensions = tuple(extensions)
         self.max_bad_share = max_bad_share
-        self._causes: dict[str, str] = {}
         super().__init__(
             metainfo=metainfo,
             data_root='',
@@ -89,8 +88,17 @@ class ImageFolder(BaseDataset):
             test_mode=test_mode,
             max_refetch=max_refetch,
         )
+        self._reset_counts()
+
+    def _reset_counts(self) -> None:
+        self._causes: dict[str, str] = {}
         # A byte per image, in memory that the workers share: what was read, and what was bad.
         self._seen = torch.zeros(len(self), dtype=torch.uint8).share_memory_()
+
+    def get_subset_(self, indices: int | Sequence[int]) -> None:
+        """Keep some images only, in place; what replaces an unreadable one comes from them, too."""
+        super().get_subset_(indices)
+        self._reset_counts()
 
     def load_data_list(self) -> list[dict]:
         """List the folder: dicts of ``img_path`` (relative to it) and, where labelled, ``gt_label``."""

@@ -1,6 +1,7 @@
 """The share of each class that few-label training gets."""
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -38,6 +39,32 @@ def test_the_seed_decides(root):
 def test_classes_are_those_of_the_whole(root):
     subset = StratifiedSubset(ImageFolder(root, labels=True), share=0.1)
     assert subset.metainfo['classes'] == ('a', 'b', 'c')
+
+
+def test_damaged_files_are_replaced_from_the_subset_alone(tmp_path):
+    for name in 'ab':
+        (tmp_path / name).mkdir()
+        for index in range(50):
+            Image.new('RGB', (4, 4)).save(tmp_path / name / f'{index}.png')
+    folder = dict(root=tmp_path, labels=True, pipeline=[{'type': 'repre_mm.LoadImage'}], max_bad_share=0.6)
+    chosen = {item['img_path'] for item in StratifiedSubset(ImageFolder(**folder), share=0.1)}
+    damaged = sorted(chosen)[::2]
+    for path in damaged:
+        Path(path).write_text('no image')
+    whole = ImageFolder(**folder)
+    subset = StratifiedSubset(whole, share=0.1)
+    read = [subset[index]['img_path'] for index in range(len(subset))]
+    assert len(read) == 10 and set(read) <= chosen - set(damaged)
+    assert len(whole) == 100  # the folder that was given stays whole
+
+
+def test_damaged_files_are_counted_within_the_subset(tmp_path):
+    (tmp_path / 'a').mkdir()
+    for index in range(40):
+        (tmp_path / f'a/{index}.png').write_text('no image')
+    folder = dict(root=tmp_path, labels=True, pipeline=[{'type': 'repre_mm.LoadImage'}])
+    with pytest.raises(DatasetError, match='4 of 4 images read'):
+        StratifiedSubset(ImageFolder(**folder), share=0.1)[0]
 
 
 def test_bad_input(root):
