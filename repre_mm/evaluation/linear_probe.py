@@ -7,18 +7,17 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from mmengine.logging import print_log
 from torch import Tensor
 from tqdm import tqdm
 
 from repre_mm.evaluation.classifiers import LinearClassifiers, count_hits
+from repre_mm.evaluation.logistic import Standardise, fit_logistic
 
 #: Learning rates of the sweep. The features are standardised, so one grid serves every encoder.
 LEARNING_RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 HELD_OUT = 0.1
-_GRADIENT_TOLERANCE = 1e-6
-_ROWS = 8192  # rows scored, or added to a full-batch gradient, at a time
+_ROWS = 8192  # rows scored at a time
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ def linear_probe(
     _check_data(train_features, train_labels, val_features, val_labels)
     _check_settings(solver, epochs, lrs, batch_size, weight_decay)
     device = train_features.device
-    standardise = _Standardise(train_features)
+    standardise = Standardise(train_features)
     train = _Data(train_features, train_labels.to(device), standardise, int(train_labels.max()) + 1)
     val = train._replace(features=val_features.to(device), labels=val_labels.to(device))
 
@@ -134,23 +133,10 @@ def linear_probe(
     return LinearProbeResult(protocol, top1, top5, best_lr, per_lr, selection, settings)
 
 
-class _Standardise:
-    """(x - mean) / deviation per channel, a batch at a time: no second copy of the features is made."""
-
-    def __init__(self, features: Tensor) -> None:
-        deviation, self.mean = torch.std_mean(features.float(), dim=0, correction=0)
-        # A constant channel carries nothing: it becomes 0, not rounding noise blown up.
-        constant = deviation <= 1e-6 * self.mean.abs().clamp(min=1e-6)
-        self.factor = torch.where(constant, 0.0, 1 / deviation)
-
-    def __call__(self, features: Tensor) -> Tensor:
-        return (features.float() - self.mean) * self.factor
-
-
 class _Data(NamedTuple):
     features: Tensor
     labels: Tensor
-    standardise: _Standardise
+    standardise: Standardise
     num_classes: int
 
 
@@ -186,46 +172,24 @@ def _train_sgd(
 
 
 def _solve_lbfgs(data: _Data, weight_decay: float, max_iterations: int, progress: bool) -> tuple[_Classifiers, bool]:
-    """The one classifier at the minimum, in float64, and whether the minimum was reached."""
-    options = {'dtype': torch.float64, 'device': data.features.device, 'requires_grad': True}
-    weight = torch.zeros(1, data.features.shape[1], data.num_classes, **options)
-    bias = torch.zeros(1, 1, data.num_classes, **options)
-    optimizer = torch.optim.LBFGS(
-        [weight, bias],
-        max_iter=max_iterations,
-        max_eval=2 * max_iterations,
-        tolerance_grad=_GRADIENT_TOLERANCE,
-        tolerance_change=0,
-        line_search_fn='strong_wolfe',
+    """The classifier at the minimum, and whether the minimum was reached."""
+    fit = fit_logistic(
+        data.features,
+        data.labels,
+        data.standardise,
+        num_classes=data.num_classes,
+        weight_decay=weight_decay,
+        max_iterations=max_iterations,
+        progress=progress,
     )
-    with tqdm(desc='linear probe, L-BFGS', unit=' evaluations', disable=not progress) as bar:
-
-        def objective() -> Tensor:
-            optimizer.zero_grad()
-            loss = weight_decay / 2 * weight.square().sum()
-            loss.backward()
-            # Gradients add up over parts, so that the logits of a large set never exist at once.
-            for inputs, targets in zip(data.features.split(_ROWS), data.labels.split(_ROWS), strict=True):
-                logits = (data.standardise(inputs).double() @ weight + bias)[0]
-                part = F.cross_entropy(logits, targets, reduction='sum') / len(data.labels)
-                part.backward()
-                loss = loss.detach() + part.detach()
-            bar.update()
-            bar.set_postfix_str(f'objective {loss.item():.5f}', refresh=False)
-            return loss
-
-        optimizer.step(objective)
-        objective()
-    slope = max(weight.grad.abs().max().item(), bias.grad.abs().max().item())
-    converged = slope <= _GRADIENT_TOLERANCE
-    if not converged:
+    if not fit.converged:
         print_log(
-            f'L-BFGS stopped after {max_iterations} iterations with a gradient of {slope:.1e}, short of the '
+            f'L-BFGS stopped after {max_iterations} iterations with a gradient of {fit.slope:.1e}, short of the '
             'optimum: give it more epochs or a larger weight_decay',
             logger='current',
             level=logging.WARNING,
         )
-    return (weight.detach(), bias.detach()), converged
+    return (fit.weight[None], fit.bias[None, None]), fit.converged
 
 
 @torch.no_grad()

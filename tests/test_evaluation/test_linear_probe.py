@@ -6,7 +6,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from repre_mm.evaluation import linear_probe
-from repre_mm.evaluation.linear_probe import _Data, _Standardise, _train_sgd
+from repre_mm.evaluation.linear_probe import _Data, _train_sgd
+from repre_mm.evaluation.logistic import Standardise
 
 
 def _data(classes: int = 7, train: int = 1500, val: int = 2000, width: int = 16, noise: float = 1.6, seed: int = 0):
@@ -76,7 +77,7 @@ def test_sweep_takes_the_best_rate():
 
 def test_side_by_side_equals_one_at_a_time():
     train, labels, _, _ = _data(train=200)
-    data = _Data(train, labels, _Standardise(train), 7)
+    data = _Data(train, labels, Standardise(train), 7)
     recipe = {'epochs': 3, 'batch_size': 32, 'weight_decay': 1e-3, 'progress': False}
     rows = torch.arange(200)
     lrs = (0.01, 0.3)

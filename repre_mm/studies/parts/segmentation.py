@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from tqdm import tqdm
 
-_ROWS = 16384  # rows of the objective at a time
+from repre_mm.evaluation.logistic import Standardise, fit_logistic
+
 _TOLERANCE = 1e-5
 
 
@@ -51,43 +51,20 @@ def fit_linear_head(
         max_iterations: Of L-BFGS.
         progress: Show a progress bar.
     """
-    deviation, mean = torch.std_mean(features.float(), dim=0, correction=0)
-    # A constant channel carries nothing: it becomes 0, not rounding noise blown up.
-    factor = torch.where(deviation <= 1e-6 * mean.abs().clamp(min=1e-6), 0.0, 1 / deviation)
-    # In float32 the line search stalls before the minimum.
-    options = {'dtype': torch.float64, 'device': features.device, 'requires_grad': True}
-    weight = torch.zeros(features.shape[1], shares.shape[1], **options)
-    bias = torch.zeros(shares.shape[1], **options)
-    optimizer = torch.optim.LBFGS(
-        [weight, bias],
-        max_iter=max_iterations,
-        max_eval=max_iterations * 5 // 4,
-        tolerance_grad=_TOLERANCE,
-        tolerance_change=0,
-        line_search_fn='strong_wolfe',
+    standardise = Standardise(features)
+    fit = fit_logistic(
+        features,
+        shares,
+        standardise,
+        num_classes=shares.shape[1],
+        weight_decay=weight_decay,
+        max_iterations=max_iterations,
+        tolerance=_TOLERANCE,
+        progress=progress,
     )
-    # How many evaluations it takes is not known before: the bar ends early as a rule.
-    limit = optimizer.param_groups[0]['max_eval']
-    with tqdm(total=limit, desc='linear head, at most', unit='evaluation', disable=not progress) as bar:
-
-        def objective() -> Tensor:
-            optimizer.zero_grad()
-            loss = weight_decay / 2 * weight.square().sum()
-            loss.backward()
-            for rows, targets in zip(features.split(_ROWS), shares.split(_ROWS), strict=True):
-                logits = ((rows.float() - mean) * factor).double() @ weight + bias
-                part = F.cross_entropy(logits, targets.double(), reduction='sum') / len(features)
-                part.backward()
-                loss = loss.detach() + part.detach()
-            bar.update()
-            return loss
-
-        optimizer.step(objective)
-        objective()
-    slope = max(weight.grad.abs().max().item(), bias.grad.abs().max().item())
-    folded = weight.detach() * factor.double()[:, None]
-    shift = bias.detach() - mean.double() @ folded
-    return LinearHead(folded.float(), shift.float(), slope <= _TOLERANCE)
+    folded = fit.weight * standardise.factor.double()[:, None]
+    shift = fit.bias - standardise.mean.double() @ folded
+    return LinearHead(folded.float(), shift.float(), fit.converged)
 
 
 def confusion(logits: Tensor, labels: Tensor) -> Tensor:
