@@ -50,8 +50,8 @@ VARIANTS: dict[str, dict[str, Any] | None] = {
         'model.neck.type': 'repre_mm.GatedRePreNeck',
         'optim_wrapper.paramwise_cfg.custom_keys': {'repre_neck.gate': {'decay_mult': 0.0}},
     },
-    'masked_50': {'model.neck.mask_ratio': 0.5},
-    'masked_75': {'model.neck.mask_ratio': 0.75},
+    'masked_50': {'model.neck.type': 'repre_mm.MaskedRePreNeck', 'model.neck.mask_ratio': 0.5},
+    'masked_75': {'model.neck.type': 'repre_mm.MaskedRePreNeck', 'model.neck.mask_ratio': 0.75},
 }
 #: Study -> its title, and column -> variant. The first two are the paper's Tables 4 and 5.
 STUDIES: dict[str, tuple[str, dict[str, str]]] = {

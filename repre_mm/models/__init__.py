@@ -1,15 +1,16 @@
-"""The model: taps (levels of one forward), necks (alignment), decoders (pixels), losses (weighting), and repre,
-which tells the story of one step.
+"""RePre in five files: repre (one training step), taps (levels of one forward), necks (alignment), decoders (pixels)
+and losses (weighting); and the algorithms, encoders and data preprocessors around it.
 """
 
 from repre_mm.models.backbones import SimpleFeaturePyramid, TimmBackbone, WindowedViT
 from repre_mm.models.decoders import RePreDecoder
-from repre_mm.models.losses import DynamicWeightAveraging, FixedWeighting, UncertaintyWeighting
-from repre_mm.models.necks import GatedRePreNeck, RePreNeck, sample_levels
+from repre_mm.models.losses import FixedWeighting, UncertaintyWeighting
+from repre_mm.models.necks import RePreNeck, sample_levels
 from repre_mm.models.preprocessor import DeviceAugmentPreprocessor
 from repre_mm.models.repre import RePreAlgorithm
 from repre_mm.models.selfsup import DINO, MoBY, MoCo, SimCLR
 from repre_mm.models.taps import EncoderLevels, LevelTap, encoder_levels
+from repre_mm.models.variants import DynamicWeightAveraging, GatedRePreNeck, MaskedRePreNeck
 
 __all__ = [
     'DINO',
@@ -19,6 +20,7 @@ __all__ = [
     'FixedWeighting',
     'GatedRePreNeck',
     'LevelTap',
+    'MaskedRePreNeck',
     'MoBY',
     'MoCo',
     'RePreAlgorithm',

@@ -1,6 +1,6 @@
-"""How the contrastive and the reconstruction loss are joined: learned uncertainty weights, dynamic or fixed ones.
+"""Joining the contrastive and the reconstruction loss, by learned uncertainty weights or fixed ones.
 
-A weighting is a module ``(contrast, recon) -> (total, weights)``; a new balance is one class here.
+A weighting is a module ``(contrast, recon) -> (total, weights)``; a new balance is one class.
 """
 
 from __future__ import annotations
@@ -151,64 +151,3 @@ class FixedWeighting(BaseModule):
         """Join two scalar losses; returns the total and ``weight_contrast`` and ``weight_recon``."""
         total = self.weights[0] * contrast + self.weights[1] * recon
         return total, {'weight_contrast': self.weights[0], 'weight_recon': self.weights[1]}
-
-
-@MODELS.register_module()
-class DynamicWeightAveraging(BaseModule):
-    r"""Dynamic weight averaging (Liu et al., CVPR 2019, Sec. 3.3): more weight for the loss that falls more slowly.
-
-    .. math:: \lambda_k(t) = 2 \, softmax_k(\frac{1}{T} \frac{L_k(t - 1)}{L_k(t - 2)})
-
-    where L_k(t) is the mean of loss k over period t (an epoch in the paper). Both weights are 1 in the first two
-    periods. Nothing is learned. Periods, means and weights are in the state dict, so a resumed training goes on within
-    its period.
-
-    Args:
-        interval: Training batches in a period: set it to those of an epoch to follow the paper.
-        temperature: T; large values make the weights equal.
-
-    Raises:
-        ValueError: ``interval`` or ``temperature`` is not positive; or, in training, a loss is negative, whose ratio
-            would say nothing.
-    """
-
-    def __init__(self, interval: int, temperature: float = 2.0, init_cfg: dict | None = None) -> None:
-        super().__init__(init_cfg)
-        if interval < 1 or temperature <= 0:
-            raise ValueError(f'interval={interval} and temperature={temperature} must be positive')
-        self.interval = interval
-        self.temperature = temperature
-        self.register_buffer('weights', torch.ones(2))  # of contrast and recon
-        self.register_buffer('sums', torch.zeros(2))  # over the period under way
-        self.register_buffer('steps', torch.zeros((), dtype=torch.int64))  # in the period under way
-        self.register_buffer('means', torch.zeros(2, 2))  # of the last two periods, the older one first; 0: none yet
-
-    def forward(self, contrast: Tensor, recon: Tensor) -> tuple[Tensor, Weights]:
-        """Join two scalar losses; returns the total and ``weight_contrast`` and ``weight_recon``."""
-        losses = torch.stack([contrast.float(), recon.float()])
-        if (losses.detach() < 0).any():
-            raise ValueError(
-                f'the losses are {contrast.item():.4f} and {recon.item():.4f}: dynamic weight averaging compares '
-                'ratios of losses, which must not be negative. Use '
-                'loss_weighting=dict(type="repre_mm.UncertaintyWeighting", contrast_shift=...) or '
-                'type="repre_mm.FixedWeighting".'
-            )
-        weights = self.weights.clone()
-        if self.training:
-            self._note(losses.detach())
-        return (weights * losses).sum(), {'weight_contrast': weights[0], 'weight_recon': weights[1]}
-
-    @torch.no_grad()
-    def _note(self, losses: Tensor) -> None:
-        self.sums += losses
-        self.steps += 1
-        if self.steps.item() < self.interval:
-            return
-        mean = self.sums / self.steps
-        all_reduce(mean, op='mean')  # one set of weights in all processes
-        self.means.copy_(torch.stack([self.means[1], mean]))
-        self.sums.zero_()
-        self.steps.zero_()
-        if (self.means > 0).all():
-            ratio = self.means[1] / self.means[0]
-            self.weights.copy_(2 * torch.softmax(ratio / self.temperature, dim=0))

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from repre_mm.models import FixedWeighting, UncertaintyWeighting
-from repre_mm.models.losses import DynamicWeightAveraging
 
 
 def test_uncertainty_weighting_equals_the_formula():
@@ -118,58 +117,3 @@ def test_fixed_weighting():
     torch.testing.assert_close(total.item(), -1.1)
     assert (weights['weight_contrast'].item(), weights['weight_recon'].item()) == (0.5, 2.0)
     assert FixedWeighting().state_dict() == {}
-
-
-def _feed(weighting, *pairs):
-    """Weights (contrast, recon) that each pair of losses is joined with."""
-    return [tuple(w.item() for w in weighting(torch.tensor(a), torch.tensor(b))[1].values()) for a, b in pairs]
-
-
-def test_dynamic_weights_follow_the_ratios_of_the_last_two_periods():
-    weighting = DynamicWeightAveraging(interval=2, temperature=2.0)
-    # Period means: (4, 1), (3, 1), (3, 0.5).
-    used = _feed(weighting, (5.0, 1.5), (3.0, 0.5), (3.5, 1.0), (2.5, 1.0), (3.0, 0.5), (3.0, 0.5), (9.0, 9.0))
-    assert used[:4] == [(1.0, 1.0)] * 4  # the first two periods
-
-    def expected(contrast: float, recon: float) -> tuple[float, float]:
-        a, b = math.exp(contrast / 2), math.exp(recon / 2)
-        return (2 * a / (a + b), 2 * b / (a + b))
-
-    assert used[4] == used[5] == pytest.approx(expected(3 / 4, 1 / 1))
-    assert used[6] == pytest.approx(expected(3 / 3, 0.5 / 1))
-
-
-def test_dynamic_weights_scale_the_losses():
-    weighting = DynamicWeightAveraging(interval=1)
-    _feed(weighting, (4.0, 1.0), (2.0, 1.0))
-    contrast, recon = torch.tensor(3.0, requires_grad=True), torch.tensor(0.2, requires_grad=True)
-    total, weights = weighting(contrast, recon)
-    total.backward()
-    assert weights['weight_contrast'] < 1 < weights['weight_recon']  # the contrastive loss fell faster
-    torch.testing.assert_close(total.detach(), weights['weight_contrast'] * 3 + weights['weight_recon'] * 0.2)
-    torch.testing.assert_close(contrast.grad, weights['weight_contrast'])
-    torch.testing.assert_close(recon.grad, weights['weight_recon'])
-    torch.testing.assert_close(weights['weight_contrast'] + weights['weight_recon'], torch.tensor(2.0))
-
-
-def test_dynamic_weights_go_on_after_a_resume():
-    pairs = [(5.0, 1.0), (4.0, 0.9), (3.0, 0.3), (2.0, 0.2), (2.0, 0.1), (1.0, 0.1), (1.0, 0.1)]
-    whole = _feed(DynamicWeightAveraging(interval=2), *pairs)
-    first, second = DynamicWeightAveraging(interval=2), DynamicWeightAveraging(interval=2)
-    before = _feed(first, *pairs[:3])  # in the middle of a period
-    second.load_state_dict(first.state_dict())
-    assert before + _feed(second, *pairs[3:]) == whole
-    assert whole[-1] != (1.0, 1.0)
-
-
-def test_dynamic_weights_are_not_moved_by_evaluation():
-    weighting = DynamicWeightAveraging(interval=1).eval()
-    assert _feed(weighting, (4.0, 1.0), (2.0, 1.0), (1.0, 1.0)) == [(1.0, 1.0)] * 3
-    assert weighting.steps == 0
-
-
-def test_dynamic_weights_refuse_negative_losses():
-    with pytest.raises(ValueError, match=r'losses are -0.7000 and 0.2000.*contrast_shift'):
-        DynamicWeightAveraging(interval=5)(torch.tensor(-0.7), torch.tensor(0.2))
-    with pytest.raises(ValueError, match='interval=0'):
-        DynamicWeightAveraging(interval=0)
