@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
@@ -39,7 +40,9 @@ class RePreNeck(BaseModule):
             the backbone by :class:`RePreAlgorithm`.
         num_levels: K, sampled by :func:`sample_levels`. Ignored when ``indices`` is given.
         indices: Explicit levels, ascending and zero-based; negative ones count from the end.
-        features: ``'multi'`` for K levels, ``'single'`` for the last level alone (the paper's Table 4).
+        features: ``'multi'`` for the K levels, ``'single'`` for the last level in the place of each of them: the
+            decoder keeps its layers, resolutions and widths, and only its input changes (Sec. 4.3.1, Table 4). To
+            decode the last level with the 1x1 head alone, set ``num_levels=1`` instead.
         out_channels: D, the width after a 1x1 convolution per level; ``None`` keeps the encoder's own widths
             (the paper's full-width decoder, see :class:`RePreDecoder`).
 
@@ -61,19 +64,17 @@ class RePreNeck(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        depth = len(in_channels)
         if features not in ('multi', 'single'):
             raise ValueError(f"features={features!r} is unknown: use 'multi' or 'single'")
-        if features == 'single':
-            self.indices = [depth - 1]
-        elif indices is None:
-            self.indices = sample_levels(depth, num_levels)
-        else:
-            self.indices = _checked_indices(indices, depth)
+        self.single = features == 'single'
+        depth = len(in_channels)
+        self.indices = sample_levels(depth, num_levels) if indices is None else _checked_indices(indices, depth)
         widths = [in_channels[i] for i in self.indices]
+        sources = [widths[-1]] * len(widths) if self.single else widths
         self.out_channels = widths if out_channels is None else [out_channels] * len(widths)
         self.projections = nn.ModuleList(
-            nn.Identity() if out_channels is None else nn.Conv2d(width, out_channels, kernel_size=1) for width in widths
+            nn.Identity() if out_channels is None and source == width else nn.Conv2d(source, width, kernel_size=1)
+            for source, width in zip(sources, self.out_channels, strict=True)
         )
 
     def forward(self, levels: Sequence[Tensor]) -> list[Tensor]:
@@ -90,7 +91,14 @@ class RePreNeck(BaseModule):
         """
         if len(levels) != len(self.projections):
             raise ValueError(f'RePreNeck expects {len(self.projections)} levels, got {len(levels)}')
-        return [project(level) for project, level in zip(self.projections, levels, strict=True)]
+        if not self.single:
+            return [project(level) for project, level in zip(self.projections, levels, strict=True)]
+        maps = [project(levels[-1]) for project in self.projections]
+        return [
+            # (B, D, h_K, w_K) -> (B, D, h_k, w_k)
+            F.interpolate(image, level.shape[-2:], mode='bilinear', align_corners=False)
+            for image, level in zip(maps, levels, strict=True)
+        ]
 
 
 def _checked_indices(indices: Sequence[int], depth: int) -> list[int]:

@@ -1,5 +1,6 @@
 import pytest
 import torch
+import torch.nn.functional as F
 
 from repre_mm.models import RePreNeck, sample_levels
 
@@ -47,8 +48,17 @@ def test_full_width_passes_the_levels_on():
     assert all(out is level for out, level in zip(neck(levels), levels, strict=True))
 
 
-def test_single_is_the_last_level():
-    assert RePreNeck([8] * 12, features='single').indices == [11]
+@pytest.mark.parametrize('out_channels', [6, None])
+def test_single_gives_the_last_level_in_the_place_of_each(out_channels):
+    neck = RePreNeck([4, 8, 16], num_levels=3, features='single', out_channels=out_channels)
+    assert neck.indices == [0, 1, 2]
+    assert neck.out_channels == RePreNeck([4, 8, 16], num_levels=3, out_channels=out_channels).out_channels
+    levels = [torch.randn(2, 4, 8, 8), torch.randn(2, 8, 4, 4), torch.randn(2, 16, 2, 2)]
+    maps = neck(levels)
+    for width, level, projection, out in zip(neck.out_channels, levels, neck.projections, maps, strict=True):
+        assert out.shape == (2, width, *level.shape[-2:])
+        expected = F.interpolate(levels[-1], level.shape[-2:], mode='bilinear', align_corners=False)
+        torch.testing.assert_close(out, projection(expected))
 
 
 def test_wrong_number_of_levels():

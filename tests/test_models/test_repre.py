@@ -313,3 +313,19 @@ def test_unknown_encoder_family_says_what_to_do():
     algorithm['backbone'] = dict(type='LeNet5')
     with pytest.raises(TypeError, match='does not know the levels of LeNet5'):
         MODELS.build(dict(type='repre_mm.RePreAlgorithm', algorithm=algorithm))
+
+
+def test_single_features_keep_the_default_decoder(encoder_name):
+    multi, single = build(encoder_name), build(encoder_name, neck=dict(features='single'))
+    shapes = [{name: p.shape for name, p in model.repre_decoder.named_parameters()} for model in (single, multi)]
+    assert shapes[0] == shapes[1]
+    assert [len(block) for block in single.repre_decoder.fusions] == [
+        len(block) for block in multi.repre_decoder.fusions
+    ]
+    view = make_views(ENCODERS[encoder_name][1])[0]
+    with single.tap.open(single.backbone, single.repre_neck.indices, view) as levels:
+        single.backbone(view)
+    kept = [levels[index].retain_grad() or levels[index] for index in single.repre_neck.indices]
+    single.repre_decoder.loss(single.repre_neck(kept), single.pixels(view)).backward()
+    assert all(level.grad is None for level in kept[:-1])  # only the last level is decoded
+    assert kept[-1].grad.any()
