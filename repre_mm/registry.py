@@ -21,7 +21,6 @@ TRANSFORMS = _child(root.TRANSFORMS, 'repre_mm.datasets')
 HOOKS = _child(root.HOOKS, 'repre_mm.engine')
 MODEL_WRAPPERS = _child(root.MODEL_WRAPPERS, 'repre_mm.distributed')
 OPTIM_WRAPPERS = _child(root.OPTIM_WRAPPERS, 'repre_mm.engine')
-OPTIMIZERS = _child(root.OPTIMIZERS, 'repre_mm.engine')
 VISBACKENDS = _child(root.VISBACKENDS, 'repre_mm.engine')
 
 __all__ = [
@@ -29,7 +28,6 @@ __all__ = [
     'HOOKS',
     'MODELS',
     'MODEL_WRAPPERS',
-    'OPTIMIZERS',
     'OPTIM_WRAPPERS',
     'TRANSFORMS',
     'VISBACKENDS',

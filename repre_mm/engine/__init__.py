@@ -17,13 +17,11 @@ from repre_mm.engine.hooks import (
     WatchdogHook,
     WeightingGuardHook,
 )
-from repre_mm.engine.lars import LARS
 from repre_mm.engine.optim.precision import BFloat16OptimWrapper
 from repre_mm.engine.resilience.vis_backend import LocalVisBackend
 from repre_mm.engine.runner import ResumableRunner
 
 __all__ = [
-    'LARS',
     'AccumulationGuardHook',
     'BFloat16OptimWrapper',
     'ClipGradPerParameterHook',

@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
 from repre_mm.checkpoint import CheckpointError, LoadReport, load_pretrained, read_checkpoint
 from repre_mm.distributed.sharding import is_sharded
 from repre_mm.engine.runner import ResumableRunner
+from repre_mm.utils.modules import unwrap
 
 
 def start_from(runner: ResumableRunner, path: str | os.PathLike | None, **options: Any) -> LoadReport | None:
@@ -80,7 +80,7 @@ def load_trained(runner: Runner, path: str | os.PathLike, *, trust: bool = False
 
 
 def _unwrapped(runner: Runner) -> nn.Module:
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+    return unwrap(runner.model)
 
 
 def _few(names: list[str], limit: int = 5) -> str:

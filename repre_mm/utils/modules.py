@@ -1,11 +1,17 @@
-"""Switch modules to evaluation mode and back."""
+"""Unwrap a model; switch modules to evaluation mode and back."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from mmengine.model import is_model_wrapper
 from torch import nn
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The model inside DDP, FSDP or another wrapper; the model itself where there is none."""
+    return model.module if is_model_wrapper(model) else model
 
 
 @contextmanager

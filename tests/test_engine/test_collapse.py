@@ -1,6 +1,7 @@
 """The numbers that tell a collapse, and the warnings: once, in words, and not for a healthy model."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,11 +9,13 @@ from fixtures.data import make_image_folder
 from fixtures.methods import tiny_method
 from fixtures.resuming import OPTIONS, make_runner
 from mmengine.hooks import Hook
+from mmengine.logging import MessageHub
+from mmengine.registry import MODELS, DefaultScope
+from mmpretrain.structures import DataSample
 from torch.nn import functional as F
 
 from repre_mm.engine import CollapseHook
-from repre_mm.engine.collapse import effective_rank, embedding_std, target_entropies, top1
-from repre_mm.engine.hooks.collapse import _judge
+from repre_mm.engine.hooks.collapse import effective_rank, embedding_std, measure, target_entropies, top1
 
 
 def test_std_is_that_of_unit_vectors():
@@ -50,7 +53,7 @@ def test_top1_by_hand():
 
 
 def complaints(**seen):
-    return {name: text for name, text in _judge(seen)[1].items() if text}
+    return {name: text for name, text in measure(seen)[1].items() if text}
 
 
 def test_each_collapse_has_its_words():
@@ -66,7 +69,7 @@ def test_each_collapse_has_its_words():
     assert 'the same, even answer' in complaints(targets=torch.zeros(64, 128))['target_entropy']
     labels = torch.arange(64)
     assert complaints(logits=(torch.eye(64), labels)) == {}
-    assert 'no more often than by luck' in complaints(logits=(-torch.eye(64), labels))['contrast_top1']
+    assert 'no more often than by chance' in complaints(logits=(-torch.eye(64), labels))['contrast_top1']
     assert complaints(logits=(-torch.eye(8), labels[:8])) == {}  # too few candidates to judge
 
 
@@ -137,3 +140,28 @@ def test_a_collapsed_run_is_warned_once_per_time(images, tmp_path):
 def test_arguments(argument):
     with pytest.raises(ValueError, match='must be at least 1'):
         CollapseHook(**{argument: 0})
+
+
+@pytest.mark.parametrize('mixed', [False, True])
+def test_a_classifier_is_left_alone(mixed):
+    """Its cross-entropy compares no views; with Mixup its labels are (N, K)."""
+    loss = dict(type='CrossEntropyLoss', use_soft=mixed)
+    cfg = dict(
+        type='ImageClassifier',
+        backbone=dict(type='ResNet', depth=18),
+        neck=dict(type='GlobalAveragePooling'),
+        head=dict(type='LinearClsHead', num_classes=2, in_channels=512, loss=loss),
+    )
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        model = MODELS.build(cfg)
+    runner = SimpleNamespace(model=model, iter=0, message_hub=MessageHub(f'classifier {mixed}'))
+    samples = [DataSample(), DataSample()]
+    for label, sample in enumerate(samples):
+        sample.set_gt_label(label)
+        if mixed:
+            sample.set_gt_score(torch.tensor([0.7, 0.3]))
+    hook = CollapseHook(interval=1)
+    hook.before_train_iter(runner, 0)
+    model(torch.rand(2, 3, 32, 32), samples, mode='loss')
+    hook.after_train_iter(runner, 0)
+    assert not runner.message_hub.log_scalars

@@ -10,9 +10,8 @@ from mmengine.logging import MessageHub
 from torch._dynamo.utils import counters
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from repre_mm.engine.cost import count_cost
+from repre_mm.engine.cost import count_cost, peak_tflops
 from repre_mm.engine.hooks import ThroughputHook
-from repre_mm.engine.peak import peak_tflops
 
 BATCH, PEAK = 4, 1e-3  # images; TFLOP/s of an imagined device
 

@@ -7,7 +7,6 @@ from fixtures.methods import METHODS, build, views_for
 from fixtures.models import ENCODERS
 from torch import nn
 
-from repre_mm.engine.lars import LARS
 from repre_mm.models.selfsup import CosineEMA
 
 #: What waits in every step: mmpretrain's heads make their labels on the host, once per loss ...
@@ -33,17 +32,6 @@ def test_step_stays_on_the_device(method, encoder):
                     target.step()
     assert {name: value.device for name, value in losses.items()} == dict.fromkeys(losses, DEVICE)
     assert watch.waits == LABELS.get(method, [])
-
-
-def test_lars_does_not_wait():
-    model = nn.Sequential(nn.Linear(8, 4), nn.Linear(4, 2))
-    with imagined_gpu(model):
-        for parameter in model.parameters():
-            parameter.grad = torch.empty_like(parameter)
-        optimizer = LARS(model.parameters(), lr=0.1, weight_decay=1e-6)
-        with Watch() as watch:
-            optimizer.step()
-    assert watch.waits == []
 
 
 def test_watch_sees_what_waits():

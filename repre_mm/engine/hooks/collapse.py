@@ -1,4 +1,4 @@
-"""A watch over what contrastive and self-distilled training can collapse to: one answer for every image."""
+"""Detect a collapse of the embeddings: the encoder gives (nearly) the same output for every image."""
 
 from __future__ import annotations
 
@@ -7,45 +7,47 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+from mmpretrain.models import BaseSelfSupervisor
 from mmpretrain.models.losses import CrossEntropyLoss
 from torch import Tensor, nn
 
-from repre_mm.engine.collapse import effective_rank, embedding_std, target_entropies, top1
 from repre_mm.models.selfsup.dino import DINO
 from repre_mm.registry import HOOKS
+from repre_mm.utils.modules import unwrap
 
-# The most rows that a singular value decomposition is made of, and the fewest that say anything.
+# The most rows that go into a singular value decomposition, and the fewest that mean anything.
 _MOST, _FEWEST = 512, 4
 _EMBEDDINGS = (
     'Lower the learning rate or lengthen its warm-up; check that weight decay spares norms and biases, that the '
-    "target network's momentum is near 1 (base_momentum small), and the projector's BatchNorm; then go on from a "
-    'checkpoint before this'
+    "target network's momentum is near 1 (base_momentum small), and the projector's BatchNorm; then resume from an "
+    'earlier checkpoint'
 )
 
 
 @HOOKS.register_module()
 class CollapseHook(Hook):
-    """Log whether the embeddings still tell images apart, and warn in words when they do not.
+    """Log how well the embeddings tell images apart, and warn when they no longer do.
 
-    Every ``interval`` iterations, on the main process, of the images of its own batch:
+    Every ``interval`` iterations, on the main process, for the images of its own batch:
 
     - ``embedding_std`` and ``effective_rank`` of the projector's outputs (before DINO's last layer), see
-      :func:`~repre_mm.engine.collapse.embedding_std` and :func:`~repre_mm.engine.collapse.effective_rank`
-    - ``target_entropy``, the mean over DINO's targets, and ``target_usage``, that of their mean, in nats; see
-      :func:`~repre_mm.engine.collapse.target_entropies`
+      :func:`embedding_std` and :func:`effective_rank`
+    - ``target_entropy``, the mean entropy of DINO's targets, and ``target_usage``, the entropy of their mean, in nats;
+      see :func:`target_entropies`
     - ``contrast_top1``, how often an image's other view is found among all candidates, in per cent, where the method
       computes a cross-entropy over them (SimCLR, MoCo v2 and v3, MoBY)
 
-    A warning comes once when a number has been bad ``patience`` times in a row, and again only after it was good.
+    A warning comes once a number has been bad ``patience`` times in a row, and again only after it was good. A model
+    that is no self-supervised method, such as a classifier, is left alone.
 
     Args:
-        interval: Iterations between two looks.
-        begin: Iterations before the first warning: untrained networks tell nothing apart.
-        patience: Bad looks in a row before a warning.
+        interval: Iterations between two measurements.
+        begin: Iterations before the first warning: untrained networks cannot tell images apart.
+        patience: Bad measurements in a row before a warning.
 
     Raises:
         ValueError: ``interval`` or ``patience`` is less than 1.
@@ -57,35 +59,35 @@ class CollapseHook(Hook):
         if interval < 1 or patience < 1:
             raise ValueError(f'interval={interval} and patience={patience} must be at least 1')
         self.interval, self.begin, self.patience = interval, begin, patience
-        self._bad: dict[str, int] = {}  # looks in a row
+        self._bad: dict[str, int] = {}  # bad measurements in a row, by number
         self._handles: list[Any] = []
         self._seen: dict[str, Any] = {}
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Listen to the modules in this iteration, where it is its turn."""
+        """Listen to the modules during every ``interval``-th iteration."""
         if not is_main_process() or not self.every_n_train_iters(runner, self.interval):
             return
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap(runner.model)
         algorithm = getattr(model, 'algorithm', model)
+        if not isinstance(algorithm, BaseSelfSupervisor):
+            return
         neck = getattr(algorithm, 'neck', None)
         if isinstance(algorithm, DINO):
             neck = neck.mlp
             self._listen(algorithm.momentum_encoder, lambda output: self._note_targets(algorithm, output))
         if neck is not None:
-            self._listen(neck, self._note_embeddings)
+            self._listen(neck, lambda output: self._seen.setdefault('embeddings', _last(output).detach()))
         for module in algorithm.modules():
             if isinstance(module, (CrossEntropyLoss, nn.CrossEntropyLoss)):
-                handle = module.register_forward_pre_hook(self._note_logits)
-                self._handles.append(handle)
+                self._handles.append(module.register_forward_pre_hook(self._note_logits))
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        """Compute, log, judge."""
+        """Measure, log, and warn."""
         seen, self._seen = self._seen, {}
-        while self._handles:
-            self._handles.pop().remove()
+        self.after_train(runner)
         if not seen:
             return
-        found, complaints = _judge(seen)
+        found, complaints = measure(seen)
         for name, value in found.items():
             runner.message_hub.update_scalar(f'train/{name}', value)
         if runner.iter + 1 < self.begin:
@@ -96,15 +98,15 @@ class CollapseHook(Hook):
                 runner.logger.warning(f'iteration {runner.iter + 1}: {complaint}')
 
     def after_train(self, runner: Runner) -> None:
-        """Let go of the modules."""
+        """Stop listening."""
         while self._handles:
             self._handles.pop().remove()
 
-    def _listen(self, module: nn.Module, note: Callable[[Any], None]) -> None:
-        self._handles.append(module.register_forward_hook(lambda module, args, output: note(output)))
+    def _listen(self, module: nn.Module, note: Callable[[Any], Any]) -> None:
+        def hook(module: nn.Module, args: tuple, output: Any) -> None:
+            note(output)
 
-    def _note_embeddings(self, output: Any) -> None:
-        self._seen.setdefault('embeddings', _last(output).detach())
+        self._handles.append(module.register_forward_hook(hook))
 
     def _note_targets(self, algorithm: DINO, output: Any) -> None:
         head = algorithm.head
@@ -120,8 +122,16 @@ def _last(output: Any) -> Tensor:
 
 
 @torch.no_grad()
-def _judge(seen: dict[str, Any]) -> tuple[dict[str, float], dict[str, str]]:
-    """The numbers, and for each that is judged what is wrong with it, or ''."""
+def measure(seen: dict[str, Any]) -> tuple[dict[str, float], dict[str, str]]:
+    """Compute the numbers of :class:`CollapseHook` and judge them.
+
+    Args:
+        seen: Any of ``embeddings`` (B, D); ``targets`` (B, K), centred and divided by the temperature; ``logits``,
+            (B, K) and labels (B,).
+
+    Returns:
+        The numbers; and for each that is judged a warning, or '' where it is fine.
+    """
     found: dict[str, float] = {}
     complaints: dict[str, str] = {}
     embeddings = seen.get('embeddings')
@@ -136,7 +146,7 @@ def _judge(seen: dict[str, Any]) -> tuple[dict[str, float], dict[str, str]]:
             else ''
         )
         complaints['effective_rank'] = (
-            f'the embeddings use {rank:.1f} of {most} directions (effective_rank): images differ in next to nothing. '
+            f'the embeddings use {rank:.1f} of {most} directions (effective_rank), so they hardly tell images apart. '
             f'{_EMBEDDINGS}'
             if rank < 1 + 0.02 * most
             else ''
@@ -150,10 +160,10 @@ def _judge(seen: dict[str, Any]) -> tuple[dict[str, float], dict[str, str]]:
         logits, labels = seen['logits']
         found['contrast_top1'] = accuracy = top1(logits, labels)
         candidates = logits.shape[1]
-        # With fewer, luck finds the other view now and then.
+        # With fewer candidates chance alone finds the other view now and then.
         complaints['contrast_top1'] = (
             f'the other view of an image is found among {candidates} candidates in {accuracy:.2f} % of the cases, no '
-            'more often than by luck (contrast_top1). Check that both views show the same image; raise the learning '
+            'more often than by chance (contrast_top1). Check that both views show the same image; raise the learning '
             'rate if it is still in its warm-up, lower it if the loss has risen'
             if candidates >= 32 and accuracy * candidates / 100 < 2
             else ''
@@ -175,3 +185,54 @@ def _target_complaint(single: float, together: float, spread: int, outputs: int)
         f"DINO's teacher gives every image the same, even answer ({numbers}): sharpening is too weak. Lower "
         'head.teacher_temp and warmup_teacher_temp (0.04), lower the learning rate'
     )
+
+
+def embedding_std(embeddings: Tensor) -> float:
+    """Measure how far apart the embeddings of different images are (SimSiam, arXiv 2011.10566, Sec. 4.1 and Fig. 2).
+
+    Args:
+        embeddings: (B, D), B >= 2, of any length.
+
+    Returns:
+        The standard deviation over the images of each channel of the unit-length embeddings, averaged over channels,
+        times the root of D: 0 where all are the same, about 1 where they point in all directions alike.
+    """
+    unit = F.normalize(embeddings.float(), dim=1)
+    return unit.std(dim=0, correction=0).mean().item() * embeddings.shape[1] ** 0.5
+
+
+def effective_rank(embeddings: Tensor) -> float:
+    """Count the directions that the embeddings use: RankMe (Garrido et al., ICML 2023, arXiv 2210.02885, Eq. 1).
+
+    Args:
+        embeddings: (B, D), of any length; each is scaled to unit length first.
+
+    Returns:
+        The exponential of the entropy of the singular values, as shares of their sum: 1 where all embeddings lie on one
+        line, min(B, D) where they fill their space evenly; 0 where all are zero.
+    """
+    values = torch.linalg.svdvals(F.normalize(embeddings.float(), dim=1))
+    if not values.sum() > 0:
+        return 0.0
+    return torch.special.entr(values / values.sum()).sum().exp().item()
+
+
+def target_entropies(logits: Tensor) -> tuple[float, float]:
+    """Measure how sharp the targets are, and how many outputs they use together (DINO, Sec. 5.3).
+
+    Args:
+        logits: (B, K), centred and divided by the temperature.
+
+    Returns:
+        In nats, in [0, log K]: the mean entropy of an image's target; the entropy of the mean target. Their difference
+        is what a target says about its image: 0 in both collapses, on one output (both are 0) and on all alike (log K).
+    """
+    targets = F.softmax(logits.float(), dim=1)
+    single = torch.special.entr(targets).sum(dim=1).mean()
+    together = torch.special.entr(targets.mean(dim=0)).sum()
+    return single.item(), together.item()
+
+
+def top1(logits: Tensor, labels: Tensor) -> float:
+    """Per cent of rows whose largest logit is the label's; (B, N) and (B,)."""
+    return 100 * (logits.argmax(dim=1) == labels).float().mean().item()

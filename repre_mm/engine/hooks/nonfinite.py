@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from mmengine.dist import get_rank, get_world_size, is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor
 from torch.distributed.tensor import DTensor
@@ -19,6 +18,7 @@ from torch.optim import Optimizer
 from repre_mm.engine.resilience.replay import random_states
 from repre_mm.engine.resilience.training_state import whole_state_dicts
 from repre_mm.registry import HOOKS
+from repre_mm.utils.modules import unwrap
 
 #: Folder in the work dir that keeps what skipped steps were made of.
 FOLDER = 'nonfinite'
@@ -119,7 +119,7 @@ class NonFiniteHook(Hook):
     def _keep(self, runner: Runner) -> Path:
         """Write the step's batches, random states and model; forget the oldest."""
         with whole_state_dicts(runner):  # all processes together, before one of them may fail to write
-            model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+            model = unwrap(runner.model)
             state = model.state_dict() if is_main_process() else None
         root = Path(runner.work_dir) / FOLDER
         folder = root / f'iter_{runner.iter + 1}'

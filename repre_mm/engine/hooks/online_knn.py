@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
@@ -17,6 +16,7 @@ from repre_mm.evaluation.features import extract_features
 from repre_mm.evaluation.knn import knn_classify
 from repre_mm.evaluation.protocol import EvaluationError, image_folder_loader
 from repre_mm.registry import HOOKS
+from repre_mm.utils.modules import unwrap
 
 
 @HOOKS.register_module()
@@ -78,7 +78,7 @@ class OnlineKNNHook(Hook):
         epoch = runner.epoch + 1
         if self._loaders is None or (epoch % self.interval and epoch != runner.max_epochs):
             return
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap(runner.model)
         device = next(model.parameters()).device
         options = {'mean': self.mean, 'std': self.std, 'device': device, 'progress': False}
         # Loaders draw a seed from the global stream: scoring must not change the training that follows.

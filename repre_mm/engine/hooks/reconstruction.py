@@ -6,12 +6,12 @@ from pathlib import Path
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from repre_mm.distributed.sharding import is_sharded
 from repre_mm.registry import HOOKS
+from repre_mm.utils.modules import unwrap
 from repre_mm.visualization import reconstruction_grid, save_png
 
 
@@ -62,4 +62,4 @@ class ReconstructionHook(Hook):
 
     @staticmethod
     def _model(runner: Runner) -> nn.Module:
-        return runner.model.module if is_model_wrapper(runner.model) else runner.model
+        return unwrap(runner.model)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
 from repre_mm.engine.optim.blocks import checkpoint_blocks, compile_blocks
 from repre_mm.engine.optim.cpu_kernels import keep_memory, slow_mkl, use_attention, use_onednn_linear
 from repre_mm.registry import HOOKS
+from repre_mm.utils.modules import unwrap
 
 
 @HOOKS.register_module()
@@ -54,7 +54,7 @@ class FastStepHook(Hook):
                 "compile at the top level of the config is mmengine's: it compiles the whole step, and torch.compile "
                 'does not see that the taps of RePre open and shut. Compile the blocks: default_hooks.step.compile=True'
             )
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap(runner.model)
         for line in set_switches(model, self.linear, self.attention, self.memory, self.checkpoint, self.compile):
             runner.logger.info(line)
 

@@ -11,7 +11,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch.utils.flop_counter import FlopCounterMode
 
-from repre_mm.engine.peak import peak_tflops
+from repre_mm.engine.cost import peak_tflops
 from repre_mm.registry import HOOKS
 
 
@@ -27,8 +27,8 @@ class ThroughputHook(Hook):
     Args:
         window: Iterations that the figures cover.
         wait_warning: Share of waiting above which a hint is logged, once.
-        peak: Of the device, in TFLOP/s. Default: by the GPU's name, see :mod:`repre_mm.engine.peak`; without a GPU, or
-            with one that is not listed there, ``peak_share`` is not logged.
+        peak: Of the device, in TFLOP/s. Default: by the GPU's name, see :func:`repre_mm.engine.cost.peak_tflops`;
+            without a GPU, or with one that is not listed there, ``peak_share`` is not logged.
     """
 
     priority = 'NORMAL'  # after IterTimerHook, whose times it reads, and before LoggerHook

@@ -10,12 +10,12 @@ from typing import Any
 import mmengine
 import torch
 from mmengine.dist import is_main_process
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import weights_to_cpu
 from mmengine.utils import apply_to
 
 from repre_mm.distributed.sharding import is_sharded, whole_states
+from repre_mm.utils.modules import unwrap
 
 
 @contextmanager
@@ -49,7 +49,7 @@ def training_state(runner: Runner, meta: dict, optimizer: bool = True, schedules
 
 
 def _state(runner: Runner, meta: dict, optimizer: bool, schedules: bool) -> dict[str, Any]:
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = unwrap(runner.model)
     meta = dict(
         meta,
         cfg=runner.cfg.pretty_text,
