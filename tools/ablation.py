@@ -17,6 +17,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from repre_mm.utils.errors import UserError
+
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / 'configs/toy/repre_mocov3_vit-tiny_toy.py'
 
@@ -183,7 +185,7 @@ def kept(path: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
         others = [
             f'{key}={cell["settings"].get(key)!r}' for key in settings if cell['settings'].get(key) != settings[key]
         ]
-        raise ValueError(f'{path.parent} was made with {", ".join(others)}: name another --work-dir, or remove it')
+        raise UserError(f'{path.parent} was made with {", ".join(others)}: name another --work-dir, or remove it')
     return cell.get('scores')
 
 
@@ -250,11 +252,11 @@ def prepare(args: argparse.Namespace) -> tuple[dict[str, Any], dict[tuple[str, i
         args.data = Path('data/toy_scenes/cls')
     base = Config.fromfile(args.config)
     if base.model.type != 'repre_mm.RePreAlgorithm':
-        raise ValueError(f'{args.config} has no RePreAlgorithm to ablate: name one of the repre_* configs')
+        raise UserError(f'{args.config} has no RePreAlgorithm to ablate: name one of the repre_* configs')
     args.epochs = base.train_cfg.max_epochs if args.epochs is None else args.epochs
     args.train_images, _ = (len(find_images(resolve_split(args.data, split))) for split in ('train', 'val'))
     if args.epochs < 1 or not 1 <= args.k <= args.train_images:
-        raise ValueError(
+        raise UserError(
             f'--epochs {args.epochs} must be positive, and --k {args.k} between 1 and the {args.train_images} training '
             f'images of {args.data}'
         )

@@ -33,12 +33,13 @@ def main() -> None:
     from repre_mm.transfer.loading import load_trained
     from repre_mm.transfer.predictions import PredictionPicturesHook
     from repre_mm.utils.configs import is_transfer, starts_from_encoder
+    from repre_mm.utils.errors import UserError
 
     args = parse_args()
-    with one_line_errors():
+    with one_line_errors('the set-up', args.traceback):
         cfg = load_config(args)
         if not Path(args.checkpoint).is_file():
-            raise FileNotFoundError(f'no such checkpoint: {args.checkpoint}')
+            raise UserError(f'no such checkpoint: {args.checkpoint}')
         if not starts_from_encoder(cfg):
             options = dict(amp=args.amp, trust=args.trust)
             print(json.dumps(evaluate_pretraining(cfg, args.checkpoint, cfg.work_dir, **options), indent=2))

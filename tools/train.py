@@ -4,7 +4,6 @@ A config of classification, detection or segmentation starts from a pre-trained 
 """
 
 import argparse
-import sys
 
 
 def parse_args() -> argparse.Namespace:
@@ -25,20 +24,16 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    from repre_mm.checkpoint import CheckpointError
     from repre_mm.cli.config import checked_config
     from repre_mm.cli.errors import one_line_errors
-    from repre_mm.datasets import DatasetError
     from repre_mm.distributed.processes import leave_distributed, started_again
-    from repre_mm.engine import NonFiniteError
     from repre_mm.engine.launch import build_runner
     from repre_mm.engine.resilience.lock import lock_work_dir
     from repre_mm.transfer.loading import start_from
     from repre_mm.utils.configs import starts_from_encoder
-    from repre_mm.utils.errors import plain_message
 
     args = parse_args()
-    with one_line_errors():
+    with one_line_errors('the set-up', args.traceback):
         cfg = checked_config(args)
         if args.check:
             print(f'{args.config}: nothing wrong found')
@@ -49,10 +44,8 @@ def main() -> None:
         if starts_from_encoder(cfg):
             options = dict(trust=args.trust, prefix=args.prefix, source_grid=args.source_grid)
             start_from(runner, args.pretrained or cfg.get('pretrained'), **options)
-    try:
+    with one_line_errors('the training', args.traceback):
         runner.train()
-    except (CheckpointError, DatasetError, NonFiniteError) as error:
-        sys.exit(f'error: {plain_message(error)}')
     leave_distributed()
 
 

@@ -18,6 +18,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from repre_mm.utils.errors import UserError
+
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -84,7 +86,7 @@ def read_config(path: str):
     from mmengine.config import Config
 
     if not Path(path).is_file():
-        raise FileNotFoundError(f'no such config: {path}')
+        raise UserError(f'no such config: {path}')
     return Config.fromfile(path)
 
 
@@ -92,7 +94,7 @@ def encoder_names(args: argparse.Namespace, sources: list[tuple[str, str]]) -> l
     """As the user says, or the shortest that tell the encoders apart."""
     if args.names:
         if len(args.names) != len(sources) or len(set(args.names)) < len(args.names):
-            raise ValueError(f'--names needs {len(sources)} different names, one per encoder')
+            raise UserError(f'--names needs {len(sources)} different names, one per encoder')
         return args.names
     short = [c if c == 'random' else f'{Path(c).resolve().parent.name}/{Path(c).stem}' for _, c in sources]
     if len(set(short)) == len(short):
@@ -142,7 +144,7 @@ def draw(args: argparse.Namespace):
     cfg = read_config(args.config)
     root = args.data or cfg.get('data_root')
     if not root:
-        raise ValueError(f'{args.config} has no data_root: name a folder of images with --data DIR')
+        raise UserError(f'{args.config} has no data_root: name a folder of images with --data DIR')
     source = ImageSource(root)
     return draw_reconstruction(args, cfg, source) if args.what == 'reconstruction' else draw_encoders(args, cfg, source)
 

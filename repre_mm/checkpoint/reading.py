@@ -13,6 +13,8 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import get_torch_safe_globals
 from safetensors import SafetensorError, safe_open
 
+from repre_mm.utils.errors import UserError
+
 # First bytes of what is often saved under a checkpoint's name, and what it means.
 _LOOKALIKES = (
     (
@@ -33,7 +35,7 @@ SAFETENSORS_META = 'repre_mm'
 EXPORT_FORMAT = 'repre_mm encoder 1'
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError):
     """A checkpoint that cannot be read or does not fit; the message names the path, the cause and the fix."""
 
 

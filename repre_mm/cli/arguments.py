@@ -40,8 +40,16 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--launcher', choices=['none', 'pytorch', 'slurm'], default='none', help='how the processes were started'
     )
+    add_traceback_argument(parser)
     # torchrun passes it as an argument in some versions and as a variable in all.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def add_traceback_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the option that :func:`repre_mm.cli.errors.one_line_errors` takes."""
+    parser.add_argument(
+        '--traceback', action='store_true', help='show where an error was raised (always: REPRE_TRACEBACK=1)'
+    )
 
 
 def add_transfer_arguments(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:

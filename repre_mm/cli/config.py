@@ -13,6 +13,7 @@ from repre_mm.engine.checks import config_faults, data_faults, raise_faults
 from repre_mm.engine.launch import read_config, set_data_root
 from repre_mm.transfer.settings import set_up_transfer
 from repre_mm.utils.configs import is_transfer, starts_from_encoder
+from repre_mm.utils.errors import UserError
 
 # What each launcher sets for its processes.
 _LAUNCHED_BY = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID'}
@@ -38,7 +39,7 @@ def point_to_data(cfg: Config, args: argparse.Namespace) -> None:
         # A test needs no training data.
         set_up_transfer(cfg, args.data, classes, image_size, ('test',) if 'checkpoint' in args else ('train', 'val'))
     elif classes or image_size:
-        raise ValueError(f'--classes and --image-size are for detection and segmentation; {args.config} pre-trains')
+        raise UserError(f'--classes and --image-size are for detection and segmentation; {args.config} pre-trains')
     elif args.data:
         set_data_root(cfg, args.data)
 

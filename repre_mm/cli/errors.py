@@ -1,24 +1,37 @@
-"""End a command with one line where the user's input is at fault."""
+"""One line for an error that the user can fix; a traceback for any other."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from repre_mm.datasets import ImageReadError
-from repre_mm.utils.errors import plain_message
+from repre_mm.utils.errors import UserError, plain_message
 
 
 @contextmanager
-def one_line_errors() -> Iterator[None]:
-    """End the process with one line, not a traceback, when what is set up inside is wrong."""
+def one_line_errors(stage: str = 'this command', traceback: bool = False) -> Iterator[None]:
+    """End the process with one line where the user's input is at fault; let other errors through.
+
+    Args:
+        stage: What runs inside; named before the traceback of an error that is not a :class:`UserError`.
+        traceback: Show where a :class:`UserError` comes from too, as ``REPRE_TRACEBACK=1`` does.
+    """
     try:
         yield
-    except (ValueError, KeyError, FileNotFoundError, ImageReadError) as error:
-        sys.exit(f'error: {plain_message(error)}')
-    except RuntimeError as error:
-        # torch makes one of every error of a loading process whose class takes more than a message.
-        if not str(error).startswith(f'Caught {ImageReadError.__name__} '):
+    except Exception as error:
+        if not _is_users(error):
+            print(f'error: {stage} failed, with an error that has no short message:', file=sys.stderr)
+            raise
+        if traceback or os.environ.get('REPRE_TRACEBACK') == '1':
             raise
         sys.exit(f'error: {plain_message(error)}')
+
+
+def _is_users(error: Exception) -> bool:
+    # torch makes a RuntimeError of an error in a loading process whose class takes more than a message.
+    return isinstance(error, UserError) or (
+        isinstance(error, RuntimeError) and str(error).startswith(f'Caught {ImageReadError.__name__} ')
+    )

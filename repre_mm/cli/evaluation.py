@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
-from repre_mm.cli.arguments import SettingsAction
+from repre_mm.cli.arguments import SettingsAction, add_traceback_argument
 from repre_mm.cli.errors import one_line_errors
 from repre_mm.evaluation.protocol import EvaluationError, evaluate_config
 from repre_mm.utils.stack import stack_versions
@@ -32,6 +32,7 @@ def evaluation_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument(
         '--cfg-options', nargs='+', action=SettingsAction, metavar='KEY=VALUE', help='change the config'
     )
+    add_traceback_argument(parser)
     return parser
 
 
@@ -65,7 +66,7 @@ def run_guarded(args: argparse.Namespace, evaluate: Callable[..., dict[str, Any]
     Returns:
         The result, with the versions of the stack.
     """
-    with one_line_errors():
+    with one_line_errors('the evaluation', args.traceback):
         if not Path(args.config).is_file():
             raise EvaluationError(f'there is no config {args.config}: name one under configs/')
         if args.out and not args.out.parent.is_dir():

@@ -8,10 +8,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from repre_mm.utils.errors import UserError
+
 IMAGE_EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.gif', '.webp', '.tif', '.tiff', '.ppm', '.pgm')
 
 
-class DatasetError(ValueError):
+class DatasetError(UserError):
     """A folder that cannot serve as a dataset; the message names the path and the fix."""
 
 

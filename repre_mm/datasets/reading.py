@@ -13,6 +13,7 @@ from mmengine.logging import print_log
 from PIL import ExifTags, Image, ImageOps
 
 from repre_mm.registry import TRANSFORMS
+from repre_mm.utils.errors import UserError
 
 #: Images above this are refused: 100 million pixels are 300 MB once decoded. ImageNet's largest has 19
 #: million.
@@ -35,7 +36,7 @@ _OPENCV_FLAGS = {
 }
 
 
-class ImageReadError(RuntimeError):
+class ImageReadError(UserError, RuntimeError):
     """An image file that cannot be turned into pixels.
 
     Args:

@@ -20,6 +20,7 @@ from torch import nn
 
 from repre_mm.distributed.sync_batchnorm import sync_batchnorm_on_cpu
 from repre_mm.registry import MODEL_WRAPPERS
+from repre_mm.utils.errors import UserError
 
 _VARIABLES = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT')
 _joined_gloo = False
@@ -37,7 +38,7 @@ def init_distributed(launcher: str, dist_cfg: Mapping | None = None) -> None:
             collectives in seconds.
 
     Raises:
-        RuntimeError: The variables that the launcher sets are missing.
+        UserError: The variables that the launcher sets are missing.
     """
     on_gpus = torch.cuda.is_available()
     again = launcher == 'pytorch' and started_again()
@@ -47,7 +48,7 @@ def init_distributed(launcher: str, dist_cfg: Mapping | None = None) -> None:
         _read_slurm()
     missing = [name for name in _VARIABLES if name not in os.environ]
     if missing:
-        raise RuntimeError(
+        raise UserError(
             f'--launcher {launcher} needs the environment variables {", ".join(missing)}: start the '
             'run with tools/dist_train.sh or tools/slurm_train.sh, or leave --launcher out'
         )
@@ -88,10 +89,10 @@ def check_equal_batches(dataloader: ConfigDict) -> None:
         dataloader: The config of the training dataloader.
 
     Raises:
-        ValueError: ``round_up=False``, which leaves the remainder to some of the processes.
+        UserError: ``round_up=False``, which leaves the remainder to some of the processes.
     """
     if not dataloader.sampler.get('round_up', True):
-        raise ValueError(
+        raise UserError(
             'train_dataloader.sampler.round_up=False gives some processes fewer images than others, and a contrastive '
             'method needs the same number on all: set it to True'
         )

@@ -7,6 +7,8 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
+from repre_mm.utils.errors import UserError
+
 _LOADERS_STEPS = ('RandomResizedCrop', 'RandomFlip')  # the rest is symmetric: a flip may as well come before it
 _KINDS = ('SelfSupDataPreprocessor', 'mmpretrain.SelfSupDataPreprocessor')
 
@@ -20,7 +22,7 @@ def augment_on_device(cfg: Config) -> None:
         cfg: Changed in place; without ``device_augment`` afterwards.
 
     Raises:
-        ValueError: The config has no one ``repre_mm.FastMultiView`` in its training pipeline, or another data
+        UserError: The config has no one ``repre_mm.FastMultiView`` in its training pipeline, or another data
             preprocessor than mmpretrain's.
     """
     if not cfg.pop('device_augment', False):
@@ -30,17 +32,17 @@ def augment_on_device(cfg: Config) -> None:
         return
     found = list(_multi_views(cfg.get('train_dataloader')))
     if len(found) != 1:
-        raise ValueError(
+        raise UserError(
             f'device_augment needs one repre_mm.FastMultiView in train_dataloader.dataset.pipeline; it has {len(found)}'
         )
     if preprocessor.get('type') not in _KINDS or _names_its_own(cfg.model):
-        raise ValueError(
+        raise UserError(
             "device_augment replaces data_preprocessor=dict(type='SelfSupDataPreprocessor', ...), which must stand at "
             f'the top of the config and nowhere in model; this config has data_preprocessor.type='
             f'{preprocessor.get("type")!r}'
         )
     if not preprocessor.get('to_rgb'):
-        raise ValueError('device_augment needs data_preprocessor.to_rgb=True: FastMultiView cuts views in BGR')
+        raise UserError('device_augment needs data_preprocessor.to_rgb=True: FastMultiView cuts views in BGR')
     (views,) = found
     cfg.data_preprocessor = {
         **preprocessor,

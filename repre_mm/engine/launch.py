@@ -15,37 +15,36 @@ from repre_mm.engine.checks.image_folders import folder_faults, image_folders
 from repre_mm.engine.device_augment import augment_on_device
 from repre_mm.engine.runner import ResumableRunner
 from repre_mm.utils.configs import is_transfer
-from repre_mm.utils.errors import plain_message
+from repre_mm.utils.errors import UserError, plain_message
 
 
 def read_config(args: argparse.Namespace) -> Config:
     """Read the config and apply what the command line says of anything but data.
 
     Raises:
-        FileNotFoundError: There is no such config.
-        ValueError: The config is no Python that mmengine can run, or has no use for an option.
+        UserError: There is no such config, it is no Python that mmengine can run, or has no use for an option.
     """
     path = Path(args.config)
     if not path.is_file():
-        raise FileNotFoundError(f'no such config: {path}. The configs that come with the project are under configs/')
+        raise UserError(f'no such config: {path}. The configs that come with the project are under configs/')
     try:
         cfg = Config.fromfile(path)
     except Exception as error:  # a config is a program
         place = f', line {error.lineno}' if isinstance(error, SyntaxError) else ''
-        raise ValueError(
+        raise UserError(
             f'the config {path} cannot be read{place}: {type(error).__name__}: {plain_message(error)}. Compare it with '
             'one under configs/'
         ) from error
     try:
         cfg.merge_from_dict(args.cfg_options or {})
     except Exception as error:  # mmengine's own, of several classes
-        raise ValueError(
+        raise UserError(
             f'--cfg-options {" ".join(args.cfg_options)}: {shorten(plain_message(error), 200)}. Name keys as the '
             'config does, with numbers for the places in lists: custom_hooks.0.interval=5'
         ) from error
     if args.amp:
         if not isinstance(cfg.get('optim_wrapper'), dict):
-            raise ValueError(f'--amp: {path} has no optim_wrapper, so it trains nothing')
+            raise UserError(f'--amp: {path} has no optim_wrapper, so it trains nothing')
         cfg.optim_wrapper.type = 'repre_mm.BFloat16OptimWrapper'
         for key in ('loss_scale', 'dtype'):
             cfg.optim_wrapper.pop(key, None)

@@ -8,10 +8,11 @@ from timm.layers import Attention
 from torch import Tensor, nn
 
 from repre_mm.models.taps import EncoderLevels, LevelTap, encoder_levels
+from repre_mm.utils.errors import UserError
 from repre_mm.utils.modules import eval_mode
 
 
-class MapError(ValueError):
+class MapError(UserError):
     """An encoder or a layer that has no such map; the message says which one there is."""
 
 

@@ -20,12 +20,13 @@ from repre_mm.evaluation import knn
 from repre_mm.evaluation.features import extract_features
 from repre_mm.evaluation.linear_probe import linear_probe
 from repre_mm.registry import DATASETS
+from repre_mm.utils.errors import UserError
 
 #: Instead of a checkpoint: the config's own random initialisation, the floor that any training has to beat.
 RANDOM = 'random'
 
 
-class EvaluationError(ValueError):
+class EvaluationError(UserError):
     """A config or data folder that cannot be evaluated; the message names the culprit and the fix."""
 
 

@@ -14,6 +14,7 @@ from torch import nn
 from repre_mm.checkpoint import CheckpointError, LoadReport, load_pretrained, read_checkpoint
 from repre_mm.distributed.sharding import is_sharded
 from repre_mm.engine.runner import ResumableRunner
+from repre_mm.utils.errors import UserError
 from repre_mm.utils.modules import unwrap
 
 
@@ -30,12 +31,12 @@ def start_from(runner: ResumableRunner, path: str | os.PathLike | None, **option
 
     Raises:
         repre_mm.checkpoint.CheckpointError: The file is unreadable or fills too little of the encoder.
-        ValueError: The config loads a whole model (``load_from``) over it, or splits the parameters.
+        UserError: The config loads a whole model (``load_from``) over it, or splits the parameters.
     """
     if runner._resume_point is not None:
         return None
     if path is not None and runner._load_from is not None:
-        raise ValueError(
+        raise UserError(
             f'--pretrained {path} fills the encoder, and load_from={runner._load_from} would overwrite it: '
             'leave one out'
         )
@@ -44,7 +45,7 @@ def start_from(runner: ResumableRunner, path: str | os.PathLike | None, **option
     if path is None:
         return None
     if is_sharded(runner.model):
-        raise ValueError(
+        raise UserError(
             f'--pretrained {path} cannot fill a model whose parameters are split: '
             "set model_wrapper_cfg.type='repre_mm.DistributedDataParallel'"
         )

@@ -19,6 +19,7 @@ from repre_mm.datasets.cityscapes_layout import (
 from repre_mm.datasets.coco_layout import CocoSplit, check_coco_split, find_coco_split
 from repre_mm.datasets.listing import DatasetError
 from repre_mm.utils.configs import find_nodes
+from repre_mm.utils.errors import UserError
 
 #: A loader of the config, and the split of the data that ``--data`` gives it.
 _LOADERS = {'train': 'train', 'val': 'val', 'test': 'val'}
@@ -43,10 +44,10 @@ def set_up_transfer(
 
     Raises:
         DatasetError: Files are missing or contradict each other; the message names them and the fix.
-        ValueError: ``image_size`` does not fit the model.
+        UserError: ``image_size`` does not fit the model.
     """
     if image_size is not None and (len(image_size) > 2 or min(image_size) < 1):
-        raise ValueError(f'--image-size takes one or two numbers of pixels, got {list(image_size)}')
+        raise UserError(f'--image-size takes one or two numbers of pixels, got {list(image_size)}')
     data = None if data is None else str(Path(data).expanduser())
     if cfg.default_scope == 'mmdet':
         _set_up_coco(cfg, data, classes, loaders)
@@ -140,7 +141,7 @@ def _set_crop(cfg: Config, height: int, width: int) -> None:
     backbone = cfg.model.backbone
     patch = backbone.get('patch_size', 1) if 'img_size' in backbone else 1
     if height % patch or width % patch:
-        raise ValueError(f'--image-size {height} {width}: the sides must be multiples of the patch size, {patch}')
+        raise UserError(f'--image-size {height} {width}: the sides must be multiples of the patch size, {patch}')
     for crop in find_nodes(cfg._cfg_dict, 'type', 'RandomCrop'):
         crop.crop_size = (height, width)
     cfg.model.data_preprocessor.size = (height, width)

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from repre_mm.utils.errors import UserError
 from repre_mm.visualization.runs import Run, Series
 
 #: Okabe and Ito's colours that show on white and on black; people with any colour vision tell them apart.
@@ -68,11 +69,11 @@ def curves_figure(runs: Sequence[Run], quantities: Sequence[str] | None = None) 
     """
     known = quantities_of(runs)
     if not known:
-        raise ValueError(f'no curves: no TIME/vis_data/scalars.json under {", ".join(str(run.path) for run in runs)}')
+        raise UserError(f'no curves: no TIME/vis_data/scalars.json under {", ".join(str(run.path) for run in runs)}')
     quantities = list(quantities or known)
     for quantity in quantities:
         if not any(quantity in run.curves for run in runs):
-            raise ValueError(f'no run has logged {quantity!r}; there are {", ".join(known)}')
+            raise UserError(f'no run has logged {quantity!r}; there are {", ".join(known)}')
     columns = min(3, len(quantities))
     rows = -(-len(quantities) // columns)
     with _style():

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from repre_mm.utils.errors import UserError
 from repre_mm.visualization.curves import COLOURS, add_legend
 
 # Colour alone does not tell twenty classes apart, and some people no two: each class has its own pair.
@@ -30,22 +31,22 @@ def project(features: np.ndarray, method: str = 'tsne', seed: int = 0) -> np.nda
             says how to get it.
     """
     if method not in METHODS:
-        raise ValueError(f'method must be one of {", ".join(METHODS)}, not {method!r}')
+        raise UserError(f'method must be one of {", ".join(METHODS)}, not {method!r}')
     count = len(features)
     if count < 4:
-        raise ValueError(f'{count} images are too few for a projection: take at least 4')
+        raise UserError(f'{count} images are too few for a projection: take at least 4')
     features = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
     if method == 'tsne':
         try:
             from sklearn.manifold import TSNE
         except ModuleNotFoundError as error:
-            raise ValueError('t-SNE needs scikit-learn: `.venv/bin/pip install scikit-learn`') from error
+            raise UserError('t-SNE needs scikit-learn: `.venv/bin/pip install scikit-learn`') from error
         model = TSNE(perplexity=min(30, (count - 1) / 3), init='pca', random_state=seed)
     else:
         try:
             from umap import UMAP
         except ModuleNotFoundError as error:
-            raise ValueError(
+            raise UserError(
                 'UMAP needs a package that is not part of the set-up: `.venv/bin/pip install umap-learn`, '
                 'or choose the method tsne'
             ) from error

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from repre_mm.utils.errors import UserError
+
 # Of one log line: where it belongs, not what was measured.
 _PLACES = ('step', 'iter', 'epoch')
 
@@ -63,9 +65,9 @@ def read_runs(work_dirs: Sequence[str | os.PathLike]) -> list[Run]:
     paths = [Path(path).expanduser() for path in work_dirs]
     for path in paths:
         if not path.is_dir():
-            raise FileNotFoundError(f'no such work dir: {path}')
+            raise UserError(f'no such work dir: {path}')
     if len({path.resolve() for path in paths}) < len(paths):
-        raise ValueError(f'a work dir is given twice: {", ".join(map(str, paths))}')
+        raise UserError(f'a work dir is given twice: {", ".join(map(str, paths))}')
     names = [path.resolve().name for path in paths]
     if len(set(names)) < len(names):
         names = [str(path) for path in paths]
@@ -109,7 +111,7 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError as error:
             if number == len(texts):  # being written
                 break
-            raise ValueError(f'{path}, line {number} is not JSON: {error}') from error
+            raise UserError(f'{path}, line {number} is not JSON: {error}') from error
     return lines
 
 
@@ -133,7 +135,7 @@ def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
     except ValueError as error:
-        raise ValueError(f'{path} is not JSON: {error}') from error
+        raise UserError(f'{path} is not JSON: {error}') from error
 
 
 def _numbers(node: Any, prefix: str = '') -> dict[str, float]:

@@ -15,6 +15,7 @@ from fixtures.data import make_image_folder
 from mmengine.config import Config
 
 from repre_mm.evaluation.frozen import load_repre
+from repre_mm.utils.errors import UserError
 from repre_mm.visualization import save_png
 from repre_mm.visualization.curves import curve_figure, curves_figure, to_svg
 from repre_mm.visualization.report import markdown_html, report_html
@@ -79,7 +80,7 @@ def test_a_line_being_written_is_passed_over_and_a_damaged_one_is_named(tmp_path
 
 
 def test_work_dirs_that_cannot_be_read_are_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match='no such work dir'):
+    with pytest.raises(UserError, match='no such work dir'):
         read_runs([tmp_path / 'none'])
     with pytest.raises(ValueError, match='given twice'):
         read_runs([tmp_path, tmp_path / '.'])

@@ -18,11 +18,12 @@ from repre_mm.engine.checks.trouble import built_class, first_line
 from repre_mm.engine.checks.values import value_faults
 from repre_mm.engine.checks.widths import build_without_memory, width_faults
 from repre_mm.engine.device_augment import augment_on_device
+from repre_mm.utils.errors import UserError
 
 __all__ = ['ConfigError', 'config_faults', 'data_faults', 'raise_faults']
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError):
     """A config that cannot train; the message lists every fault that was found, with its place and the fix."""
 
 

@@ -18,13 +18,14 @@ from torch.optim import Optimizer
 from repre_mm.engine.resilience.replay import random_states
 from repre_mm.engine.resilience.training_state import whole_state_dicts
 from repre_mm.registry import HOOKS
+from repre_mm.utils.errors import UserError
 from repre_mm.utils.modules import unwrap
 
 #: Folder in the work dir that keeps what skipped steps were made of.
 FOLDER = 'nonfinite'
 
 
-class NonFiniteError(RuntimeError):
+class NonFiniteError(UserError, RuntimeError):
     """A training that has broken down; the message says where and what to try."""
 
 

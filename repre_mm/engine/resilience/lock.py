@@ -8,12 +8,14 @@ import socket
 import time
 from pathlib import Path
 
+from repre_mm.utils.errors import UserError
+
 LOCK_FILE = '.train.lock'
 # Open files of the locks that this process holds. Closing any would give its lock away.
 _HELD: dict[Path, int] = {}
 
 
-class WorkDirInUseError(ValueError):
+class WorkDirInUseError(UserError):
     """Another training writes to the work dir; the message names it and the fix."""
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from repre_mm.checkpoint import CheckpointError, load_pretrained
 from repre_mm.models.taps import EncoderLevels, tokens_to_map
 from repre_mm.registry import MODELS
+from repre_mm.utils.errors import UserError
 
 # The finest map that RePre decodes. A convolutional stem's map at half the resolution is not a stage (the pyramids
 # of the paper start at stride 4), and would make the decoder four times as dear.
@@ -162,16 +163,16 @@ def _create(name: str, kwargs: dict[str, Any]) -> nn.Module:
         if not timm.is_model(architecture):
             near = difflib.get_close_matches(architecture, timm.list_models(), n=3)
             hint = f'did you mean {" or ".join(near)}? ' if near else ''
-            raise ValueError(
+            raise UserError(
                 f'model_name={name!r}: timm {timm.__version__} has no model {architecture!r}; {hint}'
                 "timm.list_models('*part*') lists the names; a pretrained tag follows after a dot"
             )
         tags = [known.partition('.')[2] for known in timm.list_models(f'{architecture}.*', pretrained=True)]
         if tag and tag not in tags:
             known = f'has the tags {", ".join(tags)}' if tags else 'has none'
-            raise ValueError(f'model_name={name!r}: {tag!r} is no pretrained tag of {architecture}, which {known}')
+            raise UserError(f'model_name={name!r}: {tag!r} is no pretrained tag of {architecture}, which {known}')
     if kwargs.get('features_only'):
-        raise ValueError(
+        raise UserError(
             f'features_only=True takes the vector away from timm model {name!r}: leave it out, RePre listens to the '
             'levels of the whole model'
         )
@@ -180,7 +181,7 @@ def _create(name: str, kwargs: dict[str, Any]) -> nn.Module:
     except TypeError as error:
         if 'unexpected keyword argument' not in str(error):
             raise
-        raise ValueError(
+        raise UserError(
             f'timm model {name!r} does not take one of the options {", ".join(kwargs)}: {error}. Leave it out'
             ' (convolutional models need no img_size: they take any size)'
         ) from error
