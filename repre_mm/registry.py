@@ -5,8 +5,12 @@ mmdet and mmseg configs alike, without ``custom_imports``: a scope prefix is loo
 the ``locations`` are imported on the first look-up.
 """
 
-import mmengine.registry as root
-from mmengine.registry import Registry
+from repre_mm.utils.stack import check_stack
+
+check_stack()  # before the first import of mmengine: two families in one environment fail in obscure ways
+
+import mmengine.registry as root  # noqa: E402
+from mmengine.registry import Registry  # noqa: E402
 
 _SCOPE = 'repre_mm'
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
-from mmengine.runner.checkpoint import get_torch_safe_globals
 from safetensors import SafetensorError, safe_open
 
 from repre_mm.utils.errors import UserError
@@ -150,12 +149,12 @@ def _first_line(error: object) -> str:
 def _allowed_globals() -> list:
     """What MMEngine's training checkpoints hold besides tensors, as an allow-list for ``torch.load``.
 
-    MMEngine's list allows ``getattr``, for the four methods that a pickled HistoryBuffer names. A crafted
-    file can walk from there to ``exec`` and run it through HistoryBuffer's ``__setstate__``, so the name
-    ``getattr`` is bound to a function that gives these four methods and nothing else.
+    The list is our own: only some releases of MMEngine have one, and that one allows ``getattr``, for the four
+    methods that a pickled HistoryBuffer names. A crafted file can walk from there to ``exec`` and run it through
+    HistoryBuffer's ``__setstate__``, so the name ``getattr`` is bound to a function that gives these four methods
+    and nothing else.
     """
-    allowed = [entry for entry in get_torch_safe_globals() if entry is not getattr]
-    allowed += [(_history_method, 'builtins.getattr')]
+    allowed = [slice, np.ndarray, np.dtype, HistoryBuffer, (_history_method, 'builtins.getattr')]
     allowed += [type(np.dtype(code)) for code in '?bhilqBHILQefdFD']
     # NumPy 2 moved these two; files written under either version must load under either.
     for function in (np.zeros(0).__reduce__()[0], np.float64(0).__reduce__()[0]):
