@@ -1,4 +1,4 @@
-"""Work dirs read, curves drawn, and the page: what is on it, what is escaped, and that a browser shows it whole."""
+"""The report page: its content, escaping, and that a browser shows it whole."""
 
 import html
 import json
@@ -12,25 +12,15 @@ import numpy as np
 import pytest
 import torch
 from fixtures.data import make_image_folder
+from fixtures.runs import log, step
 from mmengine.config import Config
 
 from repre_mm.evaluation.frozen import load_repre
-from repre_mm.utils.errors import UserError
 from repre_mm.visualization import save_png
-from repre_mm.visualization.curves import curve_figure, curves_figure, to_svg
 from repre_mm.visualization.report import markdown_html, report_html
-from repre_mm.visualization.runs import read_curves, read_runs
+from repre_mm.visualization.runs import read_runs
 
 NASTY = '<script>alert(1)<'  # no slash: it is the name of a folder
-
-
-def log(path, lines):
-    path.mkdir(parents=True)
-    (path / 'scalars.json').write_text('\n'.join(map(json.dumps, lines)) + '\n')
-
-
-def step(iteration, **values):
-    return {**values, 'epoch': 1, 'iter': iteration, 'step': iteration}
 
 
 @pytest.fixture
@@ -55,62 +45,9 @@ def work_dirs(tmp_path):
     return [full, plain]
 
 
-def test_a_resumed_training_goes_on_where_the_later_log_begins(tmp_path):
-    log(tmp_path / '20260101_000000/vis_data', [step(10, loss=1.0), step(20, loss=2.0), step(30, loss=3.0)])
-    log(tmp_path / '20260102_000000/vis_data', [step(20, loss=5.0), step(40, loss=6.0)])
-    series = read_curves(tmp_path)['loss']
-    assert (series.steps, series.values, series.unit) == ([10, 20, 40], [1.0, 5.0, 6.0], 'iteration')
-
-
-def test_steps_of_validation_are_epochs_where_training_has_epochs(tmp_path):
-    log(tmp_path / 'a/1/vis_data', [step(10, loss=1.0), {'val/knn_top1': 3.0, 'step': 1}])
-    log(tmp_path / 'b/1/vis_data', [{'loss': 1.0, 'iter': 10, 'step': 10}, {'mIoU': 3.0, 'step': 10}])
-    assert read_curves(tmp_path / 'a')['val/knn_top1'].unit == 'epoch'
-    assert read_curves(tmp_path / 'b')['mIoU'].unit == 'iteration'
-
-
-def test_a_line_being_written_is_passed_over_and_a_damaged_one_is_named(tmp_path):
-    log(tmp_path / '1/vis_data', [step(10, loss=1.0), step(20, loss=2.0)])
-    path = tmp_path / '1/vis_data/scalars.json'
-    path.write_text(path.read_text() + '{"loss": 3')
-    assert read_curves(tmp_path)['loss'].steps == [10, 20]
-    path.write_text('{"loss": 3\n' + json.dumps(step(20, loss=2.0)) + '\n')
-    with pytest.raises(ValueError, match=r'scalars\.json, line 1 is not JSON'):
-        read_curves(tmp_path)
-
-
-def test_work_dirs_that_cannot_be_read_are_refused(tmp_path):
-    with pytest.raises(UserError, match='no such work dir'):
-        read_runs([tmp_path / 'none'])
-    with pytest.raises(ValueError, match='given twice'):
-        read_runs([tmp_path, tmp_path / '.'])
-    (tmp_path / 'x.json').write_text('{')
-    with pytest.raises(ValueError, match=r'x\.json is not JSON'):
-        read_runs([tmp_path])
-
-
-def test_curves_hold_the_values_of_every_run(work_dirs):
-    runs = read_runs(work_dirs)
-    lines = curve_figure(runs, 'loss').axes[0].lines
-    np.testing.assert_allclose(lines[0].get_ydata(), [3.0 - i / 100 for i in range(10, 101, 10)])
-    assert lines[0].get_color() != lines[1].get_color()
-    figure = curves_figure(runs)
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ['full', NASTY]
-    assert len(figure.axes) == 4
-    with pytest.raises(ValueError, match="no run has logged 'acc'; there are loss, recon_l1"):
-        curves_figure(runs, ['acc'])
-
-
-def test_charts_take_ink_and_size_from_the_page(work_dirs):
-    svg = to_svg(curve_figure(read_runs(work_dirs), 'loss'))
-    head = svg[: svg.index('>')]
-    assert head.startswith('<svg') and 'viewBox' in head and 'width' not in head and 'height' not in head
-    assert 'currentColor' in svg and '#20242a' not in svg and '>total loss</text>' in svg
-
-
 def test_page_holds_scores_curves_pictures_and_tables(work_dirs):
     page = report_html(read_runs(work_dirs))
-    for text in ('62.12', 'linear_top1', 'knn.top1.20', '41.50', 'total loss', '<b>conv</b>', '35.8 ± 0.2'):
+    for text in ('62.12', 'linear_top1', 'knn.top1.20', '41.50', 'total loss', '<strong>conv</strong>', '35.8 ± 0.2'):
         assert text in page
     assert 'versions.torch' not in page
     assert page.count('<img') == 5  # attention, embedding, first and last reconstruction (once), and another picture
@@ -122,7 +59,7 @@ def test_page_names_the_command_for_what_is_missing(work_dirs):
     full = work_dirs[0]
     assert f'tools/visualize.py retrieval {full}/config.py {full}/epoch_2.pth --data DIR' in text
     assert 'tools/visualize.py attention CONFIG CHECKPOINT --data DIR' in text
-    assert f'{NASTY} has no branch that reconstructs' in text
+    assert f'{NASTY} has no reconstruction branch' in text
     assert 'tools/knn.py CONFIG CHECKPOINT --data DIR --out' in text
 
 
@@ -136,7 +73,7 @@ def test_page_escapes_names_and_loads_nothing(work_dirs):
 
 def test_page_of_an_empty_work_dir_says_what_to_run(tmp_path):
     page = report_html(read_runs([tmp_path]))
-    assert '<img' not in page and page.count('The command for it') >= 7
+    assert '<img' not in page and page.count('To make it:') == 8
 
 
 def test_folder_of_a_table_is_not_taken_for_a_training(work_dirs, tmp_path):
@@ -150,9 +87,11 @@ def test_folder_of_a_table_is_not_taken_for_a_training(work_dirs, tmp_path):
     assert report_html(read_runs([folder])).count('of ablation') > 0  # alone, it is told what there could be
 
 
-def test_markdown_shows_html_as_text():
-    shown = markdown_html('text `a<b`\n\n| x | <i> |\n|:--|--:|\n| 1.5 | y |')
-    assert '<code>a&lt;b</code>' in shown and '&lt;i&gt;' in shown and '<td class=number>1.5</td>' in shown
+def test_markdown_renders_tables_and_shows_html_and_links_as_text():
+    shown = markdown_html('# `a<b`\nline 1\nline 2\n\n| x | <i> |\n|:--|--:|\n| 1.5 | [y](http://y) |\n\n![z](z.png)')
+    assert '<h4><code>a&lt;b</code></h4>' in shown and '<p>line 1\nline 2</p>' in shown
+    assert '<th style="text-align:right">&lt;i&gt;</th>' in shown
+    assert '<td style="text-align:right">[y](http://y)</td>' in shown and '<p>![z](z.png)</p>' in shown
 
 
 def test_command_draws_what_is_missing(tmp_path, monkeypatch, capsys):
