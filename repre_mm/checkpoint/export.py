@@ -37,14 +37,18 @@ _NAMES = {
         'timm': 'timm',
         'torchvision': 'torchvision',
     },
+    'BEiT': {'mmpretrain': 'mmpretrain', 'timm': 'timm'},
     'ResNet': dict.fromkeys(('mmpretrain', 'mmdet', 'mmseg', 'timm', 'torchvision'), 'mmpretrain'),
 }
-_LACKING = {
-    ('ViT', 'mmdet'): 'mmdet has no plain ViT: it runs that of mmpretrain, so export with --to mmpretrain',
-}
+_LACKING = '{} has no plain {}: mmdet and mmseg run that of mmpretrain, so export with --to mmpretrain'
 # mmpretrain's norms of outputs that other libraries do not give: after average pooling, of shallower stages. The last
 # map is the same without them.
-_EXTRA_NORMS = {'ViT': re.compile('ln2'), 'Swin': re.compile(r'norm\d'), 'ResNet': re.compile('(?!)')}
+_EXTRA_NORMS = {
+    'ViT': re.compile('ln2'),
+    'BEiT': re.compile('(?!)'),
+    'Swin': re.compile(r'norm\d'),
+    'ResNet': re.compile('(?!)'),
+}
 # mmseg's own ViT takes names as they are; the other backbones of OpenMMLab are told, or look for, a prefix.
 _WITHOUT_PREFIX = ('ViT', 'mmseg')
 
@@ -181,7 +185,7 @@ def _for_library(state: State, source: Source, to: str) -> tuple[State, dict[str
             'trained as repre_mm.TimmBackbone'
         )
     if to not in _NAMES[layout.family]:
-        raise CheckpointError(_LACKING[layout.family, to])
+        raise CheckpointError(_LACKING.format(to, layout.family))
     target = get_layout(layout.family, _NAMES[layout.family][to])
     left_out: list[str] = []
     if target != layout:

@@ -45,10 +45,6 @@ _CONVERT = 'which are not read: convert it to the names of timm first'
 _FOREIGN = (
     (re.compile(r'(^|\.)embeddings\.patch_embeddings\.'), f'Hugging Face transformers, {_CONVERT}'),
     (re.compile(r'(^|\.)visual\.(conv1|transformer\.resblocks)\.'), f'CLIP, {_CONVERT}'),
-    (
-        re.compile(r'(^|\.)blocks\.0\.attn\.q_bias$'),
-        "BEiT, which has relative positions in place of a ViT's: it fills a BEiT only (TimmBackbone)",
-    ),
 )
 
 

@@ -177,7 +177,7 @@ def test_beit_fills_a_beit_only(tmp_path):
     build = dict(patch_size=8, embed_dim=24, depth=2, num_heads=2, img_size=32)
     trained, fresh = (filled(TimmBackbone('beit_base_patch16_224', **build), seed=seed) for seed in (0, 1))
     content = {'model': trained.model.state_dict() | {'lm_head.weight': torch.ones(999, 24)}}
-    assert 'those of BEiT' in refusal(moco_vit(arch=dict(num_layers=2)), content, tmp_path)
+    assert 'it holds a BEiT' in refusal(moco_vit(arch=dict(num_layers=2)), content, tmp_path)
     report = load_pretrained(fresh, tmp_path / 'weights.pth')
     assert (report.complete, report.heads) == (True, ('model.lm_head.weight',))
     torch.testing.assert_close(fresh.state_dict(), trained.state_dict(), rtol=0, atol=0)

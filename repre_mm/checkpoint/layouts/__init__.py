@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from repre_mm.checkpoint.layouts import resnet, swin, vit
+from repre_mm.checkpoint.layouts import beit, resnet, swin, vit
 from repre_mm.checkpoint.layouts.names import Layout, State
 
-LAYOUTS: tuple[Layout, ...] = (*vit.LAYOUTS, *swin.LAYOUTS, *resnet.LAYOUTS)
+LAYOUTS: tuple[Layout, ...] = (*vit.LAYOUTS, *beit.LAYOUTS, *swin.LAYOUTS, *resnet.LAYOUTS)
 
-_DESCRIBE = {'ViT': vit.describe, 'Swin': swin.describe, 'ResNet': resnet.describe}
+_DESCRIBE = {'ViT': vit.describe, 'BEiT': beit.describe, 'Swin': swin.describe, 'ResNet': resnet.describe}
 
 
 def get_layout(family: str, library: str) -> Layout:

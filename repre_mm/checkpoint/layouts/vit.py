@@ -55,12 +55,17 @@ _TORCHVISION = (
 )
 
 LAYOUTS = (
-    Layout('ViT', 'mmpretrain', ('patch_embed.projection.weight', 'layers.0.attn.qkv.weight')),
+    Layout(
+        'ViT',
+        'mmpretrain',
+        ('patch_embed.projection.weight', 'layers.0.attn.qkv.weight'),
+        absent=('layers.0.attn.q_bias',),  # BEiT
+    ),
     Layout(
         'ViT',
         'timm',
         ('patch_embed.proj.weight', 'blocks.0.attn.qkv.weight'),
-        absent=('blocks.0.attn.q_bias',),  # BEiT: nearly all tensors would fit, without their positions
+        absent=('blocks.0.attn.q_bias',),  # BEiT
         table=_TIMM,
     ),
     Layout(

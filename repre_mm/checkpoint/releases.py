@@ -1,0 +1,267 @@
+"""Released weights: whose file it is, and the model, options and normalisation that give its authors' features.
+
+One row of the table per release; :func:`identify` compares a file's names with them. What decides the features and
+shows in the tensors (positions, final norm, layer scale, distillation token, sizes) becomes options of the timm model.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from repre_mm.checkpoint.layouts import LAYOUTS, Layout, State, describe
+from repre_mm.checkpoint.layouts.beit import BLOCK_TABLE, SHARED_TABLE
+from repre_mm.checkpoint.provenance import provenance
+from repre_mm.checkpoint.reading import EXPORT_FORMAT
+
+# In pixels of 0 to 255.
+IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+HALF = (127.5, 127.5, 127.5)
+
+#: What distributed and compiled models put before names, and moving averages around the model they copy.
+WRAPPERS = re.compile(r'(?:(?<=^)|(?<=\.))(module|_orig_mod)\.')
+
+
+@dataclass(frozen=True)
+class Release:
+    """The encoders of a file and how their authors evaluate them.
+
+    Attributes:
+        method: Whose weights, e.g. ``'DINO'``.
+        architecture: The timm model; None where no timm model has that size, so that it has to be named.
+        options: Of the timm model, those that differ from its defaults or decide the features.
+        mean: Of the channels, in pixels of 0 to 255.
+        std: Likewise.
+        prefixes: ``'online'`` and ``'target'``, those that the file has -> prefix for
+            :func:`repre_mm.checkpoint.load_pretrained`.
+        default: Which of them the authors evaluate.
+        pooling: ``'cls'`` or ``'mean'`` (of the patch tokens).
+    """
+
+    method: str
+    architecture: str | None
+    options: dict[str, Any]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    prefixes: dict[str, str]
+    default: str
+    pooling: str
+
+    @property
+    def timm(self) -> str:
+        """``'timm:NAME,option=value,...'``, as the command line names the model."""
+        options = ''.join(f',{name}={value!r}'.replace(' ', '') for name, value in self.options.items())
+        return f'timm:{self.architecture or "NAME"}{options}'
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A release in the table.
+
+    Attributes:
+        method: Its name.
+        library: The layout's, ``'timm'`` or ``'mmpretrain'``; Swin's own is ``'release'``.
+        online: Places of the online encoder, CONTAINER.PREFIX.; the first that holds one counts.
+        target: Likewise, of the target encoder.
+        signs: Patterns of names; the file has one name, at least, for each.
+        absent: A pattern that no name has.
+        families: Of the encoder.
+        default: See :class:`Release`.
+        heads: Attention heads of its ViTs of any size; None: a head has 64 channels (80 in ViT-H).
+        mean: See :class:`Release`.
+        std: See :class:`Release`.
+    """
+
+    method: str
+    library: str
+    online: tuple[str, ...] = ()
+    target: tuple[str, ...] = ()
+    signs: tuple[str, ...] = ()
+    absent: str | None = None
+    families: tuple[str, ...] = ('ViT',)
+    default: str = 'online'
+    heads: int | None = None
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+
+_DINO = (('student.backbone.',), ('teacher.backbone.',))
+_MODEL = ('model.', 'state_dict.', '')
+_MOCO = (('state_dict.base_encoder.',), ('state_dict.momentum_encoder.',))
+_MOBY = (('model.encoder.',), ('model.encoder_k.',), (r'model\.projector\.',))
+_MM = ('state_dict.backbone.',)
+_MM_TARGET = ('state_dict.momentum_encoder.0.',)
+_TABLES = r'.*relative_position_bias_table$'
+_INCEPTION = {'mean': HALF, 'std': HALF}
+# The first row that fits counts.
+_TABLE = (
+    # facebookresearch/dino, eval_linear.py: --checkpoint_key teacher; bytedance/ibot likewise.
+    _Row('iBOT', 'timm', *_DINO, (r'student\.backbone\.masked_embed|teacher\.head\.last_layer2',), default='target'),
+    _Row('DINO', 'timm', *_DINO, default='target'),
+    # facebookresearch/moco-v3, vits.py: ViT-S has 12 heads too.
+    _Row('MoCo v3', 'timm', *_MOCO, heads=12),
+    # SwinTransformer/Transformer-SSL
+    _Row('MoBY', 'release', *_MOBY, families=('Swin',)),
+    _Row('MoBY', 'timm', *_MOBY),
+    # lxtGH/CAE: whole, or the encoder alone. ImageNet's mean and deviation.
+    _Row('CAE', 'timm', ('model.encoder.',), ('model.teacher.',), families=('BEiT',)),
+    _Row('CAE', 'timm', _MODEL, signs=(r'(.*\.)?pos_embed$',), absent=_TABLES, families=('BEiT',)),
+    # microsoft/unilm, beit2/run_beitv2_pretraining.py and beit/datasets.py
+    _Row('BEiT v2', 'timm', _MODEL, signs=(r'(.*\.)?cls_pt_layers\.',), families=('BEiT',)),
+    _Row('BEiT', 'timm', _MODEL, signs=(_TABLES,), families=('BEiT',), **_INCEPTION),
+    # facebookresearch/mae: with its decoder, and fine-tuned
+    _Row('MAE', 'timm', _MODEL, signs=(r'(.*\.)?decoder_embed\.weight',)),
+    _Row('MAE, fine-tuned', 'timm', ('model.',), signs=(r'model\.fc_norm\.',)),
+    # facebookresearch/deit, main.py: --eval reads 'model', not the average.
+    _Row('DeiT', 'timm', ('model.',), ('model_ema.',), (r'model\.head\.',)),
+    _Row('MAE', 'timm', ('model.',)),  # the encoder alone
+    _Row('Swin', 'release', ('model.',), families=('Swin',)),  # microsoft/Swin-Transformer
+    _Row('iBOT', 'timm', target=('state_dict.',), absent=r'state_dict\.head', default='target'),
+    _Row('DINO', 'timm', target=('',), absent='head', default='target'),
+    # mmpretrain's own, and trainings with its algorithms
+    _Row('MoCo v3 of mmpretrain', 'mmpretrain', _MM, _MM_TARGET, (r'state_dict\.head\.predictor\.fc0',), heads=12),
+    _Row('MAE of mmpretrain', 'mmpretrain', _MM, signs=(r'state_dict\.neck\.decoder_embed\.',)),
+    _Row('BEiT of mmpretrain', 'mmpretrain', _MM, signs=(_TABLES,), families=('BEiT',)),
+    _Row('CAE of mmpretrain', 'mmpretrain', _MM, ('state_dict.teacher.',), families=('BEiT',)),
+)
+
+
+def identify(checkpoint: Mapping[str, Any]) -> Release | None:
+    """The release that a checkpoint is; None for any other file.
+
+    Args:
+        checkpoint: From :func:`repre_mm.checkpoint.read_checkpoint`. Of a file that :func:`export_encoder` wrote, its
+            meta data tell.
+    """
+    meta = checkpoint.get('meta')
+    if isinstance(meta, Mapping) and meta.get('format') == EXPORT_FORMAT:
+        known = meta.get('release')
+        return Release(**{**known, 'mean': tuple(known['mean']), 'std': tuple(known['std'])}) if known else None
+    names = _flat(checkpoint)
+    for row in _TABLE:
+        if not all(any(re.match(sign, name) for name in names) for sign in row.signs):
+            continue
+        if row.absent and any(re.match(row.absent, name) for name in names):
+            continue
+        found = {
+            which: (place, state, layout)
+            for which, places in (('online', row.online), ('target', row.target))
+            for place, state, layout in _first(names, places, row)
+        }
+        if found:
+            _, state, layout = found.get(row.default) or next(iter(found.values()))
+            heads = provenance(checkpoint).get('num_heads', row.heads)
+            architecture, options = _timm_model(layout.to_pivot(state), layout, heads)
+            return Release(
+                row.method,
+                architecture,
+                options,
+                row.mean,
+                row.std,
+                {which: place for which, (place, _, _) in found.items()},
+                row.default if row.default in found else next(iter(found)),
+                'mean' if layout.family == 'Swin' or options.get('global_pool') == 'avg' else 'cls',
+            )
+    return None
+
+
+def _flat(checkpoint: Mapping[str, Any]) -> State:
+    """All tensors, as CONTAINER.NAME without what wrapped models add."""
+    flat = {name: value for name, value in checkpoint.items() if isinstance(value, Tensor)}
+    for container, entry in checkpoint.items():
+        if isinstance(entry, Mapping):
+            named = (
+                (name, value) for name, value in entry.items() if isinstance(name, str) and isinstance(value, Tensor)
+            )
+            flat |= {f'{container}.{name}': value for name, value in named}
+    return {WRAPPERS.sub('', name): value for name, value in flat.items() if isinstance(name, str)}
+
+
+def _first(names: State, places: tuple[str, ...], row: _Row) -> list[tuple[str, State, Layout]]:
+    """The first place that holds an encoder of the row, with its tensors and layout; empty where none does."""
+    for place in places:
+        state = {name[len(place) :]: value for name, value in names.items() if name.startswith(place)}
+        for layout in LAYOUTS:
+            if layout.library == row.library and layout.family in row.families and layout.at(state)[:1] == ['']:
+                return [(place, state, layout)]
+    return []
+
+
+def _timm_model(state: State, layout: Layout, heads: int | None) -> tuple[str | None, dict[str, Any]]:
+    """The timm model of an encoder (pivot names) and the options that make it the same."""
+    facts = describe(state, get_pivot(layout))
+    return _swin(facts) if layout.family == 'Swin' else _vit(state, facts, layout.family, heads)
+
+
+def get_pivot(layout: Layout) -> Layout:
+    """mmpretrain's layout of the same family."""
+    return next(each for each in LAYOUTS if each.family == layout.family and not each.table)
+
+
+_VITS = {(192, 12): 'tiny', (384, 12): 'small', (768, 12): 'base', (1024, 24): 'large', (1280, 32): 'huge'}
+
+
+def _vit(state: State, facts: dict[str, Any], family: str, heads: int | None) -> tuple[str | None, dict[str, Any]]:
+    width, depth, patch = facts['embed_dims'], facts['num_layers'], facts['patch_size']
+    size = _VITS.get((width, depth))
+    if size is None or (family == 'BEiT' and size not in ('small', 'base', 'large')):
+        return None, {}
+    options: dict[str, Any] = {}
+    usual = 16 if size == 'huge' else width // 64
+    table = next((state[name] for name in (SHARED_TABLE, BLOCK_TABLE) if name in state), None)
+    if family == 'BEiT':
+        # CAE-S, which timm lacks, has 12 heads, as base.
+        model, usual = ('large', 16) if size == 'large' else ('base', 12)
+        name = f'beit_{model}_patch16_224'
+        options |= {'embed_dim': width} if size == 'small' else {}
+        options |= {
+            'global_pool': 'avg' if 'ln2.weight' in state else 'token',
+            'use_abs_pos_emb': 'pos_embed' in state,
+            'use_rel_pos_bias': BLOCK_TABLE in state,
+            'use_shared_rel_pos_bias': SHARED_TABLE in state,
+        }
+        options |= {} if 'layers.0.gamma_1' in state else {'init_values': None}
+        heads = table.shape[1] if table is not None else heads
+    elif 'dist_token' in state:
+        name = f'deit_{size}_distilled_patch16_224'
+    else:
+        name = f'vit_{size}_patch{14 if size == "huge" else 16}_224'
+        options |= {'global_pool': 'avg'} if 'fc_norm.weight' in state else {}
+    options |= {'num_heads': heads} if heads and heads != usual else {}
+    options |= {'patch_size': patch} if patch != (14 if size == 'huge' else 16) else {}
+    side = _side(state, table)
+    if side and side * patch != 224:
+        options['img_size'] = side * patch
+    return name, options
+
+
+def _side(state: State, table: Tensor | None) -> int:
+    """Patches along a side of the image that the positions are for; 0 where they do not tell."""
+    if 'pos_embed' in state:
+        tokens = 1 + ('dist_token' in state)
+        return math.isqrt(state['pos_embed'].shape[1] - tokens)
+    # (2 side - 1) ** 2 rows, and 3 of the class token
+    return 0 if table is None else (math.isqrt(len(table) - 3) + 1) // 2
+
+
+_SWINS = {
+    (96, (2, 2, 6, 2)): 'tiny',
+    (96, (2, 2, 18, 2)): 'small',
+    (128, (2, 2, 18, 2)): 'base',
+    (192, (2, 2, 18, 2)): 'large',
+}
+
+
+def _swin(facts: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
+    size = _SWINS.get((facts['embed_dims'], tuple(facts['depths'])))
+    window = facts['window_size']
+    if size is None or window not in (7, 12) or facts['patch_size'] != 4:
+        return None, {}
+    name = f'swin_{size}_patch4_window{window}_{32 * window}'
+    known = name if window == 7 or size in ('base', 'large') else f'swin_{size}_patch4_window7_224'
+    return known, {} if known == name else {'window_size': 12, 'img_size': 384}
