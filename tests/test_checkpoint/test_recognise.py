@@ -179,7 +179,7 @@ def test_beit_fills_a_beit_only(tmp_path):
     content = {'model': trained.model.state_dict() | {'lm_head.weight': torch.ones(999, 24)}}
     assert 'it holds a BEiT' in refusal(moco_vit(arch=dict(num_layers=2)), content, tmp_path)
     report = load_pretrained(fresh, tmp_path / 'weights.pth')
-    assert (report.complete, report.heads) == (True, ('model.lm_head.weight',))
+    assert (report.complete, report.heads) == (True, ('lm_head.weight',))
     torch.testing.assert_close(fresh.state_dict(), trained.state_dict(), rtol=0, atol=0)
 
 
