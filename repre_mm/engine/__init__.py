@@ -20,6 +20,7 @@ from repre_mm.engine.hooks import (
 from repre_mm.engine.optim.precision import BFloat16OptimWrapper
 from repre_mm.engine.resilience.vis_backend import LocalVisBackend
 from repre_mm.engine.runner import ResumableRunner
+from repre_mm.engine.safe_loading import install_safe_loading
 
 __all__ = [
     'AccumulationGuardHook',
@@ -40,4 +41,5 @@ __all__ = [
     'ThroughputHook',
     'WatchdogHook',
     'WeightingGuardHook',
+    'install_safe_loading',
 ]

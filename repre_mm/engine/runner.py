@@ -6,40 +6,18 @@ import os
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
-import torch
-from mmengine.dist import barrier, broadcast_object_list, get_rank, is_main_process
+from mmengine.dist import broadcast_object_list, get_rank, is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
-from mmengine.runner.checkpoint import CheckpointLoader
 
 from repre_mm.checkpoint import CheckpointError, read_checkpoint
 from repre_mm.distributed.sharding import is_sharded, split_optimizer_state, whole_states
 from repre_mm.engine.resilience.background import wait_for_background
 from repre_mm.engine.resilience.replay import make_replayable, seed_step
 from repre_mm.engine.resilience.saving import ResumePoint, newest_checkpoint, resume_point, verify_checkpoint
-
-
-@CheckpointLoader.register_scheme(prefixes='', force=True)
-def load_from_local(path: str, map_location: Any = None) -> dict[str, Any]:
-    """Tensors only, wherever mmengine reads a checkpoint file: ``resume``, ``load_from``, ``init_cfg``.
-
-    mmengine's own reader unpickles, and so runs, whatever a file holds that torch refused to read.
-    """
-    return read_checkpoint(path, map_location=map_location or 'cpu')
-
-
-@CheckpointLoader.register_scheme(prefixes=('http://', 'https://'), force=True)
-def load_from_http(url: str, map_location: Any = None) -> dict[str, Any]:
-    """As :func:`load_from_local`, of a file that is downloaded to torch's cache once."""
-    path = Path(torch.hub.get_dir()) / 'checkpoints' / Path(urlparse(url).path).name
-    if is_main_process() and not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(url, str(path))
-    barrier()
-    return load_from_local(str(path), map_location)
+from repre_mm.engine.safe_loading import install_safe_loading
 
 
 class EpochTrainLoop(EpochBasedTrainLoop):
@@ -113,6 +91,10 @@ class ResumableRunner(Runner):
 
     _resume_point: ResumePoint | None = None
     _resume_chosen = False
+
+    def __init__(self, *args, **kwargs) -> None:
+        install_safe_loading()
+        super().__init__(*args, **kwargs)
 
     @property
     def base_seed(self) -> int:

@@ -15,7 +15,8 @@ from fixtures.data import make_image_folder
 from fixtures.resuming import make_runner
 from mmengine.hooks import Hook
 
-from repre_mm.checkpoint import CheckpointError, read_checkpoint, saving
+from repre_mm.checkpoint import CheckpointError, read_checkpoint
+from repre_mm.engine.resilience import saving
 from repre_mm.engine.resilience.background import wait_for_background
 from repre_mm.engine.resilience.saving import checksum_path, newest_checkpoint, write_checkpoint
 

@@ -26,7 +26,6 @@ from repre_mm.registry import HOOKS
 STOPPED = 'stopped.pth'
 
 
-@register_backend('repre_mm.atomic')
 class AtomicBackend(LocalBackend):
     """Local files, written whole or not at all."""
 
@@ -62,6 +61,7 @@ class SafeCheckpointHook(CheckpointHook):
     """
 
     def __init__(self, *args, backend_args: dict | None = None, background: bool = True, **kwargs) -> None:
+        register_backend('repre_mm.atomic', AtomicBackend, force=True)
         super().__init__(*args, backend_args=backend_args or {'backend': 'repre_mm.atomic'}, **kwargs)
         if self.args:
             raise TypeError(f'repre_mm.SafeCheckpointHook has no argument {", ".join(self.args)}')

@@ -1,0 +1,79 @@
+"""The tensors-only reader inside mmengine: put in place on request, and once per machine for web addresses."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from mmengine.runner.checkpoint import CheckpointLoader
+
+from repre_mm.checkpoint import CheckpointError
+from repre_mm.engine import install_safe_loading
+from repre_mm.engine.safe_loading import load_from_http
+
+IMPORT_ALL = """
+import importlib, os, pkgutil, warnings
+import torch
+import mmpretrain.models, mmpretrain.datasets, mmpretrain.engine, mmengine.runner, mmengine.visualization
+import mmdet.models, mmseg.models
+from mmengine.fileio.backends.registry_utils import backends
+from mmengine.runner.checkpoint import CheckpointLoader
+
+def state():
+    readers = dict(CheckpointLoader._schemes), dict(backends)
+    return *readers, dict(os.environ), list(warnings.filters), torch.get_num_threads()
+
+before = state()
+import repre_mm.checkpoint, repre_mm.engine
+for module in pkgutil.walk_packages(repre_mm.__path__, 'repre_mm.'):
+    importlib.import_module(module.name)
+for ours, theirs in zip(before, state(), strict=True):
+    assert ours == theirs, (ours, theirs)
+"""
+
+
+def test_imports_change_nothing_outside_the_package():
+    done = subprocess.run([sys.executable, '-c', IMPORT_ALL], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.fixture
+def schemes(monkeypatch):
+    monkeypatch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
+
+
+def test_mmengine_refuses_code_once_it_is_installed(schemes, tmp_path):
+    class Code:
+        def __reduce__(self):
+            return (print, ('code ran',))
+
+    torch.save({'state_dict': {'w': torch.ones(2)}}, tmp_path / 'good.pth')
+    torch.save({'state_dict': {}, 'extra': Code()}, tmp_path / 'bad.pth')
+    install_safe_loading()
+    loaded = CheckpointLoader.load_checkpoint(str(tmp_path / 'good.pth'))
+    torch.testing.assert_close(loaded['state_dict']['w'], torch.ones(2))
+    with pytest.raises(CheckpointError):
+        CheckpointLoader.load_checkpoint(str(tmp_path / 'bad.pth'))
+
+
+@pytest.mark.parametrize(('rank', 'local_rank', 'downloads'), [(0, 0, 1), (8, 0, 1), (9, 1, 0)])
+def test_each_machine_downloads_once(rank, local_rank, downloads, monkeypatch, tmp_path):
+    """Ranks 8 and 9 are on the second machine, which has a cache of its own."""
+    cache, asked = tmp_path / 'checkpoints', []
+
+    def download(url, path):
+        asked.append(url)
+        torch.save({'w': torch.ones(1)}, path)
+
+    monkeypatch.setenv('LOCAL_RANK', str(local_rank))
+    monkeypatch.setattr('mmengine.dist.get_rank', lambda *_: rank)
+    monkeypatch.setattr('mmengine.dist.utils.get_rank', lambda *_: rank)
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
+    monkeypatch.setattr(torch.hub, 'download_url_to_file', download)
+    # The barrier, after which the first process of the machine has put the file there.
+    monkeypatch.setattr(
+        'repre_mm.engine.safe_loading.barrier', lambda: downloads or (cache.mkdir(), download('', cache / 'e.pth'))
+    )
+    loaded = load_from_http('https://example.com/a/e.pth?x=1')
+    assert loaded['w'] == 1
+    assert len([url for url in asked if url]) == downloads
