@@ -1,7 +1,7 @@
-"""One self-contained page of one training or several: ``python tools/report.py WORK_DIR... [--draw] [-o report.html]``.
+"""Write a self-contained page on one or several trainings: ``python tools/report.py WORK_DIR... [--draw] [-o FILE]``.
 
-It shows what the work dirs hold: curves, scores (*.json), pictures (*.png, also of tools/visualize.py), tables (*.md).
-What is missing it names the command for; --draw draws the pictures first.
+It shows what the work dirs hold: curves, scores (*.json), pictures (*.png), tables (*.md); and for what is missing, the
+command that makes it. --draw draws missing pictures first.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Write a self-contained page about trainings, compared.')
+    parser = argparse.ArgumentParser(description='Write a self-contained page that compares trainings.')
     parser.add_argument('work_dirs', nargs='+', metavar='WORK_DIR')
     parser.add_argument('-o', '--out', type=Path, help='the page (default: report.html in the first work dir)')
     parser.add_argument('--title', default='Pre-training report')
@@ -25,7 +25,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def draw_missing(runs: Sequence) -> None:
-    """Draw every kind of picture that a run with a config and a checkpoint lacks; what cannot be drawn is told."""
+    """Draw the missing pictures of every run with a config and a checkpoint; report those that cannot be drawn."""
     from repre_mm.visualization.report import PICTURES, picture_kind
 
     missing = [
@@ -49,7 +49,7 @@ def draw_missing(runs: Sequence) -> None:
 
 def main() -> None:
     args = parse_args()
-    # Not the stack, which takes seconds to load: a page needs none of it.
+    # Nothing of the OpenMMLab stack, which takes seconds to load.
     from repre_mm.visualization.report import report_html
     from repre_mm.visualization.runs import read_runs
 

@@ -1,4 +1,4 @@
-"""Pictures from arrays, and pages from pictures: no models here."""
+"""Pictures from arrays, and the report page; no models here."""
 
 from repre_mm.visualization.grids import reconstruction_grid, save_png
 from repre_mm.visualization.overlays import draw_labels, draw_objects, sheet

@@ -1,4 +1,4 @@
-"""Training curves, several runs overlaid, for files and for pages."""
+"""Training curves of several runs, overlaid, as figures and as SVG for pages."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from matplotlib.lines import Line2D
 from repre_mm.utils.errors import UserError
 from repre_mm.visualization.runs import Run, Series
 
-#: Okabe and Ito's colours that show on white and on black; people with any colour vision tell them apart.
+#: Colours of Okabe and Ito that show on white and on black and are distinct for any colour vision.
 COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#8C8C8C')
 _DASHES = ('-', '--', ':', '-.')
 _INK = '#20242a'
 
-#: Quantities in the order of interest, with the label of their axis; others follow under their own name.
+#: Logged quantities, the most interesting first, and their titles; others follow under their own names.
 QUANTITIES = {
     'loss': 'total loss',
     'contrast': 'contrastive loss',
@@ -34,23 +34,23 @@ QUANTITIES = {
     'data_wait': 'share of time waiting for data',
     'peak_share': "share of the GPU's peak",
 }
-# Fine print of the timing, or the same again.
+# Timing details, and repetitions of what is drawn.
 _HIDDEN = ('base_lr', 'data_time', 'time', 'memory')
 
 
 def quantities_of(runs: Sequence[Run]) -> list[str]:
-    """The quantities that any run has, those of :data:`QUANTITIES` first."""
+    """Quantities that at least one run logged, those of :data:`QUANTITIES` first."""
     found = {key for run in runs for key in run.curves if key not in _HIDDEN}
     return [key for key in QUANTITIES if key in found] + sorted(found - set(QUANTITIES))
 
 
 def run_style(index: int) -> dict[str, str]:
-    """Colour and dash of the run with that index: the same in every panel."""
+    """Colour and dash of a run, by its index, the same in every panel."""
     return {'color': COLOURS[index % len(COLOURS)], 'linestyle': _DASHES[index // len(COLOURS) % len(_DASHES)]}
 
 
 def curve_figure(runs: Sequence[Run], quantity: str) -> Figure:
-    """One quantity of all runs, small enough for a phone and without a legend."""
+    """Draw one quantity of all runs, small enough for a phone, without a legend."""
     with _style():
         figure = Figure(figsize=(3.9, 2.7), layout='constrained')
         _draw(figure.subplots(), runs, quantity)
@@ -58,14 +58,14 @@ def curve_figure(runs: Sequence[Run], quantity: str) -> Figure:
 
 
 def curves_figure(runs: Sequence[Run], quantities: Sequence[str] | None = None) -> Figure:
-    """A panel per quantity, all runs overlaid, with a legend.
+    """Draw a panel per quantity, all runs overlaid, with a legend.
 
     Args:
         runs: See :func:`repre_mm.visualization.runs.read_runs`.
-        quantities: Which; default: all that any run has.
+        quantities: Which to draw; default: all.
 
     Raises:
-        ValueError: No run has logged anything, or none has one of the quantities.
+        UserError: No run has logged anything, or none has one of the quantities.
     """
     known = quantities_of(runs)
     if not known:
@@ -89,7 +89,7 @@ def curves_figure(runs: Sequence[Run], quantities: Sequence[str] | None = None) 
 
 
 def add_legend(figure: Figure, handles: Sequence, names: Sequence[str], **kwargs) -> None:
-    """A legend that takes names as they are; matplotlib would leave out those with a leading underscore."""
+    """Add a legend with any names; matplotlib alone would drop those that start with an underscore."""
     legend = figure.legend(handles, ['name'] * len(names), frameon=False, fontsize=9, **kwargs)
     for text, name in zip(legend.get_texts(), names, strict=True):
         text.set_parse_math(False)
@@ -97,9 +97,9 @@ def add_legend(figure: Figure, handles: Sequence, names: Sequence[str], **kwargs
 
 
 def to_svg(figure: Figure) -> str:
-    """A figure as an ``<svg>`` element that takes its ink from the page and scales with it."""
+    """Render a figure as an ``<svg>`` element that takes its text colour and width from the page."""
     buffer = io.StringIO()
-    # Text stays text, and the same figure gives the same names of its parts.
+    # Keep text as text, and ids the same from run to run.
     with matplotlib.rc_context({'svg.fonttype': 'none', 'svg.hashsalt': 'repre_mm'}):
         figure.savefig(buffer, format='svg', transparent=True)
     svg = buffer.getvalue()
@@ -123,7 +123,7 @@ def _draw(panel: Axes, runs: Sequence[Run], quantity: str) -> None:
             continue
         panel.set_xlabel(series.unit, fontsize=9)
         style = run_style(index)
-        if len(series.steps) > 60:  # noise would hide one run behind another
+        if len(series.steps) > 60:  # noise would hide one run behind another: draw the running mean over it
             panel.plot(series.steps, series.values, linewidth=0.7, alpha=0.3, color=style['color'])
             panel.plot(*_running_mean(series), linewidth=1.8, **style)
         else:
@@ -132,12 +132,12 @@ def _draw(panel: Axes, runs: Sequence[Run], quantity: str) -> None:
     panel.tick_params(labelsize=8)
     panel.set_xlim(left=0)
     panel.locator_params(axis='x', nbins=5, integer=True)
-    # An offset such as '+1.06e0' is overlooked; near-constant curves get long labels instead.
+    # An offset such as '+1.06e0' is easily overlooked: give near-constant curves long labels instead.
     panel.ticklabel_format(axis='y', useOffset=False, scilimits=(-4, 5))
 
 
 def _running_mean(series: Series) -> tuple[np.ndarray, np.ndarray]:
-    """Mean over a fortieth of the training up to each point; a NaN shows for as long."""
+    """Mean over the fortieth of the training that ends at each step; a NaN shows for as long."""
     window = max(2, len(series.values) // 40)
     values = np.asarray(series.values, dtype=float)
     padded = np.concatenate([np.full(window - 1, values[0]), values])

@@ -1,4 +1,4 @@
-"""Features of an encoder in the plane: t-SNE or UMAP, one panel per encoder (RePre, Figure 4, right)."""
+"""t-SNE or UMAP of an encoder's features, one panel per encoder (RePre, Figure 4, right)."""
 
 from __future__ import annotations
 
@@ -10,25 +10,24 @@ from matplotlib.figure import Figure
 from repre_mm.utils.errors import UserError
 from repre_mm.visualization.curves import COLOURS, add_legend
 
-# Colour alone does not tell twenty classes apart, and some people no two: each class has its own pair.
+# Seven colours are not enough for twenty classes, nor for every eye: each class has its own colour and marker.
 _MARKERS = 'os^Dv'
 METHODS = ('tsne', 'umap')
 
 
 def project(features: np.ndarray, method: str = 'tsne', seed: int = 0) -> np.ndarray:
-    """Project features to the plane, after dividing each by its length, as kNN does.
+    """Project L2-normalised features to the plane.
 
     Args:
         features: (N, C), N >= 4.
         method: ``'tsne'`` (scikit-learn; perplexity 30, less for fewer than 100 images) or ``'umap'`` (15 neighbours).
-        seed: Of the projection.
+        seed: Seed of the projection.
 
     Returns:
         (N, 2), float32.
 
     Raises:
-        ValueError: An unknown method, fewer than 4 images, or the library of the method is not installed; the message
-            says how to get it.
+        UserError: The method is unknown or its library is not installed, or there are fewer than 4 images.
     """
     if method not in METHODS:
         raise UserError(f'method must be one of {", ".join(METHODS)}, not {method!r}')
@@ -55,13 +54,13 @@ def project(features: np.ndarray, method: str = 'tsne', seed: int = 0) -> np.nda
 
 
 def embedding_figure(points: dict[str, np.ndarray], labels: np.ndarray, names: Sequence[str], method: str) -> Figure:
-    """Scatter plots side by side.
+    """Draw scatter plots side by side.
 
     Args:
         points: Encoder -> (N, 2).
         labels: (N,) indices into ``names``.
-        names: Of the classes.
-        method: Named below the panels.
+        names: Names of the classes.
+        method: Name of the method, written below the panels.
     """
     figure = Figure(figsize=(4.2 * len(points) + 2.2, 4.6), layout='constrained')
     panels = figure.subplots(1, len(points), squeeze=False)[0]
@@ -73,7 +72,7 @@ def embedding_figure(points: dict[str, np.ndarray], labels: np.ndarray, names: S
         panel.set_title(name, fontsize=11, parse_math=False)
         panel.set(xticks=[], yticks=[])
         panel.set_aspect('equal', adjustable='datalim')
-    # Neither distances nor directions carry over from one projection to another, so the axes have no units.
+    # Distances and directions mean nothing across projections: the axes have no units.
     figure.supxlabel(f'{method} of {len(labels)} images; axes without units', fontsize=9)
     columns = 1 if len(names) <= 12 else 2
     handles = panels[0].collections

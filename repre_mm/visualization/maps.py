@@ -1,4 +1,4 @@
-"""Maps of an encoder as pictures: heat maps, and principal components of patch tokens as colours."""
+"""Heat maps, principal components of patch tokens as colours, and the keys below such pictures."""
 
 from __future__ import annotations
 
@@ -12,30 +12,29 @@ from torch import Tensor
 
 from repre_mm.visualization.text import letters
 
-_COLOURS = matplotlib.colormaps['magma']  # in order of lightness: it reads without colour vision and in print
+_COLOURS = matplotlib.colormaps['magma']  # ordered by lightness: readable without colour vision and in print
 _INK = (32, 36, 42)
 _BAR = (160, 12)
 
 
 def heat_map(values: np.ndarray, low: float, high: float, size: int = 224) -> np.ndarray:
-    """A map as colours. The cells stay visible, since the encoder sees no finer; nothing shines through, so that
-    a colour stands for one value.
+    """Draw a map in colours, without smoothing: the encoder sees no finer than these cells.
 
     Args:
         values: (h, w), any range.
         low: The value of the dark end of the colours.
         high: The value of the bright end.
-        size: Pixels of the picture's shorter side.
+        size: Shorter side of the picture in pixels.
 
     Returns:
-        uint8 RGB of the map's proportions.
+        (H, W, 3) uint8, with the proportions of the map.
     """
     share = np.clip((np.asarray(values, dtype=np.float64) - low) / max(high - low, 1e-12), 0, 1)
     return enlarged(np.rint(_COLOURS(share)[..., :3] * 255).astype(np.uint8), size, smooth=False)
 
 
 def enlarged(image: np.ndarray, size: int = 224, smooth: bool = True) -> np.ndarray:
-    """An image (H, W, 3) uint8 with its shorter side at ``size`` pixels, to stand beside :func:`heat_map`."""
+    """Scale an image (H, W, 3) uint8 to a shorter side of ``size`` pixels, as :func:`heat_map` has it."""
     height, width = image.shape[:2]
     factor = size / min(height, width)
     shape = max(1, round(width * factor)), max(1, round(height * factor))
@@ -44,20 +43,19 @@ def enlarged(image: np.ndarray, size: int = 224, smooth: bool = True) -> np.ndar
 
 
 def with_scale(picture: np.ndarray, low: float, high: float, meaning: str) -> np.ndarray:
-    """Add the scale of :func:`heat_map` below a picture.
+    """Add the colour scale of :func:`heat_map` below a picture.
 
     Args:
         picture: (H, W, 3) uint8.
         low: Value of the dark end.
         high: Value of the bright end.
-        meaning: What the values are.
+        meaning: Name of the quantity.
 
     Returns:
-        (H + some, W, 3) uint8, wider where the text needs it.
+        (H + 26, W, 3) uint8, wider where the text needs it.
     """
     font, margin = letters(13), 12
     strip = Image.fromarray(np.rint(_COLOURS(np.linspace(0, 1, _BAR[0]))[None, :, :3] * 255).astype(np.uint8))
-    # Values beyond the ends have the colours of the ends.
     texts = (f'≤ {low:.3g}' if low else '0', f'≥ {high:.3g}', meaning)
     widths = [font.getlength(text) for text in texts]
     width = max(picture.shape[1], int(sum(widths)) + _BAR[0] + 2 * margin + 28)
@@ -74,10 +72,10 @@ def with_scale(picture: np.ndarray, low: float, high: float, meaning: str) -> np
 
 
 def component_colours(maps: Tensor) -> np.ndarray:
-    """The first three principal components of patch tokens as red, green and blue.
+    """Show the first three principal components of patch tokens as red, green and blue.
 
-    The components are those of all images together, so a colour means the same in each. Each goes from its 2nd to
-    its 98th percentile; its sign is fixed by its largest weight.
+    The components are those of all images together, so a colour means the same in each. The 2nd to 98th percentile of a
+    component fills the range of its colour; its largest weight is positive.
 
     Args:
         maps: (B, C, h, w) with C >= 3.
@@ -105,14 +103,14 @@ def component_colours(maps: Tensor) -> np.ndarray:
 
 
 def with_key(picture: np.ndarray, entries: Sequence[tuple[tuple[int, int, int], str]]) -> np.ndarray:
-    """Add below a picture what the colours of its frames mean.
+    """Add a key of frame colours below a picture.
 
     Args:
         picture: (H, W, 3) uint8.
-        entries: Colours and their meaning.
+        entries: Colours and their meanings.
 
     Returns:
-        (H + some, W, 3) uint8.
+        (H + 26, W, 3) uint8.
     """
     font, x, y = letters(13), 12, picture.shape[0]
     canvas = Image.new('RGB', (picture.shape[1], y + 26), 'white')
@@ -126,7 +124,7 @@ def with_key(picture: np.ndarray, entries: Sequence[tuple[tuple[int, int, int], 
 
 
 def framed(image: np.ndarray, colour: tuple[int, int, int] | None, width: int = 6) -> np.ndarray:
-    """An image (H, W, 3) uint8 with a frame drawn into its edge, or with none."""
+    """Draw a frame into the edge of an image (H, W, 3) uint8; no colour, no frame."""
     if colour is None:
         return image
     result = np.full_like(image, colour)

@@ -1,4 +1,4 @@
-"""Objects and labels drawn over images, and sheets that set such pictures side by side."""
+"""Objects and labels drawn over images, and sheets of pictures side by side."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from repre_mm.visualization.maps import enlarged
 from repre_mm.visualization.text import letters
 
 _MIN_SIDE = 320  # pixels: smaller images are enlarged until a name can be read on them
@@ -18,7 +19,7 @@ _INK = (32, 36, 42)
 
 
 def label_colours(count: int) -> np.ndarray:
-    """Colours for labels, (count, 3) uint8 RGB: hues that stay apart however many there are."""
+    """Distinct colours for labels, (count, 3) uint8 RGB."""
     golden = (math.sqrt(5) - 1) / 2
     colours = [colorsys.hsv_to_rgb(i * golden % 1, 0.85 if i % 2 else 0.6, 0.95) for i in range(count)]
     return np.rint(np.array(colours).reshape(-1, 3) * 255).astype(np.uint8)
@@ -49,8 +50,7 @@ def draw_objects(
     blended = image.astype(np.float32)
     for mask, label in zip(masks.astype(bool), labels, strict=True):
         blended[mask] = (1 - _OPACITY) * blended[mask] + _OPACITY * colours[label]
-    factor = _factor(image)
-    picture = Image.fromarray(_enlarged(np.rint(blended).astype(np.uint8), factor))
+    picture, factor = _enlarged(np.rint(blended).astype(np.uint8))
     draw, font = ImageDraw.Draw(picture), letters(11)
     for i, (box, label) in enumerate(zip(boxes, labels, strict=True)):
         left, top, right, bottom = (float(side) * factor for side in box)
@@ -64,11 +64,11 @@ def draw_objects(
 
 
 def draw_labels(image: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """Draw a label map over an image, with the names of the classes that cover enough of it.
+    """Draw a label map over an image, and the names of classes that cover at least 0.5 % of it.
 
     Args:
         image: (H, W, 3) uint8 RGB; enlarged by a whole factor where it is small.
-        labels: (H, W) indices into ``names``; others (255) stay bare.
+        labels: (H, W) indices into ``names``; pixels of other values (255) stay as they are.
         names: Of all classes.
 
     Returns:
@@ -78,8 +78,7 @@ def draw_labels(image: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> 
     known = labels < len(names)
     blended = image.astype(np.float32)
     blended[known] = (1 - _OPACITY) * blended[known] + _OPACITY * colours[labels[known]]
-    factor = _factor(image)
-    picture = Image.fromarray(_enlarged(np.rint(blended).astype(np.uint8), factor))
+    picture, factor = _enlarged(np.rint(blended).astype(np.uint8))
     draw, font = ImageDraw.Draw(picture), letters(11)
     for label in np.unique(labels[known]):
         rows, columns = np.nonzero(labels == label)
@@ -95,19 +94,18 @@ def draw_labels(image: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> 
 def sheet(
     rows: Sequence[Sequence[np.ndarray]], captions: Sequence[str] | None, row_captions: Sequence[str] | None = None
 ) -> np.ndarray:
-    """Set pictures in rows of equal length; all are given the width of the widest.
+    """Place pictures in rows of equal length, all scaled to the width of the widest.
 
     Args:
         rows: Pictures (h, w, 3) uint8.
-        captions: One for each column, written above it; one that is wider than its column is cut short.
-        row_captions: One for each row, written on its left; cut short likewise.
+        captions: One for each column, above it, shortened to the column's width.
+        row_captions: One for each row, on its left, shortened likewise.
 
     Returns:
         (H, W, 3) uint8.
 
     Raises:
-        ValueError: There is no row, one has another number of pictures than there are captions or than the first, or
-            rows and their captions differ in number.
+        ValueError: There is no row, the rows differ in length, or the number of captions does not fit.
     """
     columns = len(rows[0] if rows else ()) if captions is None else len(captions)
     if not rows or any(len(row) != columns for row in rows):
@@ -140,7 +138,7 @@ def sheet(
 
 
 def shorten(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
-    """Cut a text in its middle, where file names of one run differ least, to at most a width in pixels."""
+    """Cut the middle out of a text until it is at most ``width`` pixels wide; names of runs differ at their ends."""
     if font.getlength(text) <= width:
         return text
     kept = len(text)
@@ -149,12 +147,11 @@ def shorten(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
     return f'{text[: kept // 2]}…{text[-(kept // 2) :]}'
 
 
-def _factor(image: np.ndarray) -> int:
-    return max(1, round(_MIN_SIDE / min(image.shape[:2])))
-
-
-def _enlarged(image: np.ndarray, factor: int) -> np.ndarray:
-    return image.repeat(factor, axis=0).repeat(factor, axis=1)
+def _enlarged(image: np.ndarray) -> tuple[Image.Image, int]:
+    """A small image, large enough for names to be read on it; and the whole factor between the two."""
+    side = min(image.shape[:2])
+    factor = max(1, round(_MIN_SIDE / side))
+    return Image.fromarray(enlarged(image, factor * side, smooth=False)), factor
 
 
 def _fit(tile: np.ndarray, width: int) -> Image.Image:

@@ -1,4 +1,4 @@
-"""What a training left in its work dir: curves, scores, pictures, tables, and the files to go on from."""
+"""Work dirs of trainings: curves, scores, pictures, tables, config and last checkpoint."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Any
 
 from repre_mm.utils.errors import UserError
 
-# Of one log line: where it belongs, not what was measured.
+# Keys of a log line that say where it belongs; the others are measurements.
 _PLACES = ('step', 'iter', 'epoch')
 
 
 @dataclass
 class Series:
-    """One quantity over a training.
+    """One quantity during a training.
 
     Attributes:
         unit: What ``steps`` counts: ``'iteration'`` or ``'epoch'``.
         steps: Ascending.
-        values: As many; may hold NaN.
+        values: One for each step; may hold NaN.
     """
 
     unit: str
@@ -35,14 +35,14 @@ class Run:
     """A work dir.
 
     Attributes:
-        name: Short and unlike that of any other run read with it.
+        name: Short, and unique among the runs read together.
         path: The folder.
         curves: Quantity -> series.
-        scores: File name without its end -> {dotted key: number}, of every JSON file of the folder.
+        scores: {stem of a JSON file in the folder: {dotted key: number}}.
         pictures: PNG files in the folder, in ``pictures/`` and in ``reconstructions/``.
         tables: Markdown files of the folder.
-        config: The config that the training wrote down, where it did.
-        checkpoint: The last checkpoint, where there is one.
+        config: The config dumped by the training, if any.
+        checkpoint: The latest checkpoint, if any.
     """
 
     name: str
@@ -59,8 +59,7 @@ def read_runs(work_dirs: Sequence[str | os.PathLike]) -> list[Run]:
     """Read work dirs; see :class:`Run`.
 
     Raises:
-        FileNotFoundError: There is no such folder.
-        ValueError: A folder is given twice, or a log or JSON file is damaged.
+        UserError: A folder is missing or given twice, or a log or JSON file is damaged.
     """
     paths = [Path(path).expanduser() for path in work_dirs]
     for path in paths:
@@ -75,12 +74,12 @@ def read_runs(work_dirs: Sequence[str | os.PathLike]) -> list[Run]:
 
 
 def read_curves(work_dir: str | os.PathLike) -> dict[str, Series]:
-    """All scalars that MMEngine wrote under a work dir (``TIME/vis_data/scalars.json``).
+    """Read all scalars that MMEngine logged under a work dir (``TIME/vis_data/scalars.json``).
 
-    A training that was resumed has several such files; where a later one begins, the earlier one ends.
+    A resumed training has several such files; each one is cut where the next begins.
 
     Raises:
-        ValueError: A line is damaged, other than the last one of a training under way.
+        UserError: A line is damaged; the last one may be, as it may still be written.
     """
     curves: dict[str, Series] = {}
     for path in sorted(Path(work_dir).glob('*/vis_data/scalars.json')):
@@ -139,7 +138,7 @@ def _read_json(path: Path) -> Any:
 
 
 def _numbers(node: Any, prefix: str = '') -> dict[str, float]:
-    """Every number in nested dicts, under its dotted key; lists are raw data, not scores."""
+    """Flatten nested dicts to {dotted key: number}; lists hold raw data, not scores."""
     if isinstance(node, dict):
         return {k: v for key, value in node.items() for k, v in _numbers(value, f'{prefix}{key}.').items()}
     if isinstance(node, (int, float)) and not isinstance(node, bool):

@@ -1,4 +1,4 @@
-"""The letters of all pictures."""
+"""The font of all pictures."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from PIL import ImageFont
 
 @cache
 def letters(size: int) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which comes with matplotlib: Pillow's own font lacks accents, Greek, Cyrillic and signs such as ≤.
+    """Load DejaVu Sans from matplotlib: Pillow's own font lacks accents, Greek, Cyrillic and signs such as ≤.
 
     Args:
-        size: In pixels.
+        size: Height in pixels.
     """
     return ImageFont.truetype(Path(matplotlib.get_data_path(), 'fonts/ttf/DejaVuSans.ttf'), size)

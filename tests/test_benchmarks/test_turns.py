@@ -1,4 +1,4 @@
-"""The processes that benchmarks compare."""
+"""tools/benchmarks/turns.py: processes that take turns, so that benchmarks compare them on an equal footing."""
 
 import sys
 import time

@@ -1,5 +1,7 @@
 """Grids of reconstructions: what is drawn where, and what is refused."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -7,16 +9,16 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 
 from repre_mm.visualization import reconstruction_grid, save_png
+from repre_mm.visualization.text import letters
+
+LEFT = 12 + 2 * 6 + math.ceil(max(letters(14).getlength(caption) for caption in ('reconstruction', 'absolute error')))
 
 
-def find_tiles(grid, size):
-    """The (height, width) of a label-free grid and its tiles as a dict (row, column) -> (size, size, 3)."""
-    step, margin = size + 8, 20
-    rows = (grid.shape[0] - 2 * margin + 8) // step
-    columns = (grid.shape[1] - 2 * margin + 8) // step
+def find_tiles(grid, size, columns):
+    """The tiles of a grid as a dict (row, column) -> (size, size, 3)."""
     return {
-        (row, column): grid[margin + row * step :, margin + column * step :][:size, :size]
-        for row in range(rows)
+        (row, column): grid[34 + row * (size + 6) :, LEFT + column * (size + 6) :][:size, :size]
+        for row in range(3)
         for column in range(columns)
     }
 
@@ -25,8 +27,7 @@ def test_tiles_hold_input_reconstruction_and_error():
     inputs = torch.zeros(2, 3, 200, 200)
     inputs[0, 0] = 1.0  # a red image and a black one
     reconstructions = torch.full_like(inputs, 0.2)
-    tiles = find_tiles(reconstruction_grid(inputs, reconstructions, labels=False), 200)
-    assert len(tiles) == 6
+    tiles = find_tiles(reconstruction_grid(inputs, reconstructions), 200, 2)
     assert_array_equal(tiles[0, 0], np.full((200, 200, 3), [255, 0, 0]))
     assert_array_equal(tiles[0, 1], np.zeros((200, 200, 3)))
     assert_array_equal(tiles[1, 0], np.full((200, 200, 3), 51))
@@ -38,7 +39,7 @@ def test_tiles_hold_input_reconstruction_and_error():
 
 def test_small_images_are_enlarged_without_smoothing():
     inputs = torch.rand(1, 3, 48, 48, generator=torch.Generator().manual_seed(0))
-    tiles = find_tiles(reconstruction_grid(inputs, inputs, labels=False), 192)
+    tiles = find_tiles(reconstruction_grid(inputs, inputs), 192, 1)
     pixels = (inputs[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
     assert_array_equal(tiles[0, 0], pixels.repeat(4, axis=0).repeat(4, axis=1))
     assert_array_equal(tiles[0, 0], tiles[1, 0])
@@ -49,23 +50,18 @@ def test_out_of_range_reconstruction_is_clipped_for_display_only():
     inputs = np.ones((2, 3, 160, 160), np.float32)
     reconstructions = inputs.copy()
     reconstructions[0] = 3.0
-    tiles = find_tiles(reconstruction_grid(inputs, reconstructions, labels=False), 160)
+    tiles = find_tiles(reconstruction_grid(inputs, reconstructions), 160, 2)
     assert_array_equal(tiles[1, 0], tiles[0, 0])
     assert tiles[2, 0].mean() > tiles[2, 1].mean() + 100
 
 
-def test_max_images_and_labels():
+def test_captions_stand_beside_and_above_the_tiles():
     images = torch.rand(5, 3, 160, 160)
-    bare = reconstruction_grid(images, images, max_images=3, labels=False)
-    assert bare.shape == (2 * 20 + 3 * 160 + 2 * 8, 2 * 20 + 3 * 160 + 2 * 8, 3)
-    assert bare.dtype == np.uint8
-    labelled = reconstruction_grid(images, images, max_images=3)
-    assert labelled.shape[0] == bare.shape[0] + 20
-    left = labelled.shape[1] - bare.shape[1]
-    assert left > 100
-    captions = labelled[:, 20 : 20 + left - 20]
-    assert (captions < 128).any() and (captions == 255).mean() > 0.7
-    assert_array_equal(labelled[: bare.shape[0] - 20, left + 20 :], bare[:-20, 20:])
+    grid = reconstruction_grid(images, images, max_images=4)
+    assert grid.dtype == np.uint8
+    assert grid.shape == (34 + 3 * 166 - 6 + 12 + 26, LEFT + 4 * 166 - 6 + 12, 3)
+    for captions in (grid[:34, LEFT:], grid[34:-38, :LEFT], grid[-26:]):
+        assert (captions < 128).any() and (captions == 255).mean() > 0.7
 
 
 def test_tensors_of_any_kind():

@@ -1,16 +1,11 @@
-"""Maps, sheets and projections as pictures."""
-
-import sys
+"""Heat maps, principal components, frames and keys."""
 
 import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_array_equal
 
-from repre_mm.visualization.embedding import embedding_figure, project
 from repre_mm.visualization.maps import component_colours, framed, heat_map, with_key, with_scale
-from repre_mm.visualization.overlays import sheet, shorten
-from repre_mm.visualization.text import letters
 
 
 def test_heat_map_shows_each_cell_as_it_is():
@@ -54,56 +49,3 @@ def test_frames_scale_and_key_leave_the_picture_as_it_is():
     assert framed(image, None) is image
     assert_array_equal(with_scale(image, 0, 1, 'what the values are, in many words')[:40, :300], image)
     assert_array_equal(with_key(image, [((1, 2, 3), 'same')])[:40], image)
-
-
-def test_sheet_writes_row_captions_and_cuts_long_ones():
-    tile = np.zeros((50, 60, 3), np.uint8)
-    bare = sheet([[tile, tile]] * 2, ['a', 'b'])
-    named = sheet([[tile, tile]] * 2, ['a', 'b'], ['first', 'second'])
-    assert named.shape[0] == bare.shape[0] and named.shape[1] > bare.shape[1]
-    uncaptioned = sheet([[tile, tile]] * 2, None, ['first', 'second'])
-    assert_array_equal(uncaptioned[12:], named[12 + 22 :])  # the margin, then the line of captions
-    with pytest.raises(ValueError, match=r'every row needs 2 pictures, one for each caption; got \[2, 1\]'):
-        sheet([[tile, tile], [tile]], None)
-    font = letters(14)
-    cut = shorten('repre_mocov3_vit-small/epoch_300', font, 100)
-    assert font.getlength(cut) <= 100 and cut.startswith('repre') and cut.endswith('300')
-    assert shorten('short', font, 100) == 'short'
-    with pytest.raises(ValueError, match='2 rows need as many captions, not 1'):
-        sheet([[tile]] * 2, ['a'], ['only one'])
-
-
-def clusters(per_class=12):
-    rng = np.random.default_rng(0)
-    centres = rng.normal(size=(3, 16)) * 5
-    labels = np.repeat(np.arange(3), per_class)
-    return (centres[labels] + rng.normal(size=(len(labels), 16))).astype(np.float32), labels
-
-
-def test_tsne_keeps_classes_together_and_repeats_itself():
-    pytest.importorskip('sklearn')
-    features, labels = clusters()
-    points = project(features, 'tsne')
-    assert points.shape == (36, 2)
-    distances = np.linalg.norm(points[:, None] - points[None], axis=-1) + np.diag(np.full(36, np.inf))
-    assert (labels[distances.argmin(1)] == labels).mean() > 0.95
-    assert_array_equal(points, project(features * 8, 'tsne'))  # lengths do not count; 8 scales without rounding
-    figure = embedding_figure({'<a>': points, '_$b$': points}, labels, ['x', '_y', '$z$'], 't-SNE')
-    figure.draw_without_rendering()
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ['x', '_y', '$z$']
-
-
-def test_projections_that_cannot_be_made_are_refused(monkeypatch):
-    features, _ = clusters()
-    with pytest.raises(ValueError, match="must be one of tsne, umap, not 'pca'"):
-        project(features, 'pca')
-    with pytest.raises(ValueError, match='3 images are too few'):
-        project(features[:3])
-    monkeypatch.setitem(sys.modules, 'umap', None)
-    with pytest.raises(ValueError, match='pip install umap-learn'):
-        project(features, 'umap')
-
-
-def test_letters_know_names_and_signs_of_many_languages():
-    unknown = bytes(letters(14).getmask('\uffff'))
-    assert all(bytes(letters(14).getmask(sign)) != unknown for sign in '≤≥…±üñøłΩж')
