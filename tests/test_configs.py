@@ -122,7 +122,7 @@ def test_log_variances_learn_at_a_rate_of_their_own(path):
     optim = load(path).optim_wrapper
     own = optim.paramwise_cfg.custom_keys.loss_weighting
     assert own.decay_mult == 0
-    assert optim.optimizer.lr * own.lr_mult == pytest.approx(5e-3, rel=0.05)
+    assert optim.optimizer.lr * own.lr_mult == pytest.approx(0.02)
 
 
 @pytest.mark.parametrize('path', PRETRAIN + TOY)

@@ -293,10 +293,10 @@ flock -n 9 || die "another set-up is running in $ROOT: wait for it"
     'Remove it (make clean-env) or move it away.'
 trap interrupted INT TERM HUP
 rm -f "$STAMP"
-stamp=$(wanted_stamp) # of what is installed now, should the lock change meanwhile
 
 echo "[1/$STEPS] checking what this machine has"
 check_prerequisites
+stamp=$(wanted_stamp) # of what is installed now, should the lock change meanwhile
 owner=$({ "$PYTHON" --version; echo "$PYTHON $ROOT"; cat "$LOCK"; } | sha256sum)
 run_step 2 "making $VENV with $("$PYTHON" --version)" make_venv
 run_step 3 'installing PyTorch and the other packages of the lock (3 GB to download, the first time)' install_wheels

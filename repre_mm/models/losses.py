@@ -62,9 +62,9 @@ class UncertaintyWeighting(BaseModule):
         self.init_steps = init_steps
         self.log_vars = nn.Parameter(torch.zeros(2))  # s_contrast, s_recon
         self.register_buffer('init_means', torch.zeros(2))  # of the losses of the first steps
-        self.register_buffer('steps', torch.zeros((), dtype=torch.int64))  # how many of them are done; for checkpoints
+        self.register_buffer('steps', torch.zeros((), dtype=torch.int64))  # how many of them are done
         self.register_buffer('lowest', torch.full((), math.inf), persistent=False)  # shifted contrastive loss so far
-        self._steps = 0  # the same on the host, so that no step waits for the device to tell
+        self._steps = 0  # the same on the host, so that no step waits for the device
         self._starting = False  # whether this step is one of them
 
     def forward(self, contrast: Tensor, recon: Tensor) -> tuple[Tensor, Weights]:
@@ -107,6 +107,7 @@ class UncertaintyWeighting(BaseModule):
         losses = losses.clone()
         all_reduce(losses, op='mean')  # the parameters must be the same in all processes
         self._steps += 1
+        self.steps += 1
         self.init_means.lerp_(losses, 1 / self._steps)
 
     def settled(self, log_vars: Tensor) -> Tensor:
@@ -121,10 +122,6 @@ class UncertaintyWeighting(BaseModule):
         bound = math.log(self.max_ratio) / 2
         half_gap = half_gap.clamp(-bound, bound)
         return torch.stack([middle + half_gap, middle - half_gap])
-
-    def _save_to_state_dict(self, destination: dict, prefix: str, keep_vars: bool) -> None:
-        self.steps.fill_(self._steps)
-        super()._save_to_state_dict(destination, prefix, keep_vars)
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
         # Checkpoints from before the start at the minimum have learned log-variances and no count: keep what they have.

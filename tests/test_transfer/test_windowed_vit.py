@@ -3,7 +3,7 @@
 import pytest
 import torch
 from mmpretrain.models import VisionTransformer
-from repre_mm.models.detection import SimpleFeaturePyramid, WindowedViT
+from repre_mm.models import SimpleFeaturePyramid, WindowedViT
 
 from repre_mm.models.backbones.windowed_vit import from_windows, to_windows
 
