@@ -3,8 +3,8 @@
 import pytest
 import torch
 from mmpretrain.models import VisionTransformer
-from repre_mm.models import SimpleFeaturePyramid, WindowedViT
 
+from repre_mm.models import SimpleFeaturePyramid, WindowedViT
 from repre_mm.models.backbones.windowed_vit import from_windows, to_windows
 
 ARCH = dict(arch=dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32), img_size=32, patch_size=8)
