@@ -36,8 +36,8 @@ def main() -> None:
     args = parse_args()
     from repre_mm.datasets import DatasetError
     from repre_mm.datasets.damage import examine_folder
+    from repre_mm.datasets.formats.faults import layout_faults
     from repre_mm.datasets.image_folder import MAX_BAD_SHARE
-    from repre_mm.datasets.layouts import layout_faults
     from repre_mm.datasets.reading import MAX_PIXELS
 
     limit = MAX_BAD_SHARE if args.max_bad_share is None else args.max_bad_share

@@ -1,10 +1,10 @@
 """Image folders, reading of image files, and the transforms of the pipelines."""
 
-from repre_mm.datasets.few_labels import StratifiedSubset
+from repre_mm.datasets.formats.few_labels import StratifiedSubset
 from repre_mm.datasets.image_folder import ImageFolder
-from repre_mm.datasets.label_maps import LoadLabelMap
 from repre_mm.datasets.listing import DatasetError, find_images
-from repre_mm.datasets.reading import ImageReadError, LoadImage, read_image
+from repre_mm.datasets.loading import LoadImage, LoadLabelMap
+from repre_mm.datasets.reading import ImageReadError, read_image
 from repre_mm.datasets.views import FastMultiView
 from repre_mm.datasets.views.sizes import view_sizes
 

@@ -1,29 +1,23 @@
-"""Reading image files as they come: any common format, orientation, colour mode and state of damage."""
+"""Read image files of any common format, orientation and colour mode; recognise damaged ones."""
 
 import io
-import logging
 import os
 import warnings
 from typing import Literal
 
 import cv2
 import numpy as np
-from mmcv.transforms import BaseTransform
-from mmengine.logging import print_log
 from PIL import ExifTags, Image, ImageOps
 
-from repre_mm.registry import TRANSFORMS
 from repre_mm.utils.errors import UserError
 
-#: Images above this are refused: 100 million pixels are 300 MB once decoded. ImageNet's largest has 19
-#: million.
+#: Larger images are refused: 100 million pixels are 300 MB once decoded. ImageNet's largest image has 19 million.
 MAX_PIXELS = 100_000_000
 
-#: What can be wrong with an image file.
+#: Kinds of damage to an image file.
 KINDS_OF_DAMAGE = ('unreadable', 'empty', 'not an image', 'truncated', 'corrupt', 'too large', 'undefined range')
 
-# JPEG start-of-frame markers; C4, C8 and CC lie in the same range and are something else (ITU T.81, table
-# B.1).
+# JPEG start-of-frame markers; C4, C8 and CC in the same range mark other things (ITU T.81, table B.1).
 _SOF_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _SOS_MARKER = 0xDA
 _END_OF_IMAGE = b'\xff\xd9'
@@ -37,12 +31,12 @@ _OPENCV_FLAGS = {
 
 
 class ImageReadError(UserError, RuntimeError):
-    """An image file that cannot be turned into pixels.
+    """An image file that cannot be decoded.
 
     Args:
-        path: the file.
-        cause: what is wrong with it, in words.
-        kind: the same as one of :data:`KINDS_OF_DAMAGE`, to count by.
+        path: The file.
+        cause: Description of the damage.
+        kind: One of :data:`KINDS_OF_DAMAGE`, to count by.
     """
 
     def __init__(self, path: str | os.PathLike, cause: str, kind: str = 'corrupt') -> None:
@@ -60,31 +54,30 @@ def read_image(
 ) -> np.ndarray:
     """Read an image file as 8-bit RGB or BGR, upright.
 
-    The format is recognised by content, so a wrong extension does not matter. The EXIF orientation is
-    applied. Greyscale, palette, CMYK and YCbCr images become RGB; 16-bit greyscale is scaled to 8 bit;
-    transparent pixels are laid over white, as a page shows them; of an animation the first frame is taken.
-    Colour profiles are ignored, as OpenCV, torchvision and mmcv do.
+    The format is recognised by content, whatever the extension. The EXIF orientation is applied. Greyscale, palette,
+    CMYK and YCbCr images become RGB; 16-bit greyscale is scaled to 8 bit; transparent pixels are laid over white; of an
+    animation the first frame is taken. Colour profiles are ignored, as by OpenCV, torchvision and mmcv.
 
-    Complete grey and YCbCr/RGB JPEGs are decoded by OpenCV, which is faster; everything else goes through
-    Pillow, which notices truncation. OpenCV 4 alone would return a truncated JPEG as a half-grey image.
+    Complete grey and YCbCr/RGB JPEGs are decoded by OpenCV, which is faster; everything else goes through Pillow, which
+    detects truncation. OpenCV 4 alone would return a truncated JPEG as a half-grey image.
 
     Args:
-        path: the image file.
-        max_pixels: refuse larger images (height times width) before decoding them.
-        channel_order: of the result.
+        path: The image file.
+        max_pixels: Refuse larger images (height times width) before decoding them.
+        channel_order: Order of the channels in the result.
 
     Returns:
-        Contiguous uint8 array of shape (H, W, 3), values 0 to 255.
+        (H, W, 3) contiguous uint8.
 
     Raises:
-        ImageReadError: the file is missing, unreadable, empty, not an image, truncated, larger than
-            ``max_pixels``, or has 32-bit pixels, whose range is not defined.
+        ImageReadError: The file is missing, unreadable, empty, not an image, truncated, larger than ``max_pixels``, or
+            has 32-bit pixels, whose range is undefined.
     """
     return decode_image(path, read_bytes(path), max_pixels=max_pixels, channel_order=channel_order)
 
 
 def read_bytes(path: str | os.PathLike) -> bytes:
-    """What is in an image file; raises :class:`ImageReadError` when that is nothing."""
+    """Read an image file whole; raises :class:`ImageReadError` for a missing, unreadable or empty one."""
     try:
         with open(path, 'rb') as file:
             data = file.read()
@@ -96,10 +89,7 @@ def read_bytes(path: str | os.PathLike) -> bytes:
 
 
 def jpeg_shape(data: bytes) -> tuple[int, int] | None:
-    """Height and width that a JPEG will have once it is decoded and upright.
-
-    None when this is no JPEG, or when its EXIF data are damaged: then only decoding tells.
-    """
+    """Height and width of a JPEG once decoded and upright; None for other formats and for damaged EXIF data."""
     header = _parse_jpeg_header(data)
     if header is None:
         return None
@@ -108,11 +98,11 @@ def jpeg_shape(data: bytes) -> tuple[int, int] | None:
     if exif_start == -1:
         return height, width
     try:
-        # Not Image.getexif(), which believes XMP too; OpenCV does not.
+        # Not Image.getexif(), which reads XMP too; OpenCV does not.
         exif = Image.Exif()
         exif.load(data[exif_start:scan_start])
         on_its_side = exif.get(ExifTags.Base.Orientation, 1) >= 5
-    except Exception:  # Pillow raises whatever damaged bytes make it raise
+    except Exception:  # Pillow raises errors of any class on damaged bytes
         return None
     return (width, height) if on_its_side else (height, width)
 
@@ -125,18 +115,18 @@ def decode_image(
     channel_order: Literal['rgb', 'bgr'] = 'rgb',
     reduction: Literal[1, 2, 4, 8] = 1,
 ) -> np.ndarray:
-    """:func:`read_image` for a file whose bytes are in memory already.
+    """Decode the bytes of a file, as :func:`read_image` does.
 
     Args:
-        path: named in errors.
-        data: the whole file.
-        max_pixels: see :func:`read_image`; of the image in the file, whatever the reduction.
-        channel_order: of the result.
-        reduction: make the sides this many times shorter, rounded up, while decoding. Only JPEGs that OpenCV
-            decodes can be reduced; others keep their size.
+        path: The file, for errors.
+        data: Its bytes.
+        max_pixels: See :func:`read_image`; compared with the size in the file, whatever the reduction.
+        channel_order: Order of the channels in the result.
+        reduction: Decode at this fraction of the sides, rounded up. Only JPEGs that OpenCV decodes are reduced; others
+            keep their size.
 
     Raises:
-        ImageReadError: see :func:`read_image`.
+        ImageReadError: See :func:`read_image`.
     """
     header = _parse_jpeg_header(data)
     if header is not None:
@@ -150,64 +140,18 @@ def decode_image(
     return image if channel_order == 'rgb' else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
 
 
-@TRANSFORMS.register_module()
-class LoadImage(BaseTransform):
-    """Read ``results['img_path']`` with :func:`read_image`: the first step of a pipeline.
-
-    Required key: ``img_path``. Added keys: ``img`` (uint8, (H, W, 3)), ``img_shape`` and ``ori_shape`` (both
-    (H, W)).
-
-    Args:
-        channel_order: ``'rgb'``, or ``'bgr'`` for pipelines with mmpretrain's or mmcv's own colour
-            transforms, which expect BGR as mmcv's ``LoadImageFromFile`` gives it: on RGB, ``ColorJitter``
-            takes red for blue in the grey that it mixes in, and no argument of it changes that. With
-            ``'bgr'`` the data preprocessor must say ``to_rgb=True``.
-        max_pixels: see :func:`read_image`.
-        skip_damaged: log a damaged file as an error and give None, for which mmengine's datasets of detection and
-            segmentation take another image in training; default: raise, as :class:`repre_mm.ImageFolder` needs it.
-    """
-
-    def __init__(
-        self, channel_order: Literal['rgb', 'bgr'] = 'rgb', max_pixels: int = MAX_PIXELS, skip_damaged: bool = False
-    ) -> None:
-        if channel_order not in ('rgb', 'bgr'):
-            raise ValueError(f"channel_order must be 'rgb' or 'bgr', not {channel_order!r}")
-        self.channel_order = channel_order
-        self.max_pixels = max_pixels
-        self.skip_damaged = skip_damaged
-
-    def transform(self, results: dict) -> dict | None:
-        """Add the pixels to ``results``; raises :class:`ImageReadError`, or gives None (see the class)."""
-        try:
-            image = read_image(results['img_path'], max_pixels=self.max_pixels, channel_order=self.channel_order)
-        except ImageReadError as error:
-            if not self.skip_damaged:
-                raise
-            print_log(f'{error}; another image takes its place', logger='current', level=logging.ERROR)
-            return None
-        results['img'] = image
-        results['img_shape'] = results['ori_shape'] = image.shape[:2]
-        return results
-
-    def __repr__(self) -> str:
-        return (
-            f'{type(self).__name__}(channel_order={self.channel_order!r}, max_pixels={self.max_pixels}, '
-            f'skip_damaged={self.skip_damaged})'
-        )
-
-
 def _check_size(path: str | os.PathLike, height: int, width: int, max_pixels: int) -> None:
     if height * width > max_pixels:
         raise ImageReadError(
             path,
             f'{width} x {height} = {height * width:,} pixels, more than the limit of {max_pixels:,} '
-            '(raise max_pixels if the file is to be trusted)',
+            '(raise max_pixels if you trust the file)',
             'too large',
         )
 
 
 def _parse_jpeg_header(data: bytes) -> tuple[int, int, int, int] | None:
-    """Height, width, number of components and offset of the first scan; None when this is no plain JPEG."""
+    """Height, width, number of components and offset of the first scan; None if this is no plain JPEG."""
     if not data.startswith(b'\xff\xd8\xff'):
         return None
     position, frame, end = 2, None, len(data) - 9
@@ -229,18 +173,17 @@ def _parse_jpeg_header(data: bytes) -> tuple[int, int, int, int] | None:
 
 
 def _decode_opencv(data: bytes, reduction: int) -> np.ndarray | None:
-    """BGR; None when OpenCV gives up."""
+    """Decode to BGR; None if OpenCV fails."""
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), _OPENCV_FLAGS[reduction])
     except cv2.error:
-        return None  # Pillow has the last word, and the better message
+        return None  # Pillow tries next, and has the better message
 
 
 def _decode_pillow(path: str | os.PathLike, data: bytes, max_pixels: int) -> np.ndarray:
     try:
         with warnings.catch_warnings():
-            # Pillow warns of sizes that _check_size judges, and of damaged metadata, which is of no concern
-            # here.
+            # Pillow warns of large sizes, which _check_size judges, and of damaged metadata, which is not used.
             warnings.simplefilter('ignore')
             image = Image.open(io.BytesIO(data))
             _check_size(path, image.height, image.width, max_pixels)
@@ -253,7 +196,7 @@ def _decode_pillow(path: str | os.PathLike, data: bytes, max_pixels: int) -> np.
         raise ImageReadError(path, cause, 'not an image') from error
     except Image.DecompressionBombError as error:
         raise ImageReadError(path, f'{error} (a decompression bomb?)', 'too large') from error
-    except Exception as error:  # Pillow's decoders raise whatever damaged bytes make them raise
+    except Exception as error:  # Pillow's decoders raise errors of any class on damaged bytes
         cut = isinstance(error, EOFError) or 'truncated' in str(error).lower()
         raise ImageReadError(path, f'{type(error).__name__}: {error}', 'truncated' if cut else 'corrupt') from error
 

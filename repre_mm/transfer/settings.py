@@ -8,7 +8,7 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict
 from PIL import Image
 
-from repre_mm.datasets.cityscapes_layout import (
+from repre_mm.datasets.formats.cityscapes import (
     LABEL_SUFFIX,
     CityscapesSplit,
     check_labels,
@@ -16,7 +16,7 @@ from repre_mm.datasets.cityscapes_layout import (
     find_classes,
     is_cityscapes,
 )
-from repre_mm.datasets.coco_layout import CocoSplit, check_coco_split, find_coco_split
+from repre_mm.datasets.formats.coco import CocoSplit, check_coco_split, find_coco_split
 from repre_mm.datasets.listing import DatasetError
 from repre_mm.utils.configs import find_nodes
 from repre_mm.utils.errors import UserError

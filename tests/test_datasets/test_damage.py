@@ -13,7 +13,7 @@ from PIL import Image
 
 from repre_mm.datasets import DatasetError
 from repre_mm.datasets.damage import FEWEST, SAMPLE, check_sample, examine_file, examine_folder
-from repre_mm.datasets.layouts import layout_faults
+from repre_mm.datasets.formats.faults import layout_faults
 from repre_mm.toy_scenes import make_toy_scenes
 
 ROOT = Path(__file__).parents[2]

@@ -9,8 +9,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image, ImageOps
 
-from repre_mm.datasets import ImageReadError, LoadImage, read_image
-from repre_mm.registry import TRANSFORMS
+from repre_mm.datasets import ImageReadError, read_image
 
 
 @pytest.fixture
@@ -183,15 +182,3 @@ def test_error_survives_pickling():
     error = pickle.loads(pickle.dumps(ImageReadError('a.jpg', 'gone')))
     assert (error.path, error.cause) == ('a.jpg', 'gone')
     assert str(error) == 'cannot read image a.jpg: gone'
-
-
-def test_load_image(tmp_path, pixels):
-    path = str(save(tmp_path / 'a.png', pixels))
-    results = TRANSFORMS.build({'type': 'repre_mm.LoadImage'})({'img_path': path})
-    assert_array_equal(results['img'], pixels)
-    assert results['img_shape'] == results['ori_shape'] == (24, 40)
-    assert_array_equal(LoadImage(channel_order='bgr')({'img_path': path})['img'], pixels[..., ::-1])
-    with pytest.raises(ImageReadError, match='limit of 10'):
-        LoadImage(max_pixels=10)({'img_path': path})
-    with pytest.raises(ValueError, match='channel_order'):
-        LoadImage(channel_order='hsv')

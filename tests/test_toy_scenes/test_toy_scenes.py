@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from repre_mm.datasets.cityscapes_layout import find_classes
+from repre_mm.datasets.formats.cityscapes import find_classes
 from repre_mm.toy_scenes import CLASSES, PARTS, STUFF, make_toy_scenes
 from repre_mm.toy_scenes.objects import build_object
 from repre_mm.toy_scenes.preview import contact_sheet

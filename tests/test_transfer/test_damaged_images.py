@@ -15,13 +15,12 @@ class Case(NamedTuple):
     config: object
     folder: str
     key: str  # the attribute of a sample that has the path
-    reader: str  # the module that reports
 
 
 CASES = {
-    'detection': Case(DETECTION, 'coco/{}2017', 'img_path', 'reading'),
-    'segmentation': Case(SEGMENTATION, 'cityscapes/leftImg8bit/{}', 'img_path', 'reading'),
-    'labels': Case(SEGMENTATION, 'cityscapes/gtFine/{}', 'seg_map_path', 'label_maps'),
+    'detection': Case(DETECTION, 'coco/{}2017', 'img_path'),
+    'segmentation': Case(SEGMENTATION, 'cityscapes/leftImg8bit/{}', 'img_path'),
+    'labels': Case(SEGMENTATION, 'cityscapes/gtFine/{}', 'seg_map_path'),
 }
 
 
@@ -47,7 +46,7 @@ def build(cfg, split):
 def test_another_image_takes_its_place(case, tmp_path, monkeypatch):
     lines = []
     monkeypatch.setattr(
-        f'repre_mm.datasets.{case.reader}.print_log', lambda message, logger, level: lines.append((level, message))
+        'repre_mm.datasets.loading.print_log', lambda message, logger, level: lines.append((level, message))
     )
     scenes = make_scenes(tmp_path / 'scenes', train=4)
     dataset = build(transfer_config(case.config, scenes, tmp_path / 'run'), 'train')

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from repre_mm.datasets import coco_layout
-from repre_mm.datasets.coco_layout import check_coco_split, find_coco_split, read_categories
+from repre_mm.datasets.formats import coco
+from repre_mm.datasets.formats.coco import check_coco_split, find_coco_split, read_categories
 from repre_mm.datasets.listing import DatasetError
 
 CATEGORIES = [{'id': 7, 'name': 'zebra'}, {'id': 3, 'name': 'ant'}]
@@ -41,7 +41,7 @@ def test_usual_layouts_are_found(tmp_path, ann, folder):
 
 
 def test_categories_keep_the_order_of_the_file_wherever_they_stand(tmp_path, monkeypatch):
-    monkeypatch.setattr(coco_layout, '_FIRST_CHUNK', 8)  # so that the list spans several chunks
+    monkeypatch.setattr(coco, '_FIRST_CHUNK', 8)  # so that the list spans several chunks
     write(tmp_path, info={'note': 'the "categories" follow'})
     path = tmp_path / 'annotations/instances_train2017.json'
     assert list(read_categories(path).items()) == [(7, 'zebra'), (3, 'ant')]

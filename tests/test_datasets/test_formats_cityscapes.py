@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from repre_mm.datasets.cityscapes_layout import check_labels, find_cityscapes_split, find_classes
+from repre_mm.datasets.formats.cityscapes import check_labels, find_cityscapes_split, find_classes
 from repre_mm.datasets.listing import DatasetError
 
 

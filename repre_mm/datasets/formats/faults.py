@@ -7,8 +7,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from repre_mm.datasets.cityscapes_layout import check_labels, find_cityscapes_split, find_classes, is_cityscapes
-from repre_mm.datasets.coco_layout import check_coco_split, find_coco_split
+from repre_mm.datasets.formats.cityscapes import check_labels, find_cityscapes_split, find_classes, is_cityscapes
+from repre_mm.datasets.formats.coco import check_coco_split, find_coco_split
 from repre_mm.datasets.listing import DatasetError
 
 _CITYSCAPES_CLASSES = 19

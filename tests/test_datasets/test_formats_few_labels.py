@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from repre_mm.datasets import DatasetError, ImageFolder
-from repre_mm.datasets.few_labels import StratifiedSubset
+from repre_mm.datasets.formats.few_labels import StratifiedSubset
 
 COUNTS = {'a': 30, 'b': 20, 'c': 4}
 

@@ -1,0 +1,1 @@
+"""Formats of data sets beyond a folder of images: COCO, Cityscapes, few labels."""
