@@ -1,7 +1,7 @@
-"""Read every image of a data set and name the damaged ones: ``python tools/check_data.py DIR [--json FILE]``.
+"""Decode every image of a data set and name the damaged ones: ``python tools/check_data.py DIR [--json FILE]``.
 
-DIR holds images at any depth; where it is laid out as COCO or Cityscapes, its annotation files and label maps are
-checked too. Exit status 1: too many are damaged, or a training would not start.
+DIR holds images at any depth; in the layout of COCO or Cityscapes, its annotation files and label maps are checked too.
+Exit status 1: too many files are damaged, or a training would not start.
 """
 
 import argparse
@@ -12,13 +12,16 @@ from pathlib import Path
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Read every image of a data set and name the damaged ones.')
+    parser = argparse.ArgumentParser(description='Decode every image of a data set and name the damaged ones.')
     parser.add_argument('folder', metavar='DIR', type=Path, help='images, at any depth')
     parser.add_argument(
-        '--max-bad-share', type=float, metavar='SHARE', help='of damaged files that is fine, in [0, 1] (default: 0.1)'
+        '--max-bad-share',
+        type=float,
+        metavar='SHARE',
+        help='tolerated share of damaged files, in [0, 1] (default: 0.1)',
     )
     parser.add_argument('--max-pixels', type=int, help='refuse larger images (default: 100 million pixels)')
-    parser.add_argument('--workers', type=int, help='processes; one for each core if not given')
+    parser.add_argument('--workers', type=int, help='number of processes (default: one per core)')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write all findings here')
     args = parser.parse_args()
     if args.max_bad_share is not None and not 0 <= args.max_bad_share <= 1:
@@ -55,8 +58,6 @@ def main() -> None:
 
     for file in report.damaged:
         print(f'{args.folder / file.path}: {file.damage}: {file.cause}')
-    for path in report.misnamed:
-        print(f'{args.folder / path}: left out: an image by its content, but its name does not end as one')
     for path, cause in report.unreadable.items():
         print(f'{args.folder / path}: a folder that cannot be listed: {cause}')
     for fault in faults:
@@ -67,8 +68,8 @@ def main() -> None:
         f'({report.num_images / max(report.seconds, 1e-9):,.0f} images/s)'
     )
     print(f'damaged: {len(report.damaged):,} ({report.bad_share:.2%}{_counts(report.damage)})')
-    if report.conversions:
-        print(f'fine, and converted while reading{_counts(report.conversions)}')
+    if report.others:
+        print(f'left out, not named as images{_counts(report.others)}')
     reasons = []
     if report.bad_share > limit:
         reasons.append(
@@ -78,13 +79,15 @@ def main() -> None:
     if report.unreadable:
         reasons.append(f'{len(report.unreadable):,} folders cannot be listed: make them readable')
     if faults:
-        reasons.append('the annotations do not fit, see above')
+        reasons.append('the annotations do not fit the images, see above')
     if reasons:
         sys.exit('error: ' + '; '.join(reasons))
 
 
 def _counts(counter: dict[str, int]) -> str:
-    counts = ', '.join(f'{kind} {count:,}' for kind, count in sorted(counter.items(), key=lambda pair: -pair[1]))
+    counts = ', '.join(
+        f'{kind} {count:,}' for kind, count in sorted(counter.items(), key=lambda pair: (-pair[1], pair[0]))
+    )
     return f': {counts}' if counts else ''
 
 

@@ -1,4 +1,4 @@
-"""Listing the images under a folder, with one clear error when there is nothing to list."""
+"""List the images under a folder, with one clear error when there is nothing to list."""
 
 import os
 from collections import Counter
@@ -19,13 +19,13 @@ class DatasetError(UserError):
 
 @dataclass
 class Listing:
-    """What lies under a folder; paths are relative to it, sorted.
+    """Contents of a folder; paths are relative to it, sorted.
 
     Attributes:
-        images: files whose names end as images' do.
-        others: all other files, but hidden ones.
-        broken_links: links to nothing.
-        unreadable: folders that cannot be listed -> why.
+        images: Files with an extension of images.
+        others: All other files, except hidden ones.
+        broken_links: Links to nothing.
+        unreadable: Folders that cannot be listed -> cause.
     """
 
     images: list[str] = field(default_factory=list)
@@ -33,16 +33,19 @@ class Listing:
     broken_links: list[str] = field(default_factory=list)
     unreadable: dict[str, str] = field(default_factory=dict)
 
+    def other_kinds(self) -> Counter[str]:
+        """Extension -> number of files other than images."""
+        return Counter(os.path.splitext(name)[1].lower() or '(no extension)' for name in self.others)
+
 
 def find_images(folder: str | os.PathLike, extensions: Sequence[str] = IMAGE_EXTENSIONS) -> list[str]:
-    """Paths of all images under a folder, at any depth; see :func:`list_folder`.
+    """Find all images under a folder, at any depth; see :func:`list_folder`.
 
     Returns:
         Paths relative to ``folder``, sorted.
 
     Raises:
-        DatasetError: ``folder`` is missing, no directory, holds no image, or cannot be read, in whole or in
-            part.
+        DatasetError: ``folder`` is missing, no directory, holds no image, or cannot be read, wholly or in part.
     """
     listing = list_folder(folder, extensions)
     refuse_unreadable(folder, listing)
@@ -66,14 +69,14 @@ def refuse_unreadable(folder: str | os.PathLike, listing: Listing) -> None:
 
 
 def list_folder(folder: str | os.PathLike, extensions: Sequence[str] = IMAGE_EXTENSIONS) -> Listing:
-    """What lies under a folder, at any depth.
+    """List what lies under a folder, at any depth.
 
-    Links to files and folders are followed, each folder is visited once, hidden entries are skipped. A
-    progress bar appears when listing takes longer than two seconds.
+    Links to files and folders are followed, each folder is visited once, hidden entries are skipped. A progress bar
+    appears when listing takes longer than two seconds.
 
     Args:
-        folder: where to look.
-        extensions: ends of file names that count as images, in any case.
+        folder: The folder.
+        extensions: Extensions of images, in any case.
 
     Raises:
         DatasetError: ``folder`` is missing or no directory.
@@ -97,7 +100,7 @@ def list_folder(folder: str | os.PathLike, extensions: Sequence[str] = IMAGE_EXT
 
 
 def has_images(folder: str | os.PathLike, count: int = 1, extensions: Sequence[str] = IMAGE_EXTENSIONS) -> bool:
-    """Whether there are so many images under a folder; stops once they are found, so a large set costs little."""
+    """Whether a folder holds at least ``count`` images; stops at that number, so that large sets cost little."""
     listing, visited, pending = Listing(), set(), ['']
     while pending and len(listing.images) < count:
         pending += list_one(str(folder), pending.pop(), tuple(extensions), listing, visited)
@@ -107,17 +110,17 @@ def has_images(folder: str | os.PathLike, count: int = 1, extensions: Sequence[s
 def list_one(
     root: str, relative: str, extensions: tuple[str, ...], listing: Listing, visited: set[tuple[int, int]]
 ) -> list[str]:
-    """Add what is in one folder to a listing.
+    """Add the contents of one folder, without its sub-folders, to a listing.
 
     Args:
-        root: the whole set.
-        relative: the folder, relative to it.
-        extensions: as :func:`list_folder`, in lower case.
-        listing: added to.
-        visited: device and inode of the folders that were listed; added to.
+        root: The folder that paths are relative to.
+        relative: The folder to list, relative to ``root``.
+        extensions: Extensions of images, in lower case.
+        listing: What to add to.
+        visited: Device and inode of the folders listed so far; the folder is added to them.
 
     Returns:
-        Its sub-folders, relative to ``root``.
+        The sub-folders, relative to ``root``.
     """
     folders: list[str] = []
     path = os.path.join(root, relative)
@@ -145,7 +148,7 @@ def list_one(
 
 
 def _describe_others(listing: Listing) -> str:
-    others = Counter(os.path.splitext(name)[1].lower() or '(no extension)' for name in listing.others)
+    others = listing.other_kinds()
     if listing.broken_links:
         others['(broken link)'] = len(listing.broken_links)
     if not others:

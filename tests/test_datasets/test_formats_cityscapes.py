@@ -63,7 +63,7 @@ def test_classes_from_the_user_a_file_or_the_labels(tmp_path):
     assert find_classes(tmp_path, [str(tmp_path / 'classes.txt')])[0] == ['sky', 'road']
     with pytest.raises(DatasetError, match=r'--classes names.txt: there is no such file'):
         find_classes(tmp_path, ['names.txt'])
-    with pytest.raises(DatasetError, match=r'--classes x y x: none of them twice'):
+    with pytest.raises(DatasetError, match=r'--classes x y x: name none of them twice'):
         find_classes(tmp_path, ['x', 'y', 'x'])
 
 

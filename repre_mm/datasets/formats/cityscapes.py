@@ -1,4 +1,4 @@
-"""Data sets laid out as Cityscapes: ``{leftImg8bit,gtFine}/{train,val}/<city>/``, their files and their classes."""
+"""Files and classes of data sets laid out as Cityscapes: ``{leftImg8bit,gtFine}/{train,val}/<city>/``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CHECKED_LABEL_MAPS = 20
 
 @dataclass(frozen=True)
 class CityscapesSplit:
-    """One split: the images and, in the same order, their label maps; and what image names end in."""
+    """One split: images, their label maps in the same order, and the end of the images' names."""
 
     images: tuple[Path, ...]
     labels: tuple[Path, ...]
@@ -68,27 +68,27 @@ def find_cityscapes_split(root: str | os.PathLike, split: str) -> CityscapesSpli
 
 
 def is_cityscapes(root: str | os.PathLike) -> bool:
-    """Whether it is Cityscapes itself, by two of its cities."""
+    """Whether a folder holds Cityscapes itself, recognised by two of its cities."""
     return all((Path(root) / 'gtFine' / city).is_dir() for city in ('train/aachen', 'val/frankfurt'))
 
 
 def find_classes(root: str | os.PathLike, given: Sequence[str] | None = None) -> tuple[list[str], list[list[int]]]:
-    """The classes of a data set, from the best source there is.
+    """Find the classes of a data set: those given, else from its file of classes, else counted in its label maps.
 
     Args:
-        root: The data set; may hold ``classes.json`` or ``classes.txt``. Where it holds neither, the labels in all its
-            label maps are counted, of every split, so that training and testing agree.
-        given: By the user, before any other source: names; or one word that is a number of classes or such a file.
+        root: The data set; may hold ``classes.json`` or ``classes.txt``. Without them the labels in the label maps of
+            every split are counted, so that training and testing agree.
+        given: Names; or one word, which is a number of classes or a file of them.
 
     Returns:
-        Names in the order of the labels, and their colours (R, G, B), or none where nothing tells them.
+        Names in the order of the labels, and their colours (R, G, B), empty if unknown.
 
     Raises:
         DatasetError: A file of classes is missing or cannot be used, or the label maps hold no label.
     """
     if given and not (len(given) == 1 and (given[0].isdigit() or Path(given[0]).suffix in ('.json', '.txt'))):
         if len(set(given)) < len(given):
-            raise DatasetError(f'--classes {" ".join(given)}: none of them twice')
+            raise DatasetError(f'--classes {" ".join(given)}: name none of them twice')
         return list(given), []
     if given and given[0].isdigit():
         return _numbered(int(given[0])), []
@@ -102,7 +102,7 @@ def find_classes(root: str | os.PathLike, given: Sequence[str] | None = None) ->
 
 
 def count_labels(paths: Sequence[Path]) -> int:
-    """One more than the highest label in label maps; all of them are read.
+    """Count the classes in label maps: one more than the highest label in any of them.
 
     Raises:
         DatasetError: There is no label but the ignored one.
@@ -115,7 +115,7 @@ def count_labels(paths: Sequence[Path]) -> int:
 
 
 def check_labels(split: CityscapesSplit, num_classes: int) -> None:
-    """Look at some label maps of a split.
+    """Check the labels in some label maps of a split.
 
     Raises:
         DatasetError: One has a label that is no class and not the ignored one, or is no label map.
@@ -134,7 +134,7 @@ def _labels(path: Path) -> list[int]:
     try:
         with Image.open(path) as image:
             labels = np.asarray(image)
-    except Exception as error:  # Pillow's decoders raise whatever damaged bytes make them raise
+    except Exception as error:  # Pillow's decoders raise errors of any class on damaged bytes
         raise DatasetError(f'the label map {path} cannot be read ({error}): copy or make it again') from error
     if labels.ndim != 2:
         raise DatasetError(f'{path} must hold one label per pixel, but has {labels.shape[2]} channels: colours?')
@@ -148,14 +148,14 @@ def _numbered(count: int) -> list[str]:
 
 
 def _read_classes(path: Path) -> tuple[list[str], list[list[int]]]:
-    """A text file with a name per line; or JSON: a list, or one under "classes", of names or {trainId, name, color}."""
+    """Read a text file of names, one per line; or JSON: a list, or one under "classes", of names or of dicts."""
     if path.suffix != '.json':
         names = [line.strip() for line in path.read_text().splitlines() if line.strip()]
         return _checked(path, names), []
     try:
         content = json.loads(path.read_text())
     except json.JSONDecodeError as error:
-        raise DatasetError(f'{path} is no JSON: {error}. Mend it, or name the classes with --classes') from error
+        raise DatasetError(f'{path} is no JSON: {error}. Fix it, or name the classes with --classes') from error
     entries: Any = content.get('classes') if isinstance(content, dict) else content
     if not isinstance(entries, list):
         raise DatasetError(f'{path} must hold a list of classes, or one under "classes"')

@@ -1,4 +1,4 @@
-"""Data sets in COCO's format: where their files are and what classes they have, without loading the annotations."""
+"""Files and categories of data sets in COCO's format, found without loading all annotations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 from repre_mm.datasets.listing import DatasetError
 
-_FIRST_CHUNK = 1 << 16  # bytes: the categories of most data sets fit
+_FIRST_CHUNK = 1 << 16  # bytes: enough for the categories of most data sets
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def find_coco_split(root: str | os.PathLike, split: str) -> CocoSplit:
 
 
 def read_categories(ann_file: str | os.PathLike) -> dict[int, str]:
-    """The categories of an annotation file, id -> name in the file's order, which numbers the labels.
+    """Read the categories of an annotation file, {id: name} in the file's order, which numbers the labels.
 
     Raises:
         DatasetError: The file is missing, cut short, of another format, or has an id or a name twice.
@@ -88,7 +88,7 @@ def read_categories(ann_file: str | os.PathLike) -> dict[int, str]:
 
 
 def first_image(ann_file: str | os.PathLike) -> str:
-    """The first ``file_name`` of an annotation file.
+    """Read the first ``file_name`` of an annotation file.
 
     Raises:
         DatasetError: The file is missing or names no image.
@@ -100,7 +100,7 @@ def first_image(ann_file: str | os.PathLike) -> str:
 
 
 def check_coco_split(split: CocoSplit) -> dict[int, str]:
-    """Fail before anything is built when a split cannot be used; returns its categories.
+    """Check a split before anything is built, and return its categories.
 
     Raises:
         DatasetError: See :func:`read_categories`; or the first image is not in the folder of images.
@@ -113,7 +113,7 @@ def check_coco_split(split: CocoSplit) -> dict[int, str]:
 
 
 def _values(path: Path, key: str) -> Iterator[Any]:
-    """The values of a key, in the file's order, decoded one by one; the file (0.5 GB for COCO) is not read whole."""
+    """Decode the values of a key one by one, in the file's order, without reading the whole file (0.5 GB for COCO)."""
     if not path.is_file():
         raise DatasetError(f'the annotation file {path} does not exist. Name your data with --data DIR')
     if path.stat().st_size == 0:

@@ -1,10 +1,9 @@
-"""Faults of a data set's annotations, of all splits, for a folder in COCO's format or laid out as Cityscapes."""
+"""Check the annotations of a data set in COCO's format or laid out as Cityscapes, all splits."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from repre_mm.datasets.formats.cityscapes import check_labels, find_cityscapes_split, find_classes, is_cityscapes
@@ -15,7 +14,7 @@ _CITYSCAPES_CLASSES = 19
 
 
 def layout_faults(root: str | os.PathLike) -> list[str]:
-    """What a training of detection or segmentation would stop at; nothing for a plain folder of images.
+    """List what would stop a training of detection or segmentation; nothing for a plain folder of images.
 
     Every image that a COCO file names is looked for; of Cityscapes' label maps some are read.
 
@@ -23,21 +22,19 @@ def layout_faults(root: str | os.PathLike) -> list[str]:
         root: The data set's folder.
     """
     root = Path(root).expanduser()
-    faults: list[str] = []
     if any(root.glob('annotations/instances_*.json')):
-        for split in ('train', 'val'):
-            _note(faults, _check_coco, root, split)
+        check = _check_coco
     elif (root / 'leftImg8bit').is_dir():
-        for split in ('train', 'val'):
-            _note(faults, _check_cityscapes, root, split)
-    return list(dict.fromkeys(faults))  # classes are counted over both splits, and meet the same fault twice
-
-
-def _note(faults: list[str], check: Callable[[Path, str], None], root: Path, split: str) -> None:
-    try:
-        check(root, split)
-    except DatasetError as error:
-        faults.append(str(error))
+        check = _check_cityscapes
+    else:
+        return []
+    faults: dict[str, None] = {}  # a set: classes are counted over both splits, which then have the same fault
+    for split in ('train', 'val'):
+        try:
+            check(root, split)
+        except DatasetError as error:
+            faults[str(error)] = None
+    return list(faults)
 
 
 def _check_coco(root: Path, split: str) -> None:
