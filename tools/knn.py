@@ -1,6 +1,6 @@
 """Score a frozen encoder by weighted k-nearest-neighbour classification.
 
-python tools/knn.py CONFIG CHECKPOINT --data DIR [--k 10 20] [--out knn.json]
+python tools/knn.py ENCODER --data DIR [--k 10 20] [--out knn.json]
 """
 
 from repre_mm.cli.evaluation import evaluation_parser, run_evaluation

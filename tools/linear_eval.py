@@ -1,6 +1,6 @@
 """Score a frozen encoder by linear evaluation, as the papers do it.
 
-python tools/linear_eval.py CONFIG CHECKPOINT --protocol mocov3 --data DIR [--out linear.json]
+python tools/linear_eval.py ENCODER --protocol mocov3 --data DIR [--out linear.json]
 
 The protocols of MoCo v3, DINO and MoBY pass augmented images through the encoder for 90 or 100 epochs; 'cached' passes
 each image once and trains on what it keeps, for quick work (tools/linear_probe.py has more options for it). With --out,
@@ -25,14 +25,16 @@ def main() -> None:
     else:
         options['state'] = args.out.with_name(f'{args.out.name}.state.pth') if args.out else None
 
-        def evaluate(cfg, **common):
-            return linear_eval(cfg, args.checkpoint, args.data, protocol=args.protocol, **options, **common)
+        def evaluate(encoder, data_root, **common):
+            return linear_eval(encoder, data_root, protocol=args.protocol, **options, **common)
 
-        result = run_guarded(args, evaluate)['linear']
+        result = run_guarded(args, evaluate, **PROTOCOLS[args.protocol].backbone_options)['linear']
     print(f'\nlinear evaluation, accuracy in percent ({result["protocol"]}, {result["settings"]["epochs"]} epochs)')
     for name in ('top1', 'top5'):
         if result[name] is not None:
             print(f'{name:>8} {result[name]:7.2f}')
+    if best := result['best_epoch']:
+        print(f'{"best":>8} {best["top1"]:7.2f} after epoch {best["epoch"]}, lr {best["lr"]:g}, as the authors report')
     print(f'learning rate: {result["selection"]}')
     for lr, score in result['per_lr'].items():
         print(f'{f"lr {lr:g}":>8} {score:7.2f}{"  <- chosen" if lr == result["best_lr"] else ""}')

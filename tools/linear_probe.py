@@ -1,6 +1,6 @@
 """Score a frozen encoder by a linear classifier on cached features.
 
-python tools/linear_probe.py CONFIG CHECKPOINT --data DIR [--solver lbfgs] [--out linear.json]
+python tools/linear_probe.py ENCODER --data DIR [--solver lbfgs] [--out linear.json]
 """
 
 from repre_mm.cli.evaluation import evaluation_parser, run_evaluation

@@ -37,8 +37,8 @@ def parse_args() -> argparse.Namespace:
 
 def study(args: argparse.Namespace) -> str:
     from repre_mm.cli.evaluation import write_json
-    from repre_mm.evaluation import parts
-    from repre_mm.evaluation.protocol import EvaluationError
+    from repre_mm.evaluation import EvaluationError
+    from repre_mm.studies import parts
     from repre_mm.utils.stack import stack_versions
 
     sources = [parts.parse_encoder(text) for text in args.encoders]
@@ -68,8 +68,8 @@ def study(args: argparse.Namespace) -> str:
         encoder = parts.load_named_encoder(config, checkpoint, **build)
         options = {'k': args.k, 'batch_size': args.batch_size, 'workers': args.workers, 'seed': args.seed}
         result = parts.study_encoder(encoder, train, val, **options)
-        what = config if config.startswith('timm:') else Path(config).stem
-        result = {'encoder': what, 'weights': Path(checkpoint).name, 'mean': list(encoder.mean), **result}
+        what = {'encoder': encoder.model.removesuffix('.py'), 'weights': encoder.weights, 'network': encoder.network}
+        result = {**what, 'mean': list(encoder.mean), **result}
         results[name] = result
         table = f'{parts.markdown_table(results)}\n{head["objects"]}\n'
         write_json({**head, 'encoders': results}, args.out / 'part_study.json')

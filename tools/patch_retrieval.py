@@ -34,7 +34,7 @@ def draw(args: argparse.Namespace):
     from mmengine.config import Config
 
     from repre_mm.datasets.listing import find_images
-    from repre_mm.evaluation import parts
+    from repre_mm.studies import parts
 
     encoder = parts.load_named_encoder(args.config, args.checkpoint, size=args.size, device=args.device, seed=args.seed)
     projector = parts.load_projector(Config.fromfile(args.config), args.checkpoint, seed=args.seed).to(args.device)

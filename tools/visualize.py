@@ -1,4 +1,4 @@
-"""Pictures of a checkpoint: ``python tools/visualize.py WHAT CONFIG CHECKPOINT [--data DIR] [--out FILE]``.
+"""Pictures of an encoder: ``python tools/visualize.py WHAT ENCODER [--data DIR] [--out FILE]``.
 
 WHAT is one of
   reconstruction  inputs, reconstructions and errors (of a RePre checkpoint)
@@ -8,8 +8,9 @@ WHAT is one of
   retrieval       the nearest images of some queries
   curves          training curves: WHAT is followed by work dirs instead, `visualize.py curves WORK_DIR...`
 
-CHECKPOINT may be the word `random`. `--compare CONFIG CHECKPOINT`, once or more, sets other encoders beside it. The
-picture goes to `pictures/WHAT.png` beside the checkpoint, where tools/report.py finds it.
+ENCODER is CONFIG CHECKPOINT, CONFIG random, timm:MODEL[,OPTION=VALUE...][:FILE], or a released FILE that tells its
+model. `--compare ENCODER`, once or more, sets others beside it. The picture goes to `pictures/WHAT.png` beside the
+checkpoint, where tools/report.py finds it.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ from repre_mm.utils.errors import UserError
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    from repre_mm.cli.evaluation import add_encoder_argument
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest='what', required=True, metavar='WHAT')
 
     def command(name: str, text: str, images: int | None) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
-        sub.add_argument('config', help='the config that the encoder was pre-trained with')
-        sub.add_argument('checkpoint', help="a training checkpoint, or the word 'random'")
+        add_encoder_argument(sub)
         sub.add_argument('--data', metavar='DIR', help="folder of images (default: the config's data_root)")
         sub.add_argument('--size', type=int, help="side of the crops in pixels (default: the config's image_size)")
         if images:
@@ -39,9 +41,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         return sub
 
     def compare(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
-        sub.add_argument(
-            '--compare', nargs=2, action='append', default=[], metavar=('CONFIG', 'CHECKPOINT'), help='another encoder'
-        )
+        sub.add_argument('--compare', nargs='+', action='append', default=[], metavar='ENCODER', help='another encoder')
         sub.add_argument('--names', nargs='+', help='of the encoders, for the captions')
         return sub
 
@@ -76,50 +76,59 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def default_out(args: argparse.Namespace) -> Path:
     """``pictures/`` beside the checkpoint; variants of a picture have names of their own."""
-    folder = Path('.') if args.checkpoint == 'random' else Path(args.checkpoint).parent
+    weights = args.encoder[-1].rpartition(':')[2]
+    folder = Path(weights).parent if Path(weights).suffix else Path('.')
     variant = next((v for v in (getattr(args, 'show', 'mean'), getattr(args, 'method', 'tsne')) if v != 'mean'), None)
     parts = [args.what, variant if variant not in (None, 'tsne') else '']
     return folder / 'pictures' / f'{"_".join(part for part in parts if part)}.png'
 
 
-def read_config(path: str):
-    from mmengine.config import Config
-
-    if not Path(path).is_file():
-        raise UserError(f'no such config: {path}')
-    return Config.fromfile(path)
-
-
-def encoder_names(args: argparse.Namespace, sources: list[tuple[str, str]]) -> list[str]:
+def encoder_names(args: argparse.Namespace, sources: list[list[str]]) -> list[str]:
     """As the user says, or the shortest that tell the encoders apart."""
     if args.names:
         if len(args.names) != len(sources) or len(set(args.names)) < len(args.names):
             raise UserError(f'--names needs {len(sources)} different names, one per encoder')
         return args.names
-    short = [c if c == 'random' else f'{Path(c).resolve().parent.name}/{Path(c).stem}' for _, c in sources]
+    last = [words[-1] for words in sources]
+    short = [f'{Path(c).resolve().parent.name}/{Path(c).stem}' if Path(c).is_file() else c for c in last]
     if len(set(short)) == len(short):
         return short
-    return [f'{index}: {Path(config).stem}, {Path(c).stem}' for index, (config, c) in enumerate(sources, start=1)]
+    return [f'{index}: {", ".join(Path(word).stem for word in words)}' for index, words in enumerate(sources, start=1)]
 
 
-def draw_reconstruction(args: argparse.Namespace, cfg, source):
-    from repre_mm.evaluation.frozen import load_repre
+def draw_reconstruction(args: argparse.Namespace):
+    from repre_mm.evaluation import EncoderName
+    from repre_mm.evaluation.encoders import read_config
+    from repre_mm.evaluation.pretraining import load_repre
     from repre_mm.visualization import reconstruction_grid
 
-    model = load_repre(cfg, args.checkpoint, args.seed).to(args.device)
+    name = EncoderName.parse(args.encoder)
+    if name.model is None or name.model.startswith('timm:'):
+        raise UserError(f'{name} does not reconstruct: name a config of RePre and its training checkpoint')
+    cfg = read_config(name.model)
+    source = image_source(args, cfg.get('data_root'))
+    model = load_repre(cfg, name.weights, args.seed, trust=args.trust).to(args.device)
     images = source.load(source.sample(args.num_images, args.seed), args.size or cfg.image_size)
     return reconstruction_grid(images / 255, model.reconstruct(images).cpu(), max_images=args.num_images)
 
 
-def draw_encoders(args: argparse.Namespace, cfg, source):
-    from repre_mm.evaluation import pictures
-    from repre_mm.evaluation.frozen import FrozenEncoder
+def image_source(args: argparse.Namespace, data_root: str | None):
+    from repre_mm.evaluation.loaders import ImageSource
 
-    sources = [(args.config, args.checkpoint), *map(tuple, args.compare)]
-    encoders = {}
-    for name, (config, checkpoint) in zip(encoder_names(args, sources), sources, strict=True):
-        this = cfg if config == args.config else read_config(config)
-        encoders[name] = FrozenEncoder.load(this, checkpoint, size=args.size, device=args.device, seed=args.seed)
+    root = args.data or data_root
+    if not root:
+        raise UserError('no data_root in the config: name a folder of images with --data DIR')
+    return ImageSource(root)
+
+
+def draw_encoders(args: argparse.Namespace):
+    from repre_mm.cli.evaluation import load_named_encoder
+    from repre_mm.evaluation import pictures
+
+    sources = [args.encoder, *args.compare]
+    names = encoder_names(args, sources)
+    encoders = {name: load_named_encoder(args, words) for name, words in zip(names, sources, strict=True)}
+    source = image_source(args, encoders[names[0]].data_root)
     if args.what == 'embedding':
         indices = source.sample_classes(args.classes, args.per_class, args.seed)
         return pictures.embedding_picture(encoders, source, indices, method=args.method, seed=args.seed)
@@ -139,14 +148,7 @@ def draw(args: argparse.Namespace):
         from repre_mm.visualization.runs import read_runs
 
         return curves_figure(read_runs(args.work_dirs), args.keys)
-    from repre_mm.evaluation.frozen import ImageSource
-
-    cfg = read_config(args.config)
-    root = args.data or cfg.get('data_root')
-    if not root:
-        raise UserError(f'{args.config} has no data_root: name a folder of images with --data DIR')
-    source = ImageSource(root)
-    return draw_reconstruction(args, cfg, source) if args.what == 'reconstruction' else draw_encoders(args, cfg, source)
+    return draw_reconstruction(args) if args.what == 'reconstruction' else draw_encoders(args)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

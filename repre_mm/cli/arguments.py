@@ -52,6 +52,18 @@ def add_traceback_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_encoder_options(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add the options that choose a network of a file of weights; see :mod:`repre_mm.evaluation.encoders`."""
+    parser.add_argument('--prefix', help="where in the file the encoder is, if not where it is found ('': all of it)")
+    parser.add_argument(
+        '--encoder',
+        choices=('online', 'target'),
+        dest='network',
+        help="the network to take (default: the one that the method's authors evaluate: DINO's and iBOT's target)",
+    )
+    parser.add_argument('--trust', action='store_true', help='unpickle the file: it may run code; for trusted files')
+
+
 def add_transfer_arguments(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     """Arguments that only detection and segmentation have; returns their group."""
     group = parser.add_argument_group('detection and segmentation')

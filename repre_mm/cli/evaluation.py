@@ -3,37 +3,59 @@
 import argparse
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config
 
-from repre_mm.cli.arguments import SettingsAction, add_traceback_argument
+from repre_mm.cli.arguments import SettingsAction, add_encoder_options, add_traceback_argument
 from repre_mm.cli.errors import one_line_errors
-from repre_mm.evaluation.protocol import EvaluationError, evaluate_config
+from repre_mm.evaluation import EncoderName, EvaluationError, FrozenEncoder, evaluate_encoder, load_frozen_encoder
 from repre_mm.utils.stack import stack_versions
+
+ENCODER_HELP = (
+    'CONFIG CHECKPOINT (a training checkpoint or a released file), CONFIG random, timm:MODEL[,OPTION=VALUE...][:FILE], '
+    'or a released FILE that tells its model'
+)
+
+
+def add_encoder_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the encoder by its name, and the options that choose a network of its file."""
+    parser.add_argument('encoder', nargs='+', metavar='ENCODER', help=ENCODER_HELP)
+    add_encoder_options(parser)
 
 
 def evaluation_parser(description: str) -> argparse.ArgumentParser:
-    """A parser with the arguments that every evaluation of a frozen encoder takes."""
+    """Make a parser with the arguments that every evaluation of a frozen encoder takes."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument('config', help='the config that the encoder was pre-trained with')
-    parser.add_argument('checkpoint', help="a training checkpoint, or the word 'random' for random weights")
+    add_encoder_argument(parser)
     parser.add_argument('--data', metavar='DIR', help='holds {train,val}/<class>/* (default: data_root of the config)')
+    parser.add_argument('--size', type=int, help="side of the crops in pixels (default: the encoder's)")
     parser.add_argument('--out', type=Path, metavar='FILE', help='write the result here, as JSON')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu', help='default: %(default)s')
     parser.add_argument('--batch-size', type=int, default=128, help='images per forward pass (default: %(default)s)')
     parser.add_argument('--workers', type=int, default=2, help='image loading processes (default: %(default)s)')
     parser.add_argument('--amp', action='store_true', help='run the encoder in bfloat16')
     parser.add_argument('--seed', type=int, default=0, help='of random weights and of the probe (default: %(default)s)')
-    parser.add_argument('--trust', action='store_true', help='unpickle the checkpoint: it may run code; trusted only')
     parser.add_argument(
         '--cfg-options', nargs='+', action=SettingsAction, metavar='KEY=VALUE', help='change the config'
     )
     add_traceback_argument(parser)
     return parser
+
+
+def load_named_encoder(args: argparse.Namespace, words: Sequence[str], **backbone_options: Any) -> FrozenEncoder:
+    """Load the encoder that words of a command line name, as its options say.
+
+    Args:
+        args: Holds ``prefix``, ``network``, ``trust``, ``size``, ``device`` and ``seed``; ``cfg_options`` if it has.
+        words: See :class:`repre_mm.evaluation.EncoderName`.
+        **backbone_options: Settings that the encoder is built with.
+    """
+    options = {name: getattr(args, name) for name in ('prefix', 'network', 'trust', 'size', 'device', 'seed')}
+    options['cfg_options'] = getattr(args, 'cfg_options', None)
+    return load_frozen_encoder(EncoderName.parse(words), **options, **backbone_options)
 
 
 def run_evaluation(args: argparse.Namespace, protocol: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -42,46 +64,44 @@ def run_evaluation(args: argparse.Namespace, protocol: str, options: dict[str, A
     Args:
         args: From a parser of :func:`evaluation_parser`.
         protocol: ``'knn'`` or ``'linear'``.
-        options: Keywords of that protocol, see :func:`repre_mm.evaluation.evaluate_config`.
+        options: Keywords of that protocol, see :func:`repre_mm.evaluation.evaluate_encoder`.
 
     Returns:
-        The result of :func:`repre_mm.evaluation.evaluate_config`, with the versions of the stack.
+        The result of :func:`repre_mm.evaluation.evaluate_encoder`, with the versions of the stack.
     """
 
-    def evaluate(cfg: Config, **common: Any) -> dict[str, Any]:
-        return evaluate_config(
-            cfg, args.checkpoint, args.data, protocols=[protocol], **{f'{protocol}_options': options}, **common
-        )
+    def evaluate(encoder: FrozenEncoder, data_root: str | None, **common: Any) -> dict[str, Any]:
+        return evaluate_encoder(encoder, data_root, protocols=[protocol], **{f'{protocol}_options': options}, **common)
 
     return run_guarded(args, evaluate)
 
 
-def run_guarded(args: argparse.Namespace, evaluate: Callable[..., dict[str, Any]]) -> dict[str, Any]:
-    """Read the config, evaluate, write the JSON; user errors end the process with one line.
+def run_guarded(
+    args: argparse.Namespace, evaluate: Callable[..., dict[str, Any]], **backbone_options: Any
+) -> dict[str, Any]:
+    """Load the encoder, evaluate, write the JSON; user errors end the process with one line.
 
     Args:
         args: From a parser of :func:`evaluation_parser`.
-        evaluate: ``(cfg, batch_size=, workers=, device=, amp=, seed=, trust=) -> result``.
+        evaluate: ``(encoder, data_root, batch_size=, workers=, amp=, seed=) -> result``.
+        **backbone_options: Settings that the encoder is built with.
 
     Returns:
         The result, with the versions of the stack.
     """
     with one_line_errors('the evaluation', args.traceback):
-        if not Path(args.config).is_file():
-            raise EvaluationError(f'there is no config {args.config}: name one under configs/')
         if args.out and not args.out.parent.is_dir():
             raise EvaluationError(f'--out {args.out}: there is no folder {args.out.parent}')
-        cfg = Config.fromfile(args.config)
-        cfg.merge_from_dict(args.cfg_options or {})
-        common = {name: getattr(args, name) for name in ('batch_size', 'workers', 'device', 'amp', 'seed', 'trust')}
-        result = evaluate(cfg, **common)
+        encoder = load_named_encoder(args, args.encoder, **backbone_options)
+        common = {name: getattr(args, name) for name in ('batch_size', 'workers', 'amp', 'seed')}
+        result = evaluate(encoder, args.data or encoder.data_root, **common)
     result['versions'] = stack_versions()
     if args.out:
         write_json(result, args.out)
     print(
         f'\n{result["config"]}, {result["checkpoint"]}: {result["train_images"]:,} training and '
         f'{result["val_images"]:,} validation images, {result["classes"]} classes, '
-        f'{result["image_size"]} pixels'
+        f'{result["image_size"]} pixels\nencoder: {result["encoder"]}'
     )
     return result
 

@@ -23,6 +23,8 @@ class LinearClassifiers:
         momentum: Of SGD.
         nesterov: Of SGD.
         weight_decay: L2 penalty on the weights, not on the biases.
+        label_smoothing: Of the cross-entropy.
+        clip: Norm at which the gradient of each classifier, weight and bias together, is clipped; None: not at all.
         generator: Of the initial weights.
     """
 
@@ -37,6 +39,8 @@ class LinearClassifiers:
         momentum: float = 0.9,
         nesterov: bool = False,
         weight_decay: float = 0.0,
+        label_smoothing: float = 0.0,
+        clip: float | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
         # Drawn on the CPU, so that a seed means the same everywhere.
@@ -48,7 +52,7 @@ class LinearClassifiers:
                 weight.copy_(start)
         for parameter in self.weights + self.biases:
             parameter.requires_grad_(True)
-        self.lrs = tuple(lrs)
+        self.lrs, self.label_smoothing, self.clip = tuple(lrs), label_smoothing, clip
         groups = [
             {'params': [w], 'lr': lr, 'weight_decay': weight_decay} for w, lr in zip(self.weights, lrs, strict=True)
         ]
@@ -68,9 +72,14 @@ class LinearClassifiers:
         # (B, C) @ (L, C, K) + (L, 1, K) -> (L, B, K)
         logits = features @ torch.stack(self.weights) + torch.stack(self.biases)
         # The sum over classifiers of each one's mean.
-        loss = F.cross_entropy(logits.flatten(0, 1), labels.repeat(len(self.lrs)), reduction='sum') / len(labels)
+        targets = labels.repeat(len(self.lrs))
+        options = {'reduction': 'sum', 'label_smoothing': self.label_smoothing}
+        loss = F.cross_entropy(logits.flatten(0, 1), targets, **options) / len(labels)
         self.optimizer.zero_grad()
         loss.backward()
+        if self.clip is not None:
+            for pair in zip(self.weights, self.biases, strict=True):
+                torch.nn.utils.clip_grad_norm_(pair, self.clip)
         self.optimizer.step()
 
     def stacked(self) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,6 @@
-"""Image vectors of a frozen encoder: one extractor for every evaluation."""
+"""Image vectors of a frozen encoder."""
+
+from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
@@ -7,6 +9,7 @@ from mmpretrain.models import VisionTransformer
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from repre_mm.evaluation.frozen import FrozenEncoder
 from repre_mm.models.backbones import TimmBackbone
 from repre_mm.utils.modules import eval_mode
 
@@ -30,7 +33,11 @@ def global_features(encoder: nn.Module, images: Tensor) -> Tensor:
         ValueError: The last output has another shape.
     """
     with eval_mode(encoder), torch.no_grad():
-        output = encoder(images)
+        return pooled(encoder(images), encoder)
+
+
+def pooled(output: Tensor | Sequence[Tensor], encoder: nn.Module) -> Tensor:
+    """One vector per image from what an encoder returned; see :func:`global_features`."""
     if isinstance(output, (tuple, list)):
         output = output[-1]
     if output.ndim == 4:
@@ -111,24 +118,14 @@ def probe_features(encoder: nn.Module, images: Tensor, features: str = 'output')
 
 
 def extract_features(
-    encoder: nn.Module,
-    batches: Iterable[tuple[Tensor, Tensor]],
-    *,
-    mean: Sequence[float],
-    std: Sequence[float],
-    device: torch.device | str,
-    amp: bool = False,
-    progress: bool = True,
+    encoder: FrozenEncoder, batches: Iterable[tuple[Tensor, Tensor]], *, amp: bool = False, progress: bool = True
 ) -> tuple[Tensor, Tensor]:
     """Vectors and labels of a whole data set.
 
     Args:
-        encoder: See :func:`global_features`; it is used where it is, so put it on ``device`` first.
+        encoder: The encoder, which is used where it is; see also :func:`global_features`.
         batches: Pairs of images (B, 3, H, W), uint8 or float in [0, 255], and integer labels (B,); for
             instance a DataLoader, whose length gives the progress bar its end.
-        mean: Per channel, in units of [0, 255], as in the training's data preprocessor.
-        std: Likewise.
-        device: Where the encoder is.
         amp: Run the encoder in bfloat16 autocast.
         progress: Show a progress bar with the time left.
 
@@ -138,14 +135,11 @@ def extract_features(
     Raises:
         ValueError: There are no batches, or the encoder gave NaN or infinite values.
     """
-    device = torch.device(device)
-    mean, std = (torch.tensor(values, dtype=torch.float32, device=device).view(1, -1, 1, 1) for values in (mean, std))
     features, labels = [], []
-    with eval_mode(encoder):
+    with eval_mode(encoder.module):
         for images, targets in tqdm(batches, desc='features', unit='batch', disable=not progress):
-            images = (images.to(device, non_blocking=True).float() - mean) / std
-            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=amp):
-                vectors = global_features(encoder, images)
+            with torch.autocast(encoder.device.type, dtype=torch.bfloat16, enabled=amp):
+                vectors = global_features(encoder.module, encoder.normalised(images))
             features.append(vectors.float().cpu())
             labels.append(targets.long().cpu())
     if not features:

@@ -3,67 +3,60 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from mmengine.config import Config
+from mmcv.cnn.bricks.drop import DropPath
+from timm.layers import DropPath as TimmDropPath
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from repre_mm.evaluation.classifiers import LinearClassifiers, count_hits
-from repre_mm.evaluation.features import probe_features
+from repre_mm.evaluation.features import pooled, probe_features
+from repre_mm.evaluation.frozen import FrozenEncoder
 from repre_mm.evaluation.linear_probe import LinearProbeResult
 from repre_mm.evaluation.linear_protocols import PROTOCOLS, LinearProtocol, features_for, lr_factor
-from repre_mm.evaluation.protocol import (
-    EvaluationError,
-    checked_data_root,
-    describe,
-    image_folder_loader,
-    load_frozen_encoder,
-)
+from repre_mm.evaluation.loaders import EvaluationError, image_folder_loader
+from repre_mm.evaluation.protocol import checked_data_root, describe
 from repre_mm.utils.modules import eval_mode
 
 
 def linear_eval(
-    cfg: Config,
-    checkpoint: str | os.PathLike,
-    data_root: str | os.PathLike | None = None,
+    encoder: FrozenEncoder,
+    data_root: str | os.PathLike | None,
     *,
     protocol: str,
     epochs: int | None = None,
     lrs: Sequence[float] | None = None,
     batch_size: int | None = None,
     workers: int = 2,
-    device: torch.device | str = 'cpu',
     amp: bool = False,
     seed: int = 0,
-    trust: bool = False,
     progress: bool = True,
     state: str | os.PathLike | None = None,
 ) -> dict[str, Any]:
-    """Train linear classifiers on a config's frozen encoder, and score them on the validation images.
+    """Train linear classifiers on a frozen encoder, and score them on the validation images after every epoch.
 
     One classifier per learning rate, all on the same features of the same augmented images. The encoder is in
-    evaluation mode throughout: no drop-path, no dropout, fixed statistics.
+    evaluation mode throughout (no dropout, fixed statistics), but for the drop-path of a protocol that has one.
 
     Args:
-        cfg: See :func:`repre_mm.evaluation.load_frozen_encoder`; ``cfg.image_size`` is the crop.
-        checkpoint: A path or ``'random'``.
-        data_root: Holds ``{train,val}/<class>/*``; default: ``cfg.data_root``.
+        encoder: From :func:`repre_mm.evaluation.load_frozen_encoder`, built with the ``backbone_options`` of the
+            protocol.
+        data_root: Holds ``{train,val}/<class>/*``.
         protocol: A key of :data:`PROTOCOLS`.
         epochs: Instead of the protocol's.
         lrs: Likewise, per ``lr_batch`` images.
         batch_size: Likewise.
         workers: Loading processes.
-        device: For the encoder and the classifiers.
         amp: Run the encoder in bfloat16.
-        seed: Of a random encoder, the classifiers and the augmentations.
-        trust: See :func:`repre_mm.checkpoint.read_checkpoint`.
+        seed: Of the classifiers and the augmentations.
         progress: Show progress bars, with the time left.
         state: A file to keep the training in after every epoch, to go on from after a stop; removed at the end.
 
@@ -72,8 +65,7 @@ def linear_eval(
         :class:`repre_mm.evaluation.LinearProbeResult`. Departures from the protocol show in ``settings``.
 
     Raises:
-        EvaluationError: Config, data folder, options or ``state`` are unusable.
-        repre_mm.checkpoint.CheckpointError: The checkpoint is unreadable or does not fit.
+        EvaluationError: Encoder, data folder, options or ``state`` are unusable.
         repre_mm.datasets.DatasetError: The data folder holds no labelled images.
     """
     if protocol not in PROTOCOLS:
@@ -83,37 +75,36 @@ def linear_eval(
     batch_size = recipe.batch_size if batch_size is None else batch_size
     if epochs < 1 or batch_size < 1 or not lrs or min(lrs) <= 0:
         raise EvaluationError(f'epochs={epochs}, batch_size={batch_size} and all of lrs={lrs} must be positive')
-    data_root = checked_data_root(cfg, data_root)
-    encoder, mean, std = load_frozen_encoder(cfg, checkpoint, seed=seed, trust=trust)
-    loading = {'image_size': cfg.image_size, 'batch_size': batch_size, 'workers': workers}
-    train_loader = image_folder_loader(data_root, 'train', augment=True, **loading)
-    val_loader = image_folder_loader(data_root, 'val', classes=train_loader.dataset.metainfo['classes'], **loading)
-    features = features_for(encoder, recipe)
-    frozen = _Frozen(encoder.to(device), mean, std, features, torch.device(device), amp)
+    loading = {'image_size': encoder.image_size, 'batch_size': batch_size, 'workers': workers}
+    train_loader = image_folder_loader(checked_data_root(data_root), 'train', augment=True, **loading)
+    classes = train_loader.dataset.metainfo['classes']
+    val_loader = image_folder_loader(data_root, 'val', classes=classes, interpolation=recipe.interpolation, **loading)
+    features = features_for(encoder.module, recipe)
+    probe = _Probe(encoder, features, amp, recipe.drop_path)
 
-    result = describe(cfg, checkpoint, train_loader, val_loader, seed=seed, amp=amp)
-    settings = {
-        **{field.name: getattr(recipe, field.name) for field in fields(recipe)},
-        **{'epochs': epochs, 'lrs': list(lrs), 'batch_size': batch_size, 'features': features, 'seed': seed},
-    }
+    result = describe(encoder, train_loader, val_loader, seed=seed, amp=amp, interpolation=recipe.interpolation)
+    changed = {'epochs': epochs, 'lrs': list(lrs), 'batch_size': batch_size, 'features': features, 'seed': seed}
+    settings = {**asdict(recipe), **changed}
     # What a kept training must have been made with: the weights too, as a file may be written over.
-    weights = sum(value.double().abs().sum().item() for value in encoder.state_dict().values())
+    weights = sum(value.double().abs().sum().item() for value in encoder.module.state_dict().values())
     try:
-        result['feature_width'] = frozen.width(cfg.image_size)
+        result['feature_width'] = probe.width()
     except ValueError as error:
         raise EvaluationError(str(error)) from error
     classifiers = LinearClassifiers(
         result['feature_width'],
         result['classes'],
         [lr * batch_size / recipe.lr_batch for lr in lrs],
-        device=device,
+        device=encoder.device,
         init_std=recipe.init_std,
         nesterov=recipe.nesterov,
+        label_smoothing=recipe.label_smoothing,
+        clip=recipe.clip,
         generator=torch.Generator().manual_seed(seed),
     )
     kept = _Kept(state, {**result, **settings, 'weights': weights})
-    _train(classifiers, frozen, train_loader, recipe, epochs, seed, kept, progress)
-    top1, top5 = _score(classifiers, frozen, val_loader, progress)
+    history = _train(classifiers, probe, train_loader, val_loader, recipe, epochs, seed, kept, progress)
+    top1, top5 = history[-1]
     best = max(range(len(lrs)), key=lambda i: (top1[i], -lrs[i]))
     result['linear'] = asdict(
         LinearProbeResult(
@@ -124,34 +115,68 @@ def linear_eval(
             per_lr=dict(zip(lrs, top1, strict=True)),
             selection='best of the sweep on the validation images, after the last epoch',
             settings=settings,
+            best_epoch=_best_epoch(history, lrs),
         )
     )
     kept.remove()
     return result
 
 
+#: Top-1 and top-5 (None for five classes or fewer) in percent, per classifier.
+_Scores = tuple[list[float], list[float] | None]
+
+
+def _best_epoch(history: list[_Scores], lrs: Sequence[float]) -> dict[str, float | None]:
+    """The best of all epochs and rates on the validation images: what the authors report."""
+    epoch, index = max(
+        ((e, i) for e in range(len(history)) for i in range(len(lrs))), key=lambda at: (history[at[0]][0][at[1]], *at)
+    )
+    top1, top5 = history[epoch]
+    return {'epoch': epoch + 1, 'lr': lrs[index], 'top1': top1[index], 'top5': top5[index] if top5 else None}
+
+
 @dataclass(frozen=True)
-class _Frozen:
+class _Probe:
     """The encoder with all that lies between a loader's batch and the classifiers."""
 
-    encoder: nn.Module
-    mean: list[float]
-    std: list[float]
+    encoder: FrozenEncoder
     features: str
-    device: torch.device
     amp: bool
+    drop_path: float
 
-    def __call__(self, images: Tensor) -> Tensor:
+    def __post_init__(self) -> None:
+        if self.drop_path and not any(_drop_paths(self.encoder.module)):
+            raise EvaluationError(
+                f'{self.encoder.model} has no drop-path, which this protocol runs at {self.drop_path}: build the '
+                f'encoder with drop_path_rate={self.drop_path}'
+            )
+
+    def __call__(self, images: Tensor, training: bool = False) -> Tensor:
         """(B, 3, H, W), uint8 -> (B, C), float32."""
-        mean, std = (
-            torch.tensor(v, dtype=torch.float32, device=self.device).view(-1, 1, 1) for v in (self.mean, self.std)
-        )
-        images = (images.to(self.device, non_blocking=True).float() - mean) / std
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.amp):
-            return probe_features(self.encoder, images, self.features).float()
+        encoder = self.encoder.module
+        images = self.encoder.normalised(images)
+        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=self.amp), torch.no_grad():
+            if training and self.drop_path:
+                with _only_drop_path(encoder):
+                    return pooled(encoder(images), encoder).float()
+            return probe_features(encoder, images, self.features).float()
 
-    def width(self, image_size: int) -> int:
-        return self(torch.zeros(1, 3, image_size, image_size, dtype=torch.uint8)).shape[1]
+    def width(self) -> int:
+        size = self.encoder.image_size
+        return self(torch.zeros(1, 3, size, size, dtype=torch.uint8)).shape[1]
+
+
+def _drop_paths(encoder: nn.Module) -> Iterator[nn.Module]:
+    return (module for module in encoder.modules() if isinstance(module, (DropPath, TimmDropPath)))
+
+
+@contextmanager
+def _only_drop_path(encoder: nn.Module) -> Iterator[None]:
+    """Evaluation mode for all of an encoder but its drop-path."""
+    with eval_mode(encoder):
+        for module in _drop_paths(encoder):
+            module.train()
+        yield
 
 
 class _Kept:
@@ -161,10 +186,10 @@ class _Kept:
         self.path = Path(path) if path else None
         self.made_with = made_with
 
-    def load(self, classifiers: LinearClassifiers) -> int:
-        """Fill the classifiers from the file, if there is one; returns the epochs that it had done."""
+    def load(self, classifiers: LinearClassifiers) -> list[_Scores]:
+        """Fill the classifiers from the file, if there is one; returns the scores of the epochs that it had done."""
         if self.path is None or not self.path.is_file():
-            return 0
+            return []
         state = torch.load(self.path, map_location='cpu', weights_only=True)
         others = sorted(key for key, value in self.made_with.items() if state['made_with'].get(key) != value)
         if others:
@@ -173,13 +198,14 @@ class _Kept:
                 'remove it, or name another --out'
             )
         classifiers.load_state_dict(state['classifiers'])
-        return state['epoch']
+        return state['history']
 
-    def save(self, classifiers: LinearClassifiers, epoch: int) -> None:
+    def save(self, classifiers: LinearClassifiers, history: list[_Scores]) -> None:
         if self.path is None:
             return
         temporary = self.path.with_name(f'{self.path.name}.{os.getpid()}.tmp')
-        torch.save({'made_with': self.made_with, 'epoch': epoch, 'classifiers': classifiers.state_dict()}, temporary)
+        state = {'made_with': self.made_with, 'history': history, 'classifiers': classifiers.state_dict()}
+        torch.save(state, temporary)
         temporary.replace(self.path)
 
     def remove(self) -> None:
@@ -189,44 +215,48 @@ class _Kept:
 
 def _train(
     classifiers: LinearClassifiers,
-    frozen: _Frozen,
+    probe: _Probe,
     loader: DataLoader,
+    val_loader: DataLoader,
     recipe: LinearProtocol,
     epochs: int,
     seed: int,
     kept: _Kept,
     progress: bool,
-) -> None:
+) -> list[_Scores]:
+    """Train, and score after every epoch."""
     steps = len(loader)
-    done = kept.load(classifiers)
+    history = kept.load(classifiers)
+    done = len(history)
     bar = tqdm(total=epochs * steps, initial=done * steps, desc=recipe.name, unit='batch', disable=not progress)
-    with bar, eval_mode(frozen.encoder):
+    with bar, torch.random.fork_rng():
         for epoch in range(done, epochs):
             # Each epoch from a seed of its own, so that a stopped training goes on as if it had not been.
-            loader.generator.manual_seed(seed * 100_003 + epoch)
+            epoch_seed = (seed * 100_003 + epoch) % 2**32
+            loader.generator.manual_seed(epoch_seed)
+            torch.manual_seed(epoch_seed)  # of drop-path
             if loader.num_workers == 0:
-                np.random.seed((seed * 100_003 + epoch) % 2**32)  # the transforms draw from numpy, in this process
+                np.random.seed(epoch_seed)  # the transforms draw from numpy, in this process
             for step, (images, labels) in enumerate(loader):
-                vectors = frozen(images)
+                vectors = probe(images, training=True)
                 if not vectors.isfinite().all():
                     raise EvaluationError(
                         'the encoder gives NaN or infinite features: it comes from a diverged training'
                     )
-                classifiers.step(vectors, labels.to(frozen.device), lr_factor(recipe, epoch, step, steps, epochs))
+                classifiers.step(vectors, labels.to(vectors.device), lr_factor(recipe, epoch, step, steps, epochs))
                 bar.update()
-            bar.set_postfix_str(f'epoch {epoch + 1}/{epochs}', refresh=False)
-            kept.save(classifiers, epoch + 1)
+            history.append(_score(classifiers, probe, val_loader))
+            bar.set_postfix_str(f'epoch {epoch + 1}/{epochs}, top-1 {max(history[-1][0]):.2f} %', refresh=False)
+            kept.save(classifiers, history)
+    return history
 
 
 @torch.no_grad()
-def _score(
-    classifiers: LinearClassifiers, frozen: _Frozen, loader: DataLoader, progress: bool
-) -> tuple[list[float], list[float] | None]:
-    """Top-1 and top-5 in percent per classifier; no top-5 for five classes or fewer."""
+def _score(classifiers: LinearClassifiers, probe: _Probe, loader: DataLoader) -> _Scores:
     weights, biases = classifiers.stacked()
     hits = {guesses: torch.zeros(len(weights), dtype=torch.float64) for guesses in (1, 5) if guesses < weights.shape[2]}
-    for images, labels in tqdm(loader, desc='scoring', unit='batch', disable=not progress):
-        logits = frozen(images) @ weights + biases  # (B, C) @ (L, C, K) -> (L, B, K)
+    for images, labels in loader:
+        logits = probe(images) @ weights + biases  # (B, C) @ (L, C, K) -> (L, B, K)
         for guesses, counts in hits.items():
             counts += count_hits(logits, labels.to(logits.device), guesses).cpu()
     top1, top5 = ((100 * hits[k] / len(loader.dataset)).tolist() if k in hits else None for k in (1, 5))

@@ -33,6 +33,8 @@ class LinearProbeResult:
         selection: On which images and how ``best_lr`` was chosen, in words.
         settings: What else a reader needs to repeat it: solver, epochs, batch size, weight decay,
             seed; for ``'lbfgs'`` also whether it converged.
+        best_epoch: The best of all epochs and learning rates on the validation images (``epoch``, ``lr``, ``top1``,
+            ``top5``), for a protocol that scores every epoch.
     """
 
     protocol: str
@@ -42,6 +44,7 @@ class LinearProbeResult:
     per_lr: dict[float, float]
     selection: str
     settings: dict[str, Any]
+    best_epoch: dict[str, float | None] | None = None
 
 
 def linear_probe(

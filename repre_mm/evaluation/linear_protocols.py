@@ -1,9 +1,50 @@
-"""How the papers train the linear classifier: settings, schedules, and what of the encoder it is given."""
+"""Linear evaluation as the papers' authors run it: settings, schedules, and features that the classifier is given.
+
+All: SGD with momentum 0.9 without weight decay on one linear layer, whose bias starts at 0; images of 224 pixels by
+``RandomResizedCrop(224)`` and a flip; validation by ``Resize(256)``, ``CenterCrop(224)``; the learning rate given is
+for a batch of ``lr_batch`` and scaled with it. All report the best epoch, chosen on the validation images. Lines are
+those of the files at the commits named.
+
+**MoCo v3**, facebookresearch/moco-v3 at c349e6e
+
+- 90 epochs, batch 1,024, momentum 0.9, no decay: ``main_lincls.py`` 49, 53, 60, 62
+- learning rate 3, by batch / 256: ``CONFIG.md`` 144, 174; ``main_lincls.py`` 196
+- cosine once per epoch: ``main_lincls.py`` 501
+- weights from a normal distribution of deviation 0.01: ``main_lincls.py`` 168
+- validation resize by torchvision's default, bilinear: ``main_lincls.py`` 290
+- encoder in evaluation mode: ``main_lincls.py`` 348
+
+**DINO**, facebookresearch/dino at 7c446df
+
+- 100 epochs, batch 128 per GPU (8 GPUs here): ``eval_linear.py`` 265, 270
+- learning rate 0.001 by batch / 256, "we recommend tweaking": ``eval_linear.py`` 266, 105
+- cosine once per epoch, to 0: ``eval_linear.py`` 109
+- weights from a normal distribution of deviation 0.01: ``eval_linear.py`` 243
+- the teacher's class tokens of the last 4 blocks (ViT-S), or class token and mean patch token of the last (ViT-B):
+  ``eval_linear.py`` 166 to 170, 256, 258, 264
+- validation resize bicubic: ``eval_linear.py`` 66
+
+**MoBY**, SwinTransformer/Transformer-SSL at 4510de1
+
+- 100 epochs, 5 of them warm-up, batch 8 x 64: ``moby_linear.py`` 92, 93; ``get_started.md`` 182
+- learning rate 1 by batch / 512: ``moby_linear.py`` 71, 359
+- Nesterov: ``optimizer.py`` 26
+- linear warm-up from 5e-7, cosine to 5e-6 with every step, after the step: ``config.py`` 97, 98; ``lr_scheduler.py`` 21
+- label smoothing 0.1: ``config.py`` 59; ``moby_linear.py`` 140
+- gradient clipped at norm 5: ``config.py`` 100; ``moby_linear.py`` 240
+- drop-path 0.2 in the frozen encoder while the classifier trains: ``moby_linear.py`` 72, 189
+- weights from a normal distribution of deviation 0.02: ``models/swin_transformer.py`` 553
+- validation resize by torchvision's default, bilinear: ``data/build.py`` 137
+
+Not as theirs: all rates of a sweep are trained side by side; the last, smaller batch of an epoch is used by all (MoBY
+drops it); no mixed precision unless asked for.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from mmpretrain.models import VisionTransformer
 from torch import nn
@@ -13,71 +54,90 @@ from repre_mm.models.backbones import TimmBackbone
 
 @dataclass(frozen=True)
 class LinearProtocol:
-    """A published way to train the linear classifier; all use SGD with momentum 0.9 and a cosine, no weight decay.
+    """A published way to train the linear classifier.
 
     Attributes:
         name: To be given with every number.
-        source: Where the settings are from.
         epochs: Passes over the augmented training images.
         batch_size: Images per step.
         lrs: Learning rates of the sweep, per ``lr_batch`` images; they are scaled with the batch.
         published_lr: The rate of the source, which is among them.
         lr_batch: See ``lrs``.
+        interpolation: Of the validation resize.
         features: ``'output'``, or ``'dino'`` for what DINO gives the classifier, by the encoder.
-        warmup: Share of the training in which the rate grows from 0 in a line.
-        every_step: Whether the rate changes with every step, or once per epoch.
+        warmup: Share of the training in which the rate grows from ``lr_start`` in a line.
+        lr_start: Factor of the rate at the first step of the warm-up.
+        lr_end: Factor of the rate at the end of the cosine.
+        every_step: Whether the rate changes after every step, or once per epoch.
         nesterov: Of SGD.
         init_std: Deviation of the weights that the classifier starts from.
+        label_smoothing: Of the cross-entropy.
+        clip: Norm at which each classifier's gradient is clipped; None: not at all.
+        drop_path: Of the encoder, while the classifier trains.
     """
 
     name: str
-    source: str
     epochs: int
     batch_size: int
     lrs: tuple[float, ...]
     published_lr: float
     lr_batch: int
+    interpolation: str
     features: str = 'output'
     warmup: float = 0.0
+    lr_start: float = 0.0
+    lr_end: float = 0.0
     every_step: bool = False
     nesterov: bool = False
     init_std: float = 0.01
+    label_smoothing: float = 0.0
+    clip: float | None = None
+    drop_path: float = 0.0
+
+    @property
+    def backbone_options(self) -> dict[str, Any]:
+        """Settings that the encoder has to be built with."""
+        return {'drop_path_rate': self.drop_path} if self.drop_path else {}
 
 
-#: MoBY's own script trains with drop-path 0.2 in the frozen encoder and clips the gradient at 5; here the encoder is in
-#: evaluation mode for all, and nothing is clipped.
+#: See the top of this file for where each value is from.
 PROTOCOLS = {
     'mocov3': LinearProtocol(
-        'linear-mocov3-v1',
-        'main_lincls.py and CONFIG.md of facebookresearch/moco-v3',
+        'linear-mocov3-v2',
         epochs=90,
         batch_size=1024,
         lrs=(0.1, 0.3, 1.0, 3.0, 10.0),
         published_lr=3.0,
         lr_batch=256,
+        interpolation='bilinear',
     ),
     'dino': LinearProtocol(
-        'linear-dino-v1',
-        'eval_linear.py of facebookresearch/dino',
+        'linear-dino-v2',
         epochs=100,
         batch_size=1024,
         lrs=(3e-4, 1e-3, 3e-3, 1e-2),
         published_lr=1e-3,
         lr_batch=256,
+        interpolation='bicubic',
         features='dino',
     ),
     'moby': LinearProtocol(
-        'linear-moby-v1',
-        'moby_linear.py of SwinTransformer/Transformer-SSL',
+        'linear-moby-v2',
         epochs=100,
         batch_size=512,
         lrs=(0.3, 1.0, 3.0),
         published_lr=1.0,
         lr_batch=512,
+        interpolation='bilinear',
         warmup=0.05,
+        lr_start=5e-7,
+        lr_end=5e-6,
         every_step=True,
         nesterov=True,
         init_std=0.02,
+        label_smoothing=0.1,
+        clip=5.0,
+        drop_path=0.2,
     ),
 }
 
@@ -98,10 +158,11 @@ def lr_factor(protocol: LinearProtocol, epoch: int, step: int, steps: int, epoch
     Returns:
         From 0 to 1.
     """
-    progress = (epoch + step / steps) / epochs if protocol.every_step else epoch / epochs
+    done = max(epoch * steps + step - 1, 0) if protocol.every_step else epoch * steps
+    progress = done / (epochs * steps)
     if progress < protocol.warmup:
-        return progress / protocol.warmup
-    return (1 + math.cos(math.pi * progress)) / 2
+        return protocol.lr_start + (1 - protocol.lr_start) * progress / protocol.warmup
+    return protocol.lr_end + (1 - protocol.lr_end) * (1 + math.cos(math.pi * progress)) / 2
 
 
 def features_for(encoder: nn.Module, protocol: LinearProtocol) -> str:

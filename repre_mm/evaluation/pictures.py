@@ -10,14 +10,16 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from repre_mm.evaluation.attention import class_attention, class_token_leads, level_map, similarity_map
-from repre_mm.evaluation.frozen import FrozenEncoder, ImageSource
-from repre_mm.evaluation.protocol import EvaluationError
+from repre_mm.evaluation.features import extract_features
+from repre_mm.evaluation.frozen import FrozenEncoder
+from repre_mm.evaluation.loaders import EvaluationError, ImageSource
 from repre_mm.models.taps import encoder_levels
 from repre_mm.visualization.embedding import embedding_figure, project
 from repre_mm.visualization.maps import component_colours, enlarged, framed, heat_map, with_key, with_scale
 from repre_mm.visualization.overlays import sheet
 
 _TILE = 192  # pixels of one image in a picture
+_BATCH = 64
 _SAME, _OTHER = (0, 114, 178), (230, 159, 0)  # blue and orange: no colour vision confuses them
 
 
@@ -122,8 +124,7 @@ def embedding_picture(
         seed: Of the projection.
     """
     points = {
-        name: project(encoder.features(source.load(indices, encoder.image_size)).numpy(), method, seed)
-        for name, encoder in encoders.items()
+        name: project(_vectors(encoder, source, indices).numpy(), method, seed) for name, encoder in encoders.items()
     }
     labels = source.labels[list(indices)]
     present = np.unique(labels)
@@ -155,7 +156,7 @@ def retrieval_picture(
     drawn: dict[str, list[list[np.ndarray]]] = {}
     shown = _tiles(source, indices[:queries])
     for name, encoder in encoders.items():
-        vectors = torch.nn.functional.normalize(encoder.features(source.load(indices, encoder.image_size)), dim=1)
+        vectors = torch.nn.functional.normalize(_vectors(encoder, source, indices), dim=1)
         similarity = vectors[: len(shown)] @ vectors.T  # (Q, N)
         similarity.fill_diagonal_(-torch.inf)  # the query itself
         nearest = similarity.topk(top).indices.tolist()
@@ -170,6 +171,12 @@ def retrieval_picture(
     if source.labels is None:
         return picture
     return with_key(picture, [(_SAME, "of the query's class"), (_OTHER, 'of another class')])
+
+
+def _vectors(encoder: FrozenEncoder, source: ImageSource, indices: Sequence[int]) -> Tensor:
+    """(N, C) on the CPU."""
+    images = source.load(indices, encoder.image_size)
+    return extract_features(encoder, [(batch, torch.zeros(len(batch))) for batch in images.split(_BATCH)])[0]
 
 
 def _columns(

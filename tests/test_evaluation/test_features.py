@@ -5,7 +5,7 @@ import torch
 from mmpretrain.models import MoCoV3ViT
 from torch import nn
 
-from repre_mm.evaluation import extract_features, global_features, probe_features
+from repre_mm.evaluation import FrozenEncoder, extract_features, global_features, probe_features
 from repre_mm.models import TimmBackbone
 
 ARCH = {'embed_dims': 24, 'num_layers': 2, 'num_heads': 2, 'feedforward_channels': 48}
@@ -20,7 +20,7 @@ class _Returns(nn.Module):
 
     def __init__(self, output):
         super().__init__()
-        self.output = output
+        self.output = nn.Parameter(output) if isinstance(output, torch.Tensor) else output
 
     def forward(self, images):
         return self.output
@@ -72,7 +72,7 @@ def test_extraction_normalises_and_keeps_the_order(as_type):
     labels = torch.arange(7, dtype=torch.int32)
     mean, std = [120.0, 110.0, 100.0], [60.0, 50.0, 40.0]
     batches = [(images[:4], labels[:4]), (images[4:], labels[4:])]
-    features, found = extract_features(vit, batches, mean=mean, std=std, device='cpu', progress=False)
+    features, found = extract_features(FrozenEncoder(vit, mean, std, 32), batches, progress=False)
     normalised = (images.float() - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
     torch.testing.assert_close(features, global_features(vit, normalised))
     assert features.dtype == torch.float32
@@ -83,9 +83,9 @@ def test_extraction_normalises_and_keeps_the_order(as_type):
 def test_reduced_precision_stays_close():
     vit = _vit()
     batches = [(torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8), torch.zeros(4))]
-    options = {'mean': [128.0] * 3, 'std': [60.0] * 3, 'device': 'cpu', 'progress': False}
-    full, _ = extract_features(vit, batches, **options)
-    reduced, _ = extract_features(vit, batches, amp=True, **options)
+    encoder = FrozenEncoder(vit, [128.0] * 3, [60.0] * 3, 32)
+    full, _ = extract_features(encoder, batches, progress=False)
+    reduced, _ = extract_features(encoder, batches, amp=True, progress=False)
     assert reduced.dtype == torch.float32
     assert not torch.equal(reduced, full)
     torch.testing.assert_close(reduced, full, rtol=0.05, atol=0.05)
@@ -96,12 +96,12 @@ def test_diverged_encoder_is_named():
     output[1, 2] = float('nan')
     batches = [(torch.zeros(3, 3, 8, 8), torch.zeros(3))]
     with pytest.raises(ValueError, match='1 of 3 images are NaN'):
-        extract_features(_Returns(output), batches, mean=[0.0], std=[1.0], device='cpu', progress=False)
+        extract_features(FrozenEncoder(_Returns(output), [0.0], [1.0], 8), batches, progress=False)
 
 
 def test_no_batches():
     with pytest.raises(ValueError, match='no images'):
-        extract_features(_vit(), [], mean=[0.0], std=[1.0], device='cpu', progress=False)
+        extract_features(FrozenEncoder(_vit(), [0.0], [1.0], 32), [], progress=False)
 
 
 def _tokens(vit: MoCoV3ViT, images: torch.Tensor, blocks: int) -> torch.Tensor:

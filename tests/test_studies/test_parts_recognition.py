@@ -16,7 +16,7 @@ from PIL import Image
 from torch.testing import assert_close
 
 from repre_mm.evaluation import EvaluationError
-from repre_mm.evaluation.pictures import FrozenEncoder
+from repre_mm.evaluation.frozen import FrozenEncoder
 from repre_mm.models import TimmBackbone
 from repre_mm.studies.parts import PartAnnotations, PartImages, load_named_encoder, parse_encoder, study_encoder
 from repre_mm.studies.parts.patches import patch_map, region_means
@@ -238,12 +238,12 @@ def test_a_tag_tells_the_normalisation():
     ('config', 'checkpoint', 'message'),
     [
         ('none.py', 'random', r'no config none\.py'),
-        ('none.py', 'none.pth', r'no checkpoint none\.pth'),
+        (None, 'none.pth', r'no checkpoint none\.pth'),
         ('timm:vit_small_patch16_224,depth', 'random', "'depth' is no OPTION=VALUE"),
     ],
 )
 def test_missing_files_are_named(config, checkpoint, message):
-    with pytest.raises(EvaluationError, match=message):
+    with pytest.raises(ValueError, match=message):
         load_named_encoder(config, checkpoint)
 
 

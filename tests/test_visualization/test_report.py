@@ -15,7 +15,7 @@ from fixtures.data import make_image_folder
 from fixtures.runs import log, step
 from mmengine.config import Config
 
-from repre_mm.evaluation.frozen import load_repre
+from repre_mm.evaluation.pretraining import load_repre
 from repre_mm.visualization import save_png
 from repre_mm.visualization.report import markdown_html, report_html
 from repre_mm.visualization.runs import read_runs

@@ -8,20 +8,29 @@ import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from torch import nn
 from torch.utils.data import DataLoader
 
 from repre_mm.datasets import DatasetError
 from repre_mm.distributed.sharding import is_sharded
+from repre_mm.evaluation.encoders import live_networks
 from repre_mm.evaluation.features import extract_features
+from repre_mm.evaluation.frozen import FrozenEncoder
 from repre_mm.evaluation.knn import knn_classify
-from repre_mm.evaluation.protocol import EvaluationError, image_folder_loader
+from repre_mm.evaluation.loaders import EvaluationError, image_folder_loader
 from repre_mm.registry import HOOKS
 from repre_mm.utils.modules import unwrap
+
+#: Images of the bank up to which a second network is scored: a pass over it is cheap then.
+_SMALL = 10_000
 
 
 @HOOKS.register_module()
 class OnlineKNNHook(Hook):
     """Log ``val/knn_top1`` (percent) from frozen features every few epochs.
+
+    The network is the one that the method's authors evaluate: DINO's teacher, the online network of the others. With at
+    most 10,000 images to look in, DINO's student is scored too, as ``val/knn_top1_online``.
 
     The bank is the training split, the queries are the validation split of the same folder. Without class folders
     or without ``val`` there is no score, which is said once at the start.
@@ -78,17 +87,24 @@ class OnlineKNNHook(Hook):
         epoch = runner.epoch + 1
         if self._loaders is None or (epoch % self.interval and epoch != runner.max_epochs):
             return
-        model = unwrap(runner.model)
-        device = next(model.parameters()).device
-        options = {'mean': self.mean, 'std': self.std, 'device': device, 'progress': False}
+        networks = live_networks(unwrap(runner.model))
+        if len(self._loaders[0].dataset) > _SMALL:
+            networks = dict([next(iter(networks.items()))])
         # Loaders draw a seed from the global stream: scoring must not change the training that follows.
         with torch.random.fork_rng():
-            bank, labels = extract_features(model.backbone, self._loaders[0], **options)
-            queries, truth = extract_features(model.backbone, self._loaders[1], **options)
-        guesses = knn_classify(bank.to(device), labels, queries.to(device), k=self.k)[self.k]
-        top1 = 100 * (guesses == truth).double().mean().item()
+            scores = {name: self._score(encoder) for name, encoder in networks.items()}
         if not is_main_process():
             return
-        runner.logger.info(f'Epoch [{epoch}] online kNN: top-1 {top1:.2f} % (k={self.k}, {len(truth)} images)')
-        runner.message_hub.update_scalar('val/knn_top1', top1)
-        runner.visualizer.add_scalar('val/knn_top1', top1, epoch)
+        count = len(self._loaders[1].dataset)
+        for name, top1 in scores.items():
+            key = 'val/knn_top1' if name == next(iter(scores)) else f'val/knn_top1_{name}'
+            runner.logger.info(f'Epoch [{epoch}] kNN, {name} network: top-1 {top1:.2f} % (k={self.k}, {count} images)')
+            runner.message_hub.update_scalar(key, top1)
+            runner.visualizer.add_scalar(key, top1, epoch)
+
+    def _score(self, encoder: nn.Module) -> float:
+        frozen = FrozenEncoder(encoder, self.mean, self.std, self.image_size)
+        bank, labels = extract_features(frozen, self._loaders[0], progress=False)
+        queries, truth = extract_features(frozen, self._loaders[1], progress=False)
+        guesses = knn_classify(bank.to(frozen.device), labels, queries.to(frozen.device), k=self.k)[self.k]
+        return 100 * (guesses == truth).double().mean().item()

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from repre_mm.evaluation.frozen import FrozenEncoder
 from repre_mm.evaluation.knn import knn_classify
 from repre_mm.evaluation.linear_probe import linear_probe
-from repre_mm.evaluation.pictures import FrozenEncoder
 from repre_mm.evaluation.protocol import EvaluationError
 from repre_mm.studies.parts.annotations import PartAnnotations, PartImages, label_shares
 from repre_mm.studies.parts.patches import patch_map, region_means

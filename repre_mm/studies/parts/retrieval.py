@@ -20,7 +20,7 @@ from tqdm import tqdm
 from repre_mm.checkpoint import read_checkpoint
 from repre_mm.datasets.reading import read_image
 from repre_mm.evaluation.features import global_features
-from repre_mm.evaluation.pictures import FrozenEncoder
+from repre_mm.evaluation.frozen import FrozenEncoder
 from repre_mm.evaluation.protocol import RANDOM, EvaluationError
 from repre_mm.visualization.overlays import sheet
 

@@ -17,8 +17,10 @@ from PIL import Image
 from torch.testing import assert_close
 
 from repre_mm.evaluation import EvaluationError
-from repre_mm.evaluation.frozen import FrozenEncoder, ImageSource, load_repre
+from repre_mm.evaluation.frozen import FrozenEncoder
+from repre_mm.evaluation.loaders import ImageSource
 from repre_mm.evaluation.pictures import attention_picture, components_picture, embedding_picture, retrieval_picture
+from repre_mm.evaluation.pretraining import load_repre
 from repre_mm.visualization.text import letters
 
 TILE, GAP, MARGIN, TOP = 192, 6, 12, 34
@@ -45,20 +47,6 @@ def encoder(out_type='cls_token'):
 @pytest.fixture
 def source(tmp_path):
     return ImageSource(make_image_folder(tmp_path / 'data', val=12))
-
-
-def test_source_takes_val_and_the_classes(source):
-    assert source.count == 12 and source.classes == ('dark', 'light')
-    assert len(set(source.sample(5))) == 5 and source.sample(5) == source.sample(5) != source.sample(5, seed=1)
-    chosen = source.sample_classes(classes=1, per_class=4)
-    assert len(chosen) == 4 and len(set(source.labels[chosen])) == 1
-
-
-def test_flat_folder_has_images_but_no_classes(source):
-    flat = ImageSource(source.root / 'val/dark')
-    assert flat.count == 6 and flat.labels is None
-    with pytest.raises(EvaluationError, match='one folder per class'):
-        flat.sample_classes(2, 2)
 
 
 def test_normalisation_is_that_of_training(source):
@@ -166,7 +154,7 @@ def test_command_writes_a_picture(command, source, tmp_path, capsys, what):
     ('args', 'message'),
     [
         (['attention', TINY, 'random', '--data', 'nowhere'], 'nowhere'),
-        (['attention', 'none.py', 'random'], 'no such config: none.py'),
+        (['attention', 'none.py', 'random'], 'there is no config none.py'),
         (['attention', TINY, 'none.pth'], 'none.pth'),
         (['attention', TINY, 'random', '--layer', '9'], 'no layer 9: it has 4'),
         (['attention', TINY, 'random', '--names', 'a', 'b'], '--names needs 1'),

@@ -1,0 +1,352 @@
+"""Name an encoder, find its network in a file, build and fill it: the same on every command line.
+
+========================================  ======================================================================
+``CONFIG CHECKPOINT``                     a config of this project, and a training checkpoint or a released file
+``CONFIG random``                         the config's own initialisation
+``timm:MODEL[,OPTION=VALUE...]:FILE``     a released file, through the timm model that it is of
+``timm:MODEL[,OPTION=VALUE...]``          that model with random weights
+``FILE``                                  a released file from which the model is recognised
+========================================  ======================================================================
+
+``CONFIG:CHECKPOINT`` is the first in one word. Where a file holds an online and a target network, the one is taken that
+the method's authors evaluate: the target (teacher) of DINO and iBOT, the online network of the others.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import logging
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from mmengine.config import Config
+from mmengine.logging import MMLogger, print_log
+from mmengine.registry import DefaultScope
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from torch import nn
+
+from repre_mm.checkpoint import load_pretrained, read_checkpoint
+from repre_mm.checkpoint.provenance import provenance
+from repre_mm.checkpoint.releases import Release, identify
+from repre_mm.evaluation.frozen import FrozenEncoder
+from repre_mm.evaluation.loaders import EvaluationError
+from repre_mm.models.backbones import TimmBackbone
+from repre_mm.registry import MODELS
+
+#: Instead of a file: the model's own random initialisation, the floor that any training has to beat.
+RANDOM = 'random'
+NETWORKS = ('online', 'target')
+
+_TIMM = 'timm:'
+_GRAMMAR = 'CONFIG CHECKPOINT, CONFIG random, timm:MODEL[,OPTION=VALUE...][:FILE] or FILE'
+_TEACHER_EVALUATED = re.compile(r'\b(DINO|iBOT)')
+# Where our checkpoints and OpenMMLab's keep the backbone of the target network, next to the online 'backbone.'.
+_TARGET = re.compile(r'(momentum_encoder|target_net|encoder_k|teacher)\.(module\.)?(0\.|backbone\.)')
+
+
+@dataclass(frozen=True)
+class EncoderName:
+    """An encoder as the command line names it.
+
+    Attributes:
+        model: A config or its path, ``'timm:MODEL,...'``, or None: the model is recognised from the file.
+        weights: A file, or ``'random'``.
+    """
+
+    model: Config | str | None
+    weights: str
+
+    @classmethod
+    def parse(cls, words: Sequence[str]) -> EncoderName:
+        """Read one or two words; see the top of this file.
+
+        Raises:
+            EvaluationError: They do not name an encoder.
+        """
+        first, *rest = words
+        if first.startswith(_TIMM) and not rest:
+            model, colon, file = first.removeprefix(_TIMM).partition(':')
+            if model and bool(colon) == bool(file):
+                return cls(f'{_TIMM}{model}', file or RANDOM)
+        elif len(rest) == 1 and first and rest[0]:
+            return cls(first, rest[0])
+        elif not rest and '.py:' in first:
+            config, _, file = first.partition('.py:')
+            if config and file:
+                return cls(f'{config}.py', file)
+        elif not rest and first.endswith('.py'):
+            raise EvaluationError(f'{first} is a config: name its checkpoint too, or the word {RANDOM!r}')
+        elif not rest and first not in ('', RANDOM):
+            return cls(None, first)
+        raise EvaluationError(f'{" ".join(words)!r} does not name an encoder: write {_GRAMMAR}')
+
+    def __str__(self) -> str:
+        model = self.model.filename if isinstance(self.model, Config) else self.model
+        return ' '.join(filter(None, (model, self.weights)))
+
+
+@dataclass(frozen=True)
+class Network:
+    """The network of a file that is the encoder.
+
+    Attributes:
+        prefix: Where it is, for :func:`repre_mm.checkpoint.load_pretrained`; None: where that function finds it.
+        reason: Which one it is and why, for people.
+        release: Whose file it is, if known.
+    """
+
+    prefix: str | None
+    reason: str
+    release: Release | None = None
+
+
+def choose_network(
+    path: str | os.PathLike,
+    *,
+    config: Config | None = None,
+    prefix: str | None = None,
+    network: str | None = None,
+    trust: bool = False,
+) -> Network:
+    """Choose between the networks of a file.
+
+    Args:
+        path: The file.
+        config: Tells the method where the file does not.
+        prefix: Where the encoder is, for files that are not known here.
+        network: ``'online'`` or ``'target'``; default: the one that the method's authors evaluate.
+        trust: See :func:`repre_mm.checkpoint.read_checkpoint`.
+
+    Raises:
+        EvaluationError: The file has no such network.
+        repre_mm.checkpoint.CheckpointError: The file is unreadable.
+    """
+    checkpoint = read_checkpoint(path, trust=trust)
+    release = identify(checkpoint)
+    if prefix is not None:
+        if network is not None:
+            raise EvaluationError('--prefix and --encoder both say which network to take: leave one out')
+        return Network(prefix, f'under the prefix {prefix!r}', release)
+    networks = _own_networks(checkpoint)
+    if networks:
+        method = provenance(checkpoint).get('method') or _method(config)
+        default = 'target' if _TEACHER_EVALUATED.search(method) and 'target' in networks else 'online'
+    elif release is not None:
+        method, networks, default = release.method, release.prefixes, release.default
+    else:
+        if network is not None:
+            raise EvaluationError(
+                f'--encoder {network}: in {path} online and target networks cannot be told apart; name the one by '
+                '--prefix (tools/inspect_checkpoint.py shows the prefixes)'
+            )
+        return Network(None, 'the one in the file')
+    if network is not None and network not in networks:
+        raise EvaluationError(f'--encoder {network}: {path} ({method}) holds the {" and ".join(networks)} network only')
+    chosen = network or default
+    authors = f"as {method}'s authors evaluate" if chosen == default else f"{method}'s authors evaluate the {default}"
+    if len(networks) == 1:
+        authors = 'the one in the file'
+    return Network(networks[chosen], f'{"target (teacher)" if chosen == "target" else chosen}, {authors}', release)
+
+
+def _own_networks(checkpoint: Mapping[str, Any]) -> dict[str, str]:
+    """``'online'`` and ``'target'`` of a training checkpoint of this project or OpenMMLab's -> prefix."""
+    tensors = checkpoint.get('state_dict')
+    names = tensors if isinstance(tensors, Mapping) else ()
+    if not any(name.startswith('backbone.') for name in names):
+        return {}
+    target = next((found[0] for name in names if (found := _TARGET.match(name))), None)
+    return {'online': 'backbone.', **({'target': target} if target else {})}
+
+
+def _method(config: Config | None) -> str:
+    model = (config or {}).get('model') or {}
+    return str((model.get('algorithm') or model).get('type', 'this method')).split('.')[-1]
+
+
+def live_networks(model: nn.Module) -> dict[str, nn.Module]:
+    """Give the encoders of an algorithm in training, the one first that its authors evaluate.
+
+    Args:
+        model: The algorithm, or RePre around it.
+
+    Returns:
+        ``'online'``, and for DINO before it ``'target'``.
+    """
+    algorithm = getattr(model, 'algorithm', model)
+    target = getattr(algorithm, 'momentum_encoder', None)
+    first = {}
+    if target is not None and _TEACHER_EVALUATED.search(type(algorithm).__name__):
+        first['target'] = target.module[0]
+    return {**first, 'online': algorithm.backbone}
+
+
+def load_frozen_encoder(
+    name: EncoderName,
+    *,
+    size: int | None = None,
+    device: torch.device | str = 'cpu',
+    seed: int = 0,
+    prefix: str | None = None,
+    network: str | None = None,
+    trust: bool = False,
+    cfg_options: Mapping[str, Any] | None = None,
+    **backbone_options: Any,
+) -> FrozenEncoder:
+    """Build a named encoder, fill it, and put it in evaluation mode without gradients; says which network it took.
+
+    Images are normalised as the config says; those of a released file as its authors do; those of any other file for a
+    timm model as the pretrained tag in the model's name says, or else by ImageNet's mean and deviation.
+
+    Args:
+        name: See :meth:`EncoderName.parse`.
+        size: Side of the images in pixels; default: the config's ``image_size``, or the timm model's.
+        device: For the encoder.
+        seed: Of random weights.
+        prefix: See :func:`choose_network`.
+        network: Likewise.
+        trust: See :func:`repre_mm.checkpoint.read_checkpoint`.
+        cfg_options: Changes of the config, by dotted keys.
+        **backbone_options: Settings that the encoder is built with, such as ``drop_path_rate``.
+
+    Raises:
+        EvaluationError: There is no such config or network, or the config lacks an encoder, normalisation or size.
+        repre_mm.checkpoint.CheckpointError: The file is unreadable or does not fit.
+        ValueError: timm knows no such model or option.
+    """
+    model = name.model
+    cfg = read_config(model) if isinstance(model, str) and not model.startswith(_TIMM) else model
+    cfg = cfg if isinstance(cfg, Config) else None
+    if cfg_options:
+        if cfg is None:
+            raise EvaluationError(f'--cfg-options changes a config, and {name} names none')
+        cfg.merge_from_dict(dict(cfg_options))
+    chosen = Network(None, 'random weights')
+    if name.weights != RANDOM:
+        chosen = choose_network(name.weights, config=cfg, prefix=prefix, network=network, trust=trust)
+    elif prefix is not None or network is not None:
+        raise EvaluationError('--prefix and --encoder choose from a checkpoint: random weights have neither')
+    with torch.random.fork_rng(), _quiet_log():
+        torch.manual_seed(seed)
+        if cfg is not None:
+            module, mean, std = _from_config(cfg, chosen.release, backbone_options, name.weights == RANDOM)
+            size, called = size or cfg.get('image_size'), Path(cfg.filename or 'config').name
+        else:
+            called = model or _recognised(name.weights, chosen.release)
+            module, mean, std, size = _from_timm(called, chosen.release, backbone_options, size, seed)
+    if not size:
+        raise EvaluationError(f'{called} does not set image_size, so the crop is unknown: give --size PIXELS')
+    if name.weights != RANDOM:
+        report = load_pretrained(module, name.weights, prefix=chosen.prefix, trust=trust)
+        level = logging.INFO if report.complete else logging.WARNING
+        print_log(f'{name.weights}: {report.table()}', logger='current', level=level)
+    print_log(f'encoder: {chosen.reason}', logger='current')
+    module.eval()
+    module.requires_grad_(False)
+    data_root = None if cfg is None else cfg.get('data_root')
+    weights = Path(name.weights).name
+    return FrozenEncoder(module.to(device), mean, std, size, called, weights, chosen.reason, data_root)
+
+
+def read_config(path: str | os.PathLike) -> Config:
+    """Read a config.
+
+    Raises:
+        EvaluationError: There is none.
+    """
+    if not Path(path).is_file():
+        raise EvaluationError(f'there is no config {path}: name one under configs/')
+    return Config.fromfile(path)
+
+
+def _from_config(
+    cfg: Config, release: Release | None, options: dict[str, Any], initialise: bool
+) -> tuple[nn.Module, list[float], list[float]]:
+    """The encoder, mean and std of a config, wherever a plain or a wrapped algorithm keeps them."""
+    source = cfg.filename or 'the config'
+    model = cfg.get('model') or {}
+    algorithm = model.get('algorithm') or model
+    if 'backbone' not in algorithm:
+        raise EvaluationError(f'{source}: neither model.backbone nor model.algorithm.backbone is there, so no encoder')
+    # In the order in which training takes them: the algorithm's own, then the wrapper's, then the Runner's.
+    preprocessors = [part.get('data_preprocessor') for part in (algorithm, model, cfg)]
+    preprocessor = next((part for part in preprocessors if part), {})
+    mean, std = preprocessor.get('mean'), preprocessor.get('std')
+    if release is not None and 'state_dict.backbone.' not in release.prefixes.values():
+        mean, std = release.mean, release.std
+    if mean is None or std is None:
+        raise EvaluationError(
+            f'{source}: no mean and std in data_preprocessor, model.data_preprocessor or '
+            'model.algorithm.data_preprocessor, so the normalisation of the training is unknown'
+        )
+    if max(std) <= 1:
+        raise EvaluationError(f'{source}: std={list(std)} of the data preprocessor must be in units of 0-255, not 0-1')
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmpretrain'):
+        module = MODELS.build({**algorithm['backbone'], **options})
+    if initialise:
+        module.init_weights()
+    return module, list(mean), list(std)
+
+
+def _recognised(path: str, release: Release | None) -> str:
+    if release is None:
+        raise EvaluationError(
+            f'{path} does not tell which model it is of: name a config (CONFIG CHECKPOINT) or a timm model '
+            '(timm:MODEL:FILE)'
+        )
+    if release.architecture is None:
+        raise EvaluationError(
+            f'{path} ({release.method}) is of a size that timm has no name for: write {release.timm}:FILE with the '
+            'timm model in place of NAME'
+        )
+    return release.timm
+
+
+def _from_timm(
+    text: str, release: Release | None, options: dict[str, Any], size: int | None, seed: int
+) -> tuple[nn.Module, list[float], list[float], int]:
+    name, *pairs = text.removeprefix(_TIMM).split(',')
+    # What the file's tensors tell of the model, unless the user names another model or says otherwise.
+    recognised = release.options if release is not None and release.architecture == name.partition('.')[0] else {}
+    options = {**recognised, **dict(_option(text, pair) for pair in pairs), **options}
+    module = TimmBackbone(name, **options)
+    own = options.get('img_size') or module.model.pretrained_cfg['input_size'][-1]
+    if size not in (None, own) and 'img_size' in inspect.signature(type(module.model).__init__).parameters:
+        torch.manual_seed(seed)
+        module = TimmBackbone(name, **{**options, 'img_size': size})
+    size = size or own
+    if release is not None:
+        return module, list(release.mean), list(release.std), size
+    tag = timm.get_pretrained_cfg(name) if '.' in name else None
+    mean, std = (tag.mean, tag.std) if tag else (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
+    return module, [255 * value for value in mean], [255 * value for value in std], size
+
+
+def _option(text: str, pair: str) -> tuple[str, Any]:
+    key, equals, value = pair.partition('=')
+    if not equals:
+        raise EvaluationError(f'{text}: {pair!r} is no OPTION=VALUE')
+    try:
+        return key, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return key, value
+
+
+@contextmanager
+def _quiet_log() -> Iterator[None]:
+    """Hold back MMEngine's account of how each tensor was initialised, hundreds of lines long."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,176 @@
+"""Images for evaluations: batches of labelled crops, and samples of a folder for pictures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Subset
+from tqdm import tqdm
+
+from repre_mm.datasets import ImageFolder
+from repre_mm.utils.errors import UserError
+
+
+class EvaluationError(UserError):
+    """A config, an encoder or a data folder that cannot be evaluated; the message names the culprit and the fix."""
+
+
+def evaluation_pipeline(image_size: int, interpolation: str = 'bicubic') -> list[dict]:
+    """The standard evaluation crop: short side to 256/224 of the size, antialiased; centre crop."""
+    return [
+        {'type': 'repre_mm.LoadImage'},
+        # Pillow filters before it shrinks; OpenCV's bicubic does not, and aliases.
+        {
+            'type': 'mmpretrain.ResizeEdge',
+            'scale': round(image_size * 256 / 224),
+            'backend': 'pillow',
+            'interpolation': interpolation,
+        },
+        {'type': 'mmpretrain.CenterCrop', 'crop_size': image_size},
+        {'type': 'mmpretrain.PackInputs', 'meta_keys': ('img_path',)},
+    ]
+
+
+def training_pipeline(image_size: int) -> list[dict]:
+    """The augmentation of linear evaluation: a random crop of 8 to 100 % of the area, bilinear; a random flip."""
+    return [
+        {'type': 'repre_mm.LoadImage'},
+        {
+            'type': 'mmpretrain.RandomResizedCrop',
+            'scale': image_size,
+            'crop_ratio_range': (0.08, 1.0),
+            'backend': 'pillow',
+            'interpolation': 'bilinear',
+        },
+        {'type': 'mmpretrain.RandomFlip', 'prob': 0.5},
+        {'type': 'mmpretrain.PackInputs', 'meta_keys': ('img_path',)},
+    ]
+
+
+def image_folder_loader(
+    root: str | os.PathLike,
+    split: str,
+    image_size: int,
+    *,
+    batch_size: int = 128,
+    workers: int = 2,
+    classes: Sequence[str] | None = None,
+    strict: bool = True,
+    augment: bool = False,
+    interpolation: str = 'bicubic',
+) -> DataLoader:
+    """Batches of crops and labels from ``root/split/<class>/*``, all images, in a fixed order unless augmented.
+
+    Args:
+        root: The data set.
+        split: ``'train'`` or ``'val'``.
+        image_size: Of the square crop, in pixels.
+        batch_size: Images per batch; the last one may be smaller.
+        workers: Loading processes; 0 loads in this one.
+        classes: Names of the classes in the order of their labels; default: the folder names, sorted. Give
+            the training split's, so that a class without validation images does not shift the labels.
+        strict: Stop at an unreadable image, since a score over replaced images would not be this data set's;
+            False replaces it, for a score along the way that must not end a training.
+        augment: :func:`training_pipeline` in random order, drawn from ``loader.generator``, instead of
+            :func:`evaluation_pipeline` in the order of the paths.
+        interpolation: Of the evaluation crop.
+
+    Returns:
+        Batches of (images (B, 3, H, W) uint8 RGB, labels (B,) int64); ``loader.dataset.metainfo['classes']``
+        names the labels.
+
+    Raises:
+        EvaluationError: ``root/split`` does not exist.
+        repre_mm.datasets.DatasetError: It holds no images or no class folders, or unknown classes.
+    """
+    folder = Path(root).expanduser() / split
+    if not folder.is_dir():
+        raise EvaluationError(
+            f'there is no folder {folder}: the data must be laid out as {root}/{{train,val}}/<class>/'
+        )
+    dataset = ImageFolder(
+        str(root),
+        split=split,
+        labels=True,
+        test_mode=strict,
+        metainfo=None if classes is None else {'classes': tuple(classes)},
+        pipeline=training_pipeline(image_size) if augment else evaluation_pipeline(image_size, interpolation),
+    )
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        num_workers=workers,
+        collate_fn=_collate,
+        shuffle=augment,
+        # Workers seed their augmentations from it too, anew for every epoch.
+        generator=torch.Generator() if augment else None,
+    )
+
+
+def _collate(items: list[dict]) -> tuple[Tensor, Tensor]:
+    images = torch.stack([item['inputs'] for item in items])
+    return images, torch.cat([item['data_samples'].gt_label for item in items])
+
+
+class ImageSource:
+    """The images of a folder: of its ``val``, where there is one; with labels, where they lie in class folders.
+
+    Args:
+        root: The folder.
+        workers: Loading processes for more than a handful of images.
+
+    Raises:
+        repre_mm.datasets.DatasetError: There are no images.
+    """
+
+    _BATCH = 64
+
+    def __init__(self, root: str | os.PathLike, workers: int = 2) -> None:
+        self.root = Path(root).expanduser()
+        self.split = 'val' if (self.root / 'val').is_dir() else None
+        self.workers = workers
+        dataset = self._dataset([])
+        self.classes: tuple[str, ...] | None = dataset.metainfo.get('classes')
+        self.labels = np.array([dataset.get_cat_ids(i)[0] for i in range(len(dataset))]) if self.classes else None
+        self.count = len(dataset)
+
+    def sample(self, count: int, seed: int = 0) -> list[int]:
+        """Indices of ``count`` random images, or of all where there are fewer."""
+        order = np.random.default_rng(seed).permutation(self.count)
+        return [int(index) for index in order[:count]]
+
+    def sample_classes(self, classes: int, per_class: int, seed: int = 0) -> list[int]:
+        """Indices of at most ``per_class`` random images of each of ``classes`` random classes.
+
+        Raises:
+            EvaluationError: The images have no classes.
+        """
+        if self.labels is None:
+            raise EvaluationError(
+                f'{self.root} has no classes: the images must lie in one folder per class, {self.root}/<class>/ or '
+                f'{self.root}/val/<class>/'
+            )
+        rng = np.random.default_rng(seed)
+        chosen = np.sort(rng.permutation(len(self.classes))[:classes])
+        return [int(i) for label in chosen for i in rng.permutation(np.flatnonzero(self.labels == label))[:per_class]]
+
+    def load(self, indices: Sequence[int], size: int) -> Tensor:
+        """Evaluation crops (N, 3, size, size), uint8 RGB. A damaged file is replaced by another one, which is logged.
+
+        The field of view does not depend on the size.
+        """
+        loader = DataLoader(
+            Subset(self._dataset(evaluation_pipeline(size)), list(indices)),
+            batch_size=self._BATCH,
+            num_workers=self.workers if len(indices) > self._BATCH else 0,
+            collate_fn=lambda items: torch.stack([item['inputs'] for item in items]),
+        )
+        return torch.cat(list(tqdm(loader, desc=f'loading {len(indices)} images', unit='batch')))
+
+    def _dataset(self, pipeline: list) -> ImageFolder:
+        return ImageFolder(str(self.root), split=self.split, pipeline=pipeline)
