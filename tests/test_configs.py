@@ -128,12 +128,12 @@ def test_log_variances_learn_at_a_rate_of_their_own(path):
 @pytest.mark.parametrize('path', PRETRAIN + TOY)
 def test_hooks_that_a_method_needs(path):
     cfg = load(path)
-    hooks = {hook.type for hook in cfg.custom_hooks}
+    hooks = {hook.type: hook for hook in cfg.default_hooks.values() if hook}
     assert 'repre_mm.MomentumUpdateHook' in hooks
     assert ('repre_mm.DINOHook' in hooks) == (algorithm(cfg).type == 'repre_mm.DINO')
     assert ('SimSiamHook' in hooks) == (algorithm(cfg).type == 'SimSiam')
     if 'SimSiamHook' in hooks:
-        assert cfg.custom_hooks[-1].lr == cfg.optim_wrapper.optimizer.lr
+        assert hooks['SimSiamHook'].lr == cfg.optim_wrapper.optimizer.lr
 
 
 def curves(cfg: Config, epoch_length: int = 4) -> tuple[list[float], list[float], list[float]]:

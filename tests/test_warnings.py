@@ -5,7 +5,7 @@ import warnings
 import pytest
 
 
-@pytest.mark.parametrize('module', ['repre_mm.engine.x', 'fixtures.data', 'test_knn', 'tests.test_engine.test_resume'])
+@pytest.mark.parametrize('module', ['repre_mm.engine.x', 'fixtures.data', 'test_knn', 'tests.test_engine.test_runner'])
 def test_our_own_are_errors(module):
     with pytest.raises(DeprecationWarning, match='old'):
         warnings.warn_explicit('old', DeprecationWarning, 'x.py', 1, module=module)

@@ -1,25 +1,20 @@
-# What every pre-training run shares: scope, hooks, logging, several processes. On a CPU as on GPUs.
-default_scope = 'mmpretrain'
-
+# What every training shares: hooks, several processes, logging, seed. On CPUs as on GPUs. Configs use it through
+# runtime_pretrain.py, runtime_finetune.py or runtime_transfer.py.
+#
+# Hooks are changed by name: --cfg-options default_hooks.logger.interval=10; default_hooks.watchdog=None leaves one out.
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='repre_mm.SafeCheckpointHook', interval=1, max_keep_ckpts=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    throughput=dict(type='repre_mm.ThroughputHook'),
     stop_signal=dict(type='repre_mm.StopSignalHook'),
     non_finite=dict(type='repre_mm.NonFiniteHook'),
-    step=dict(type='repre_mm.FastStepHook'),
-    accumulation=dict(type='repre_mm.AccumulationGuardHook'),
     watchdog=dict(type='repre_mm.WatchdogHook'),
-    collapse=dict(type='repre_mm.CollapseHook'),
+    step=dict(type='repre_mm.FastStepHook'),
 )
-custom_hooks = [
-    dict(type='repre_mm.MomentumUpdateHook'),
-    dict(type='repre_mm.ThroughputHook'),
-    dict(type='repre_mm.ReconstructionHook', interval=1),
-    dict(type='repre_mm.WeightingGuardHook'),
-]
+custom_hooks = []  # for hooks of your own
 
 env_cfg = dict(
     cudnn_benchmark=False,
@@ -27,9 +22,7 @@ env_cfg = dict(
     dist_cfg=dict(backend='nccl'),
 )
 model_wrapper_cfg = dict(type='repre_mm.DistributedDataParallel')
-log_processor = dict(window_size=10, mean_pattern=r'.*(loss|time|contrast|recon_l1|grad_norm).*')
 vis_backends = [dict(type='repre_mm.LocalVisBackend')]
-visualizer = dict(type='UniversalVisualizer', vis_backends=vis_backends)
 log_level = 'INFO'
 load_from = None
 resume = False

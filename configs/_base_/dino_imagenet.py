@@ -48,8 +48,7 @@ param_scheduler = [
 ]
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=epochs)
 
-custom_hooks = [
-    *_base_.custom_hooks,
-    dict(type='repre_mm.DINOHook', freeze_last_layer=1),
-    dict(type='repre_mm.ClipGradPerParameterHook', max_norm=3.0),
-]
+default_hooks = dict(
+    dino=dict(type='repre_mm.DINOHook', freeze_last_layer=1),
+    clip=dict(type='repre_mm.ClipGradPerParameterHook', max_norm=3.0),
+)

@@ -1,5 +1,5 @@
 # ImageNet-1K for every full-size run: files, normalisation, and the score while it trains.
-_base_ = './default_runtime.py'
+_base_ = './runtime_pretrain.py'
 
 data_root = 'data/imagenet'
 image_size = 224
@@ -19,12 +19,9 @@ train_dataloader = dict(
     dataset=dict(type='repre_mm.ImageFolder', root=data_root, split='train', labels=False),
 )
 
-custom_hooks = [
-    dict(type='repre_mm.MomentumUpdateHook'),
-    dict(type='repre_mm.ThroughputHook'),
-    dict(type='repre_mm.ReconstructionHook', interval=10),
-    dict(type='repre_mm.WeightingGuardHook'),
-    dict(
+default_hooks = dict(
+    reconstruction=dict(interval=10),
+    knn=dict(
         type='repre_mm.OnlineKNNHook',
         dataset=dict(type='repre_mm.ImageFolder', root=data_root),
         image_size=image_size,
@@ -33,4 +30,4 @@ custom_hooks = [
         interval=25,
         workers=12,
     ),
-]
+)

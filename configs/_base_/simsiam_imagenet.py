@@ -47,4 +47,4 @@ param_scheduler = [
 ]
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=epochs)
 
-custom_hooks = [*_base_.custom_hooks, dict(type='SimSiamHook', fix_pred_lr=True, lr=lr, adjust_by_epoch=False)]
+default_hooks = dict(predictor_lr=dict(type='SimSiamHook', fix_pred_lr=True, lr=lr, adjust_by_epoch=False))

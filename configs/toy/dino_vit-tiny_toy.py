@@ -24,8 +24,7 @@ model = dict(
     neck=dict(type='repre_mm.DINONeck', in_channels=128, hid_channels=512, bottleneck_channels=64, out_channels=1024),
     head=dict(type='repre_mm.DINOHead', student_temp=0.1, teacher_temp=0.04),
 )
-custom_hooks = [
-    *_base_.custom_hooks,
-    dict(type='repre_mm.DINOHook', freeze_last_layer=1),
-    dict(type='repre_mm.ClipGradPerParameterHook', max_norm=3.0),
-]
+default_hooks = dict(
+    dino=dict(type='repre_mm.DINOHook', freeze_last_layer=1),
+    clip=dict(type='repre_mm.ClipGradPerParameterHook', max_norm=3.0),
+)

@@ -6,7 +6,7 @@
 # Needs a CPU and minutes. Hyper-parameters: MoCo v3 (arXiv 2104.02057), scaled down, with what a thousand steps need
 # instead of a hundred thousand: averaged tokens instead of a class token, a trained patch embedding, a target that
 # follows fast, a lower temperature; and colours that vary more, since the toy objects' colours mean nothing.
-_base_ = '../_base_/default_runtime.py'
+_base_ = '../_base_/runtime_pretrain.py'
 
 data_root = 'data/toy_scenes/cls'
 image_size = 48
@@ -86,13 +86,10 @@ param_scheduler = [
 ]
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=epochs)
 
-default_hooks = dict(logger=dict(interval=10))
-custom_hooks = [
-    dict(type='repre_mm.MomentumUpdateHook'),
-    dict(type='repre_mm.ThroughputHook'),
-    dict(type='repre_mm.ReconstructionHook', interval=10),
-    dict(type='repre_mm.WeightingGuardHook'),
-    dict(
+default_hooks = dict(
+    logger=dict(interval=10),
+    reconstruction=dict(interval=10),
+    knn=dict(
         type='repre_mm.OnlineKNNHook',
         dataset=dict(type='repre_mm.ImageFolder', root=data_root),
         image_size=image_size,
@@ -100,4 +97,4 @@ custom_hooks = [
         std=std,
         interval=10,
     ),
-]
+)

@@ -22,4 +22,4 @@ model = dict(
 
 lr = _base_.optim_wrapper.optimizer.lr
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'predictor': dict(fix_lr=True)}))
-custom_hooks = [*_base_.custom_hooks, dict(type='SimSiamHook', fix_pred_lr=True, lr=lr, adjust_by_epoch=False)]
+default_hooks = dict(predictor_lr=dict(type='SimSiamHook', fix_pred_lr=True, lr=lr, adjust_by_epoch=False))

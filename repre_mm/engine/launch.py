@@ -40,7 +40,7 @@ def read_config(args: argparse.Namespace) -> Config:
     except Exception as error:  # mmengine's own, of several classes
         raise UserError(
             f'--cfg-options {" ".join(args.cfg_options)}: {shorten(plain_message(error), 200)}. Name keys as the '
-            'config does, with numbers for the places in lists: custom_hooks.0.interval=5'
+            'config does, with numbers for the places in lists: default_hooks.knn.interval=5'
         ) from error
     if args.amp:
         if not isinstance(cfg.get('optim_wrapper'), dict):

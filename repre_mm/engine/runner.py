@@ -62,6 +62,8 @@ class IterTrainLoop(IterBasedTrainLoop):
         batches.start = iterations
 
 
+# Names in default_hooks that mmengine fills itself.
+_MMENGINE_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 _LOOPS = {'EpochBasedTrainLoop': EpochTrainLoop, 'IterBasedTrainLoop': IterTrainLoop}
 
 
@@ -119,6 +121,19 @@ class ResumableRunner(Runner):
         super().set_randomness(seed, diff_rank_seed, deterministic)
         self._randomness_cfg = dict(seed=self.base_seed, diff_rank_seed=diff_rank_seed, deterministic=deterministic)
 
+    def register_default_hooks(self, hooks: dict[str, Hook | dict | None] | None = None) -> None:
+        """Register the hooks of a config by name; None leaves one out, whoever defines it.
+
+        A hook in ``custom_hooks`` replaces the default hook of its type: configs used to list theirs there.
+        """
+        custom = {_type_name(hook) for hook in self.cfg.get('custom_hooks') or ()}
+        kept = {
+            name: hook
+            for name, hook in (hooks or {}).items()
+            if name in _MMENGINE_HOOKS or (hook is not None and _type_name(hook) not in custom)
+        }
+        super().register_default_hooks(kept)
+
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """Build the loop and make its data replayable."""
         if isinstance(loop, BaseLoop):
@@ -175,6 +190,11 @@ class ResumableRunner(Runner):
                 f'an epoch has {length} batches now and had {then} when {filename} was saved (another batch size, '
                 f'number of processes or data set): epoch {loop.epoch + 1} starts from its first batch'
             )
+
+
+def _type_name(hook: Hook | dict) -> str:
+    kind = hook['type'] if isinstance(hook, dict) else type(hook)
+    return kind.rpartition('.')[2] if isinstance(kind, str) else kind.__name__
 
 
 def _choose(cfg: dict, work_dir: Path) -> ResumePoint | None:

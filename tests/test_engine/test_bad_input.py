@@ -73,7 +73,7 @@ def test_too_many_bad_images_in_mid_run_end_it_with_one_message(tmp_path, monkey
     images = make_image_folder(tmp_path / 'images', train=64)
     for path in sorted(images.glob('train/dark/*.jpg')):
         path.write_bytes(path.read_bytes()[:300])
-    settings = ['train_dataloader.num_workers=2', 'custom_hooks.0.type=repre_mm.MomentumUpdateHook']
+    settings = ['train_dataloader.num_workers=2', 'default_hooks.knn=None']
     command = ['train.py', str(CONFIG), '--data', str(images), '--work-dir', str(tmp_path / 'run'), '--cfg-options']
     monkeypatch.setattr(sys, 'argv', [*command, *settings])
     with pytest.raises(SystemExit) as info:

@@ -78,7 +78,7 @@ def test_all_names_in_one_list():
         'optim_wrapper.optimizer.weigth_decay': 0.1,
         'optim_wrapper.paramwise_cfg.custom_keys.loss_weighting.lr_mul': 5,
         'param_scheduler.0.begn': 1,
-        'custom_hooks.1.type': 'ThroughputHook',
+        'default_hooks.momentum.type': 'MomentumUpdateHook',
         'train_cfg.max_epoch': 3,
     }
     faults = '\n'.join(config_faults(tiny(**wrong)))
@@ -94,7 +94,7 @@ def test_all_names_in_one_list():
         'optim_wrapper.optimizer.weigth_decay: AdamW takes no such argument; did you mean weight_decay?',
         "custom_keys['loss_weighting'].lr_mul: nothing reads it; did you mean lr_mult?",
         'param_scheduler.0.begn: CosineAnnealingLR takes no such argument; did you mean begin',
-        "custom_hooks.1.type: 'ThroughputHook' is not a registered hook; did you mean repre_mm.ThroughputHook?",
+        "momentum.type: 'MomentumUpdateHook' is not a registered hook; did you mean repre_mm.MomentumUpdateHook?",
         'train_cfg.max_epoch: EpochBasedTrainLoop takes no such argument; did you mean max_epochs',
     ):
         assert line in faults

@@ -7,7 +7,7 @@ import pytest
 import torch
 from fixtures.data import make_image_folder
 from fixtures.methods import tiny_method
-from fixtures.resuming import OPTIONS, make_runner
+from fixtures.resuming import make_runner
 from mmengine.hooks import Hook
 from mmengine.logging import MessageHub
 from mmengine.registry import MODELS, DefaultScope
@@ -102,13 +102,13 @@ class Zero(Hook):
 
 def train(images, work_dir, method, *hooks):
     watch = dict(type='repre_mm.CollapseHook', interval=1, begin=2, patience=2)
-    extra = [dict(type='repre_mm.DINOHook')] if method == 'dino' else []
     options = {
         'model': dict(tiny_method(method, 'vit', repre=True), _delete_=True),
         'default_hooks.collapse': watch,
         'train_dataloader.batch_size': 4,
-        'custom_hooks': OPTIONS['custom_hooks'] + extra,
     }
+    if method == 'dino':
+        options['default_hooks.dino'] = dict(type='repre_mm.DINOHook')
     runner = make_runner(images, work_dir, **options)
     for hook in hooks:
         runner.register_hook(hook)

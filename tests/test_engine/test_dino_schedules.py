@@ -144,12 +144,12 @@ def run(images: Path, work_dir: Path, epochs: int = 2, resume: bool = False, **o
     cfg.optim_wrapper.optimizer.weight_decay = 0.04
     cfg.param_scheduler = PARAM_SCHEDULER
     cfg.train_cfg.max_epochs = epochs
-    cfg.custom_hooks = [
-        dict(type='repre_mm.MomentumUpdateHook'),
-        dict(type='repre_mm.DINOHook', freeze_last_layer=1),
-        dict(type='repre_mm.ClipGradPerParameterHook', max_norm=3.0),
-        dict(type='repre_mm.WeightingGuardHook'),
-    ]
+    cfg.default_hooks.update(
+        knn=None,
+        reconstruction=None,
+        dino=dict(type='repre_mm.DINOHook', freeze_last_layer=1),
+        clip=dict(type='repre_mm.ClipGradPerParameterHook', max_norm=3.0),
+    )
     runner = build_runner(cfg)
     runner.train()
     return runner

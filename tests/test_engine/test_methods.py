@@ -42,8 +42,11 @@ def config(method: str, encoder: str, repre: bool, images: Path, work_dir: Path,
     views = [view(size), view(size)] + ([view(size // 2)] if method == 'dino' else [])
     pipeline = cfg.train_dataloader.dataset.pipeline
     pipeline[1].update(num_views=[1, 1, 2][: len(views)], transforms=views)
-    hooks = ['MomentumUpdateHook'] + (['DINOHook', 'ClipGradPerParameterHook'] if method == 'dino' else [])
-    cfg.custom_hooks = [dict(type=f'repre_mm.{hook}') for hook in hooks]
+    cfg.default_hooks.update(knn=None, reconstruction=None)
+    if method == 'dino':
+        cfg.default_hooks.update(
+            dino=dict(type='repre_mm.DINOHook'), clip=dict(type='repre_mm.ClipGradPerParameterHook')
+        )
     cfg.train_cfg.max_epochs = epochs
     cfg.experiment_name = f'{work_dir.name}_{epochs}'
     return cfg

@@ -22,8 +22,8 @@ def images(tmp_path_factory):
 
 
 def train(images, work_dir, **options):
-    hooks = [dict(type='repre_mm.MomentumUpdateHook'), dict(type='repre_mm.ThroughputHook', window=3, peak=PEAK)]
-    options = {'train_dataloader.batch_size': BATCH, 'custom_hooks': hooks, **options}
+    hook = dict(type='repre_mm.ThroughputHook', window=3, peak=PEAK)
+    options = {'train_dataloader.batch_size': BATCH, 'default_hooks.throughput': hook, **options}
     # What the counter does not know, kernels of CPUs, is off; it is for GPUs.
     options['default_hooks.step.linear'] = False
     runner = make_runner(images, work_dir, train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=2), **options)
@@ -50,8 +50,7 @@ def test_peak_share_is_that_of_the_counted_step(images, tmp_path, compiled):
 def test_without_a_gpu_no_share_is_logged(images, tmp_path):
     if torch.cuda.is_available():
         pytest.skip('there is a GPU here')
-    hooks = [dict(type='repre_mm.MomentumUpdateHook'), dict(type='repre_mm.ThroughputHook')]
-    runner = train(images, tmp_path, custom_hooks=hooks)
+    runner = train(images, tmp_path, **{'default_hooks.throughput.peak': None})
     assert 'train/images_per_s' in runner.message_hub.log_scalars
     assert 'train/peak_share' not in runner.message_hub.log_scalars
 

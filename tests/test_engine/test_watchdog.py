@@ -20,8 +20,8 @@ def start(work_dir: Path, images: Path, sick: dict, *arguments: str, restarts: i
     config.write_text(
         f'_base_ = {str(ROOT / "tests/fixtures/tiny_config.py")!r}\n'
         "custom_imports = dict(imports=['fixtures.hanging'])\n"
-        "custom_hooks = [dict(type='repre_mm.MomentumUpdateHook'), dict(type='repre_mm.SickHook')]\n"
-        'default_hooks = dict(checkpoint=dict(by_epoch=False, interval=1), watchdog=dict(timeout=15))\n'
+        "custom_hooks = [dict(type='repre_mm.SickHook')]\n"
+        'default_hooks = dict(checkpoint=dict(by_epoch=False, interval=1), watchdog=dict(timeout=15), knn=None)\n'
         'train_dataloader = dict(batch_size=2)\n'
         f'data_root = {str(images)!r}\n'
     )

@@ -94,8 +94,7 @@ def build_run(ours: bool, precision: str, data: str, batch: int, workers: int, d
     cfg.train_cfg.max_epochs = 10**6
     if ours:
         loader.dataset.update(root=data, split=None)
-        drawn_or_scored = ('OnlineKNNHook', 'ReconstructionHook')
-        cfg.custom_hooks = [hook for hook in cfg.custom_hooks if not hook.type.endswith(drawn_or_scored)]
+        cfg.default_hooks.update(knn=None, reconstruction=None)
         cfg.default_hooks.checkpoint.interval = 10**9
         return build_runner(cfg)
     # Its ImageNet asks for the thousand classes; the same files without labels, and its own pipeline.

@@ -60,7 +60,6 @@ def write_config(path: Path, method: str, ranks: int, images: Path) -> Path:
         patch_size=8,
         drop_path_rate=0.2,
     )
-    hooks = [hook for hook in cfg.custom_hooks if hook.type != 'repre_mm.OnlineKNNHook']
     cfg.merge_from_dict(
         {
             'model.algorithm': dict(backbone=backbone, **_HEADS[method]),
@@ -74,7 +73,8 @@ def write_config(path: Path, method: str, ranks: int, images: Path) -> Path:
             'default_hooks.checkpoint': dict(by_epoch=False, interval=2, max_keep_ckpts=3),
             'default_hooks.stop_signal.interval': 1,
             'default_hooks.watchdog': dict(type='repre_mm.WatchdogHook', timeout=HANG_TIMEOUT),
-            'custom_hooks': [*hooks, dict(type='repre_mm.ChaosHook')],
+            'default_hooks.knn': None,
+            'default_hooks.chaos': dict(type='repre_mm.ChaosHook'),
             'custom_imports': dict(imports=['fault_injection.hook']),
         }
     )

@@ -1,6 +1,6 @@
 # Fine-tuning a whole classifier on ImageNet-1K: data, augmentation and optimizer of DeiT (arXiv 2012.12877, Table 9),
 # at a batch of 1024. What differs between the encoders is in the configs that use this.
-_base_ = '../../_base_/default_runtime.py'
+_base_ = '../../_base_/runtime_finetune.py'
 
 data_root = 'data/imagenet'
 image_size, num_classes = 224, 1000
@@ -88,5 +88,3 @@ optim_wrapper = dict(
     ),
 )
 auto_scale_lr = dict(base_batch_size=1024, enable=False)
-default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=2, save_best='accuracy/top1'))
-custom_hooks = []

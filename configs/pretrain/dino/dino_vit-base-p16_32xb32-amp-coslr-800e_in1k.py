@@ -26,8 +26,7 @@ param_scheduler = [
     dict(_base_.param_scheduler[1], eta_min=2e-6),
     _base_.param_scheduler[2],
 ]
-custom_hooks = [
-    *[hook for hook in _base_.custom_hooks if hook.type != 'repre_mm.DINOHook'],
-    dict(type='repre_mm.DINOHook', freeze_last_layer=3),
-    dict(type='repre_mm.ClipGradPerParameterHook', max_norm=0.3),
-]
+default_hooks = dict(
+    dino=dict(freeze_last_layer=3),
+    clip=dict(_delete_=True, type='repre_mm.ClipGradPerParameterHook', max_norm=0.3),
+)

@@ -26,4 +26,4 @@ param_scheduler = [
     dict(_base_.param_scheduler[2], end=epochs),
 ]
 train_cfg = dict(max_epochs=epochs)
-custom_hooks = [hook for hook in _base_.custom_hooks if hook.type != 'repre_mm.ClipGradPerParameterHook']
+default_hooks = dict(clip=None)

@@ -37,9 +37,4 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', by_epoch=True, begin=1, end=epochs, convert_to_iter_based=True),
 ]
 train_cfg = dict(max_epochs=epochs)
-custom_hooks = [
-    dict(type='repre_mm.MomentumUpdateHook'),
-    dict(type='repre_mm.ThroughputHook'),
-    dict(type='repre_mm.ReconstructionHook', interval=2),
-    dict(type='repre_mm.WeightingGuardHook'),
-]
+default_hooks = dict(reconstruction=dict(interval=2), knn=None)

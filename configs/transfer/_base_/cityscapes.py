@@ -1,8 +1,9 @@
 # Cityscapes at 768 x 768 for 80,000 iterations: data, schedule and run-time; the models are in the configs that use
 # this. SETR's recipe (arXiv 2012.15840, Sec. 4.1, and its released configs): SGD with a polynomial decay of power 0.9,
 # ten times the rate for the heads, sides scaled by 0.5 to 2, random crops and flips, and a sliding window in testing.
+_base_ = '../../_base_/runtime_transfer.py'
+
 default_scope = 'mmseg'
-pretrained = None  # the encoder's checkpoint: --pretrained CHECKPOINT
 
 data_root = 'data/cityscapes/'
 scale = (2049, 1025)
@@ -77,27 +78,10 @@ optim_wrapper = dict(
 auto_scale_lr = dict(base_batch_size=8, enable=False)
 param_scheduler = [dict(type='PolyLR', eta_min=1e-4, power=0.9, begin=0, end=iterations, by_epoch=False)]
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=iterations, val_interval=8000)
-val_cfg = dict(type='ValLoop')
-test_cfg = dict(type='TestLoop')
 
 default_hooks = dict(
-    timer=dict(type='IterTimerHook'),
-    logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
-    param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=8000, max_keep_ckpts=3),
-    sampler_seed=dict(type='DistSamplerSeedHook'),
-    step=dict(type='repre_mm.FastStepHook'),
+    logger=dict(log_metric_by_epoch=False),
+    checkpoint=dict(by_epoch=False, interval=8000),
 )
-env_cfg = dict(
-    cudnn_benchmark=False,
-    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'),
-)
-model_wrapper_cfg = dict(type='repre_mm.DistributedDataParallel')
-log_processor = dict(window_size=50, by_epoch=False)
-vis_backends = [dict(type='LocalVisBackend')]
-visualizer = dict(type='SegLocalVisualizer', vis_backends=vis_backends)
-log_level = 'INFO'
-load_from = None
-resume = False
-randomness = dict(seed=0, diff_rank_seed=True)
+log_processor = dict(by_epoch=False)
+visualizer = dict(type='SegLocalVisualizer', vis_backends=_base_.vis_backends)

@@ -1,8 +1,9 @@
 # Mask R-CNN on COCO, 1x: all but the encoder and the neck. Data, model, schedule and run-time, as the detectors of
 # Mask R-CNN (arXiv 1703.06870) with an FPN are trained in OpenMMLab; the optimizer is Swin's (arXiv 2103.14030,
 # Sec. 4.2): AdamW, 1e-4, weight decay 0.05 except on norms and position tables; steps at epochs 8 and 11.
+_base_ = '../../_base_/runtime_transfer.py'
+
 default_scope = 'mmdet'
-pretrained = None  # the encoder's checkpoint: --pretrained CHECKPOINT
 
 data_root = 'data/coco/'
 scale = (1333, 800)  # the longer side at most, the shorter side at most
@@ -155,27 +156,5 @@ param_scheduler = [
     dict(type='MultiStepLR', by_epoch=True, begin=0, end=epochs, milestones=[8, 11], gamma=0.1),
 ]
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=epochs, val_interval=1)
-val_cfg = dict(type='ValLoop')
-test_cfg = dict(type='TestLoop')
 
-default_hooks = dict(
-    timer=dict(type='IterTimerHook'),
-    logger=dict(type='LoggerHook', interval=50),
-    param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=3),
-    sampler_seed=dict(type='DistSamplerSeedHook'),
-    step=dict(type='repre_mm.FastStepHook'),
-)
-env_cfg = dict(
-    cudnn_benchmark=False,
-    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'),
-)
-model_wrapper_cfg = dict(type='repre_mm.DistributedDataParallel')
-log_processor = dict(type='LogProcessor', window_size=50, by_epoch=True)
-vis_backends = [dict(type='LocalVisBackend')]
-visualizer = dict(type='DetLocalVisualizer', vis_backends=vis_backends)
-log_level = 'INFO'
-load_from = None
-resume = False
-randomness = dict(seed=0, diff_rank_seed=True)
+visualizer = dict(type='DetLocalVisualizer', vis_backends=_base_.vis_backends)

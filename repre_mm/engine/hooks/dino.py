@@ -35,7 +35,7 @@ class DINOHook(Hook):
         if not self._algorithms:
             raise ValueError(
                 "repre_mm.DINOHook found no repre_mm.DINO in the model: remove dict(type='repre_mm.DINOHook') from "
-                'custom_hooks, or train DINO'
+                'the hooks of the config, or train DINO'
             )
         self._handle = runner.optim_wrapper.optimizer.register_step_pre_hook(self._freeze)
 

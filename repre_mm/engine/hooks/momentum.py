@@ -64,7 +64,7 @@ def take_over_averages(model: nn.Module) -> None:
             raise ValueError(
                 f'{name}: a moving average with interval={average.interval} and '
                 f'update_buffers={average.update_buffers} is not supported by repre_mm.MomentumUpdateHook; '
-                'use 1 and False, or remove the hook from custom_hooks'
+                'use 1 and False, or set default_hooks.momentum=None'
             )
         end = average.end_momentum if isinstance(average, UpstreamCosineEMA) else average.momentum
         parent, _, attribute = name.rpartition('.')

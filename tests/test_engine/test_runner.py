@@ -1,19 +1,23 @@
-"""A run that is stopped anywhere and resumed ends like one that was not, bit by bit."""
+"""A run that is stopped anywhere and resumed ends like one that was not, bit by bit; hooks by name."""
 
-import random
-
-import numpy as np
 import pytest
 import torch
 from fixtures.data import make_image_folder
 from fixtures.resuming import CrashAt, SimulatedCrashError, assert_same_end, make_runner
 from fixtures.torchrun import run_on_two_ranks
-from mmengine.dataset import DefaultSampler, InfiniteSampler
 from mmengine.hooks import Hook
-from torch.utils.data import DataLoader, Dataset
 
 from repre_mm.checkpoint import CheckpointError, read_checkpoint
-from repre_mm.engine.resilience.replay import make_replayable, sample_randomness
+from repre_mm.engine import (
+    MomentumUpdateHook,
+    OnlineKNNHook,
+    ReconstructionHook,
+    StopSignalHook,
+    ThroughputHook,
+    WatchdogHook,
+    WeightingGuardHook,
+)
+from repre_mm.models.selfsup import CosineEMA
 
 EVERY_2 = {'default_hooks.checkpoint.by_epoch': False, 'default_hooks.checkpoint.interval': 2}
 WITH_WORKERS = {'train_dataloader.num_workers': 2, 'train_dataloader.persistent_workers': True}
@@ -33,67 +37,6 @@ def stop_and_go(images, work_dir, crash_at, **options):
     resumed = make_runner(images, work_dir, resume=True, **options)
     resumed.train()
     return resumed
-
-
-class Noise(Dataset):
-    """Each item: its index, and a number from each random stream."""
-
-    def __len__(self):
-        return 6
-
-    def __getitem__(self, index):
-        return torch.tensor([index, random.random(), np.random.rand(), torch.rand(()).item()], dtype=torch.float64)
-
-
-def draw(epoch=0, start=0, seed=0, rank=0, sampler=DefaultSampler, **options):
-    dataset = Noise()
-    loader = DataLoader(dataset, batch_size=2, sampler=sampler(dataset, seed=seed), **options)
-    make_replayable(loader, seed, rank)
-    if sampler is DefaultSampler:
-        loader.sampler.set_epoch(epoch)
-    loader.batch_sampler.start = start
-    batches = iter(loader)
-    return torch.stack([next(batches) for _ in range(3 - start)])
-
-
-def test_augmentations_follow_from_the_position_alone():
-    torch.manual_seed(5)
-    expected = draw()
-    torch.manual_seed(6)
-    np.random.seed(6)
-    random.seed(6)
-    for options in ({}, {'num_workers': 2}, {'num_workers': 1, 'persistent_workers': True}):
-        assert torch.equal(draw(**options), expected), options
-        assert torch.equal(draw(start=1, **options), expected[1:]), options
-    assert len(expected[..., 1:].unique()) == expected[..., 1:].numel()
-
-
-def test_augmentations_differ_by_epoch_rank_and_seed():
-    drawn = [draw(), draw(epoch=1), draw(rank=1), draw(seed=1)]
-    assert len(torch.cat(drawn)[..., 1:].unique()) == 4 * drawn[0][..., 1:].numel()
-
-
-def test_endless_sampler_never_repeats_an_augmentation():
-    dataset = Noise()
-    loader = DataLoader(dataset, batch_size=2, sampler=InfiniteSampler(dataset, seed=0))
-    make_replayable(loader, 0, 0)
-    batches = iter(loader)
-    drawn = torch.stack([next(batches) for _ in range(9)])
-    assert len(drawn[..., 1:].unique()) == drawn[..., 1:].numel()
-
-
-def test_sampling_leaves_the_streams_outside_alone():
-    def three():
-        return random.random(), np.random.rand(), torch.rand(()).item()
-
-    random.seed(0), np.random.seed(0), torch.manual_seed(0)
-    expected = [three(), three()]
-    random.seed(0), np.random.seed(0), torch.manual_seed(0)
-    found = [three()]
-    with sample_randomness(1, 2):
-        inside = three()
-    assert [*found, three()] == expected
-    assert inside not in expected
 
 
 @pytest.fixture(scope='module')
@@ -225,3 +168,31 @@ def test_weights_only_are_no_resume_point(images, tmp_path):
     torch.save({'state_dict': {}}, path)
     with pytest.raises(CheckpointError, match=r'cannot resume from .*weights\.pth: it holds weights only'):
         make_runner(images, tmp_path, resume=True, load_from=str(path))
+
+
+def test_default_hooks_are_changed_by_name(tmp_path):
+    images = make_image_folder(tmp_path / 'images')
+    options = {'default_hooks.knn': dict(type='repre_mm.OnlineKNNHook'), 'default_hooks.knn.interval': 7}
+    runner = make_runner(images, tmp_path / 'run', **options, **{'default_hooks.watchdog': None})
+    hooks = {type(hook): hook for hook in runner.hooks}
+    assert hooks[OnlineKNNHook].interval == 7
+    assert {MomentumUpdateHook, WeightingGuardHook, ThroughputHook, StopSignalHook} <= hooks.keys()
+    assert WatchdogHook not in hooks and ReconstructionHook not in hooks
+    assert len(hooks) == len(runner.hooks)
+
+
+def test_custom_hooks_of_older_configs_run_once(tmp_path):
+    images = make_image_folder(tmp_path / 'images')
+    old = [
+        dict(type='repre_mm.MomentumUpdateHook'),
+        dict(type='repre_mm.ReconstructionHook', interval=7),
+        dict(type=WeightingGuardHook, interval=3),
+    ]
+    runner = make_runner(images, tmp_path / 'run', custom_hooks=old)
+    kinds = [type(hook) for hook in runner.hooks]
+    assert len(set(kinds)) == len(kinds)
+    hooks = dict(zip(kinds, runner.hooks, strict=True))
+    assert hooks[ReconstructionHook].interval == 7 and hooks[WeightingGuardHook].interval == 3
+    runner.train()
+    target = next(module for module in runner.model.modules() if isinstance(module, CosineEMA))
+    assert target.steps == runner.max_iters

@@ -1,0 +1,14 @@
+# Run-time of pre-training: what default_runtime.py has, and what looks after contrastive methods and RePre. Configs add
+# `knn` where the images have labels.
+_base_ = './default_runtime.py'
+
+default_scope = 'mmpretrain'
+default_hooks = dict(
+    momentum=dict(type='repre_mm.MomentumUpdateHook'),
+    reconstruction=dict(type='repre_mm.ReconstructionHook', interval=1),
+    weighting=dict(type='repre_mm.WeightingGuardHook'),
+    accumulation=dict(type='repre_mm.AccumulationGuardHook'),
+    collapse=dict(type='repre_mm.CollapseHook'),
+)
+log_processor = dict(window_size=10, mean_pattern=r'.*(loss|time|contrast|recon_l1|grad_norm).*')
+visualizer = dict(type='UniversalVisualizer', vis_backends=_base_.vis_backends)
