@@ -245,7 +245,7 @@ def cell_config(cell: Cell, settings: Settings, work_dir: Path, configs: Path) -
     if settings.epochs:
         shorten_schedule(cfg, settings.epochs)
     # Neither scores nor pictures along the way.
-    cfg.custom_hooks = [hook for hook in cfg.custom_hooks if not hook.type.endswith(('KNNHook', 'ReconstructionHook'))]
+    cfg.default_hooks.update(knn=None, reconstruction=None)
     cfg.default_hooks.checkpoint.update(interval=1, max_keep_ckpts=2)
     return cfg
 

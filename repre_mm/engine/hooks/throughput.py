@@ -1,14 +1,17 @@
-"""Images per second, the share of time spent waiting for data, and the share of a GPU's peak."""
+"""Log images per second, the share of time spent waiting for data, the share of a GPU's peak, and the time left."""
 
 from __future__ import annotations
 
+import time
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from repre_mm.engine.cost import peak_tflops
@@ -38,9 +41,11 @@ class ThroughputHook(Hook):
         self._recent: deque[tuple[int, float, float]] = deque(maxlen=window)
         self._warned = False
         self._flops = 0  # of one step of this process
+        self._second_step: tuple[int, float] | None = None  # its number and its start
 
     def before_train(self, runner: Runner) -> None:
         """Find the peak, and have the first step counted."""
+        self._second_step = None
         if self.peak is None and torch.cuda.is_available():
             name = torch.cuda.get_device_name()
             self.peak = peak_tflops(name)
@@ -54,7 +59,8 @@ class ThroughputHook(Hook):
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict, outputs: dict) -> None:
         """Update the figures from IterTimerHook's times."""
         hub = runner.message_hub
-        images = data_batch['inputs'][0].shape[0]
+        self._estimate_time_left(runner)
+        images = count_images(data_batch['inputs'])
         self._recent.append(
             (images, hub.get_scalar('train/time').current(), hub.get_scalar('train/data_time').current())
         )
@@ -76,6 +82,15 @@ class ThroughputHook(Hook):
                 'or make the pipeline cheaper'
             )
 
+    def _estimate_time_left(self, runner: Runner) -> None:
+        """Replace IterTimerHook's estimate, which spreads the slow first step over all that follow."""
+        if self._second_step is None:
+            self._second_step = runner.iter + 1, time.monotonic()
+            return
+        begin, then = self._second_step
+        seconds = (time.monotonic() - then) / (runner.iter + 1 - begin)  # with the pictures and scores in between
+        runner.message_hub.update_info('eta', seconds * (runner.max_iters - runner.iter - 1))
+
     def _count_next_step(self, model: Any) -> None:
         train_step = model.train_step
 
@@ -88,3 +103,9 @@ class ThroughputHook(Hook):
             return result
 
         model.train_step = counted
+
+
+def count_images(inputs: Tensor | Sequence[Tensor]) -> int:
+    """Number of images in the inputs of a batch: (B, C, H, W), a list of (C, H, W), or a list of views (B, C, H, W)."""
+    views = not isinstance(inputs, Tensor) and inputs[0].ndim == 4
+    return len(inputs[0]) if views else len(inputs)
