@@ -1,4 +1,4 @@
-"""Views of images, drawn as mmpretrain draws them and made in a fraction of the time."""
+"""Views of images with the distributions of mmpretrain's, in a fraction of the time."""
 
 from repre_mm.datasets.views.multi_view import FastMultiView
 

@@ -1,4 +1,4 @@
-"""From an image file to its views, in one step of the pipeline."""
+"""Pipeline step from an image file to its views."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ _Box = tuple[int, int, int, int]
 class FastMultiView(BaseTransform):
     """Read an image and cut its views: ``repre_mm.LoadImage`` (BGR) and mmpretrain's ``MultiView``, many times faster.
 
-    It takes the same views and draws them alike; pixels differ by rounding (a few of 255), after a blur a little more.
-    Where it gains: the crop is cut and resized at once with vector code, all steps stay in 8 bits and in OpenCV, the
-    image is decoded once, and at 1/2, 1/4 or 1/8 of its size where every view is smaller than that.
+    The views follow the same distributions; pixels differ by rounding (a few of 255), after a blur a little more. It is
+    fast because crop and resizing are one vectorised step, all steps stay in 8 bits and in OpenCV, and the image is
+    decoded once, at 1/2, 1/4 or 1/8 of its size where every view is smaller than that.
 
-    Required key: ``img_path``, or ``img`` from a reader of your own, uint8 (H, W, 3) in BGR. Changed key: ``img``, a
-    list of the views, uint8 (size, size, 3) in BGR: the data preprocessor must say ``to_rgb=True``. Added keys:
-    ``img_shape`` and ``ori_shape``, both (H, W) of the whole image, upright.
+    Required key: ``img_path``, or ``img`` from another reader, uint8 (H, W, 3) in BGR. Changed key: ``img``, a list of
+    the views, uint8 (size, size, 3) in BGR: the data preprocessor must say ``to_rgb=True``. Added keys: ``img_shape``
+    and ``ori_shape``, both (H, W) of the whole image, upright.
 
     Args:
-        num_views: How many views each list of steps gives.
-        transforms: The lists of steps, each starting with a ``RandomResizedCrop`` with ``backend='pillow'``. After it:
+        num_views: Number of views from each list of steps.
+        transforms: Lists of steps, each starting with a ``RandomResizedCrop`` with ``backend='pillow'``. After it:
             ``RandomFlip``, ``RandomApply``, ``ColorJitter``, ``RandomGrayscale``, ``GaussianBlur``, ``Solarize``, as in
             ``configs/_base_/views``.
         max_pixels: Refuse larger files, see :func:`repre_mm.datasets.read_image`.
 
     Raises:
-        ValueError: A view cannot be done fast; the message says why.
+        ValueError: There is no fast version of a view; the message says why.
         ImageReadError: In a call: the file cannot be read.
     """
 
@@ -66,7 +66,7 @@ class FastMultiView(BaseTransform):
         return results
 
     def _read(self, path: str) -> tuple[np.ndarray, tuple[int, int], list[_Box]]:
-        """The image, perhaps reduced; its height and width in the file; and boxes in the image."""
+        """Decode the image, reduced if possible; return it, its height and width in the file, and boxes in it."""
         data = read_bytes(path)
         shape = jpeg_shape(data)
         if shape is None:
@@ -77,7 +77,7 @@ class FastMultiView(BaseTransform):
         image = decode_image(
             path, data, max_pixels=self.max_pixels, channel_order='bgr', reduction=self._reduction(boxes)
         )
-        # Not the reduction asked for: a file that OpenCV cannot decode comes in full.
+        # Not always the reduction asked for: a file that OpenCV cannot decode comes at full size.
         factor = round(max(shape) / max(image.shape))
         return image, shape, [_reduce(box, factor, image.shape) for box in boxes]
 
@@ -85,7 +85,7 @@ class FastMultiView(BaseTransform):
         return [crop.draw(height, width) for crop, _ in self.views]
 
     def _reduction(self, boxes: Sequence[_Box]) -> int:
-        """How much smaller the image may be decoded without a view that must be enlarged for it."""
+        """The largest reduction of the decoded image for which no view must be enlarged."""
         room = min(min(box[2:]) // crop.scale for box, (crop, _) in zip(boxes, self.views, strict=True))
         return next((factor for factor in (8, 4, 2) if factor <= room), 1)
 
@@ -101,11 +101,11 @@ class FastMultiView(BaseTransform):
 
 
 def _reduce(box: _Box, factor: int, new_shape: Sequence[int]) -> _Box:
-    """A box of an image, in the same image decoded ``factor`` times smaller; it stays inside and never is empty."""
+    """Map a box to the same image decoded ``factor`` times smaller; it stays inside and is never empty."""
     scaled = []
     for start, extent, size in zip(box[:2], box[2:], new_shape[:2], strict=True):
-        # Not by the ratio of the sizes: the last block of a JPEG may hang over the edge. (In an image that EXIF turns
-        # it is the first one, and the box is off by less than one of the pixels that it is cut from.)
+        # Not by the ratio of the sizes: the last block of a JPEG may reach over the edge. (In an image rotated by EXIF
+        # it is the first block, and the box is off by less than one pixel of the reduced image.)
         first = min(round(start / factor), size - 1)
         scaled.append((first, max(1, min(round(extent / factor), size - first))))
     (top, height), (left, width) = scaled

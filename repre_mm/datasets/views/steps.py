@@ -1,7 +1,7 @@
-"""The random steps of a view: mmpretrain's and mmcv's names and arguments, drawn alike, on the kernels of pixels.py.
+"""The random steps of a view, with the names, arguments and distributions of mmpretrain's, on the kernels of pixels.py.
 
-All draws come from Python's ``random``, which mmengine seeds in every data-loading worker; a call costs a tenth of one
-to numpy's. A step that is switched on by chance draws that first.
+All draws come from Python's ``random``, which mmengine seeds in every data-loading worker; a call takes a tenth of the
+time of one to numpy's. Whether a step happens is drawn before what it does.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from repre_mm.datasets.views import pixels
 Step = Callable[[np.ndarray], np.ndarray]
 
 _BGR_LUMA = (0.114, 0.587, 0.299)
-_MAX_ATTEMPTS = 10  # as torchvision and mmpretrain
+_MAX_ATTEMPTS = 10  # as in torchvision and mmpretrain
 
 
 @dataclass
@@ -31,7 +31,7 @@ class RandomResizedCrop:
         crop_ratio_range: Share of the image's area, uniform.
         aspect_ratio_range: Width by height, its logarithm uniform.
         interpolation: ``'bilinear'`` or ``'bicubic'``.
-        backend: ``'pillow'``: shrinking must not alias.
+        backend: ``'pillow'``, whose filter does not alias when it shrinks.
     """
 
     scale: int
@@ -47,10 +47,10 @@ class RandomResizedCrop:
         _require(self.interpolation in modes, f'interpolation must be one of {modes}, not {self.interpolation!r}')
         for name in ('crop_ratio_range', 'aspect_ratio_range'):
             low, high = getattr(self, name)
-            _require(0 < low <= high, f'{name} must rise from above 0, not {(low, high)}')
+            _require(0 < low <= high, f'{name} must be two rising numbers above 0, not {(low, high)}')
 
     def draw(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """Top, left, height and width of a box in an image of this size."""
+        """Draw a box in an image of this size: top, left, height and width."""
         low, high = self.aspect_ratio_range
         for _ in range(_MAX_ATTEMPTS):
             area = random.uniform(*self.crop_ratio_range) * height * width
@@ -64,39 +64,46 @@ class RandomResizedCrop:
         return (height - h) // 2, (width - w) // 2, h, w
 
     def cut(self, image: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
-        """The view (scale, scale, 3) of a box."""
+        """Cut a box out of an image and resize it to the view, (scale, scale, 3)."""
         return pixels.resized_crop(image, *box, self.scale, self.interpolation)
 
 
-@dataclass
-class RandomFlip:
-    """Flip from left to right."""
+@dataclass(kw_only=True)
+class _Chance:
+    """A step that happens with probability ``prob``."""
 
     prob: float
 
     def __post_init__(self) -> None:
-        _require_probability(self.prob)
+        _require(0 <= self.prob <= 1, f'prob must lie in [0, 1], not {self.prob!r}')
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        return pixels.flip(image) if random.random() < self.prob else image
+        return self._change(image) if random.random() < self.prob else image
 
 
-@dataclass
-class RandomApply:
-    """All of these steps, or none."""
+@dataclass(kw_only=True)
+class RandomFlip(_Chance):
+    """Flip from left to right."""
+
+    def _change(self, image: np.ndarray) -> np.ndarray:
+        return pixels.flip(image)
+
+
+@dataclass(kw_only=True)
+class RandomApply(_Chance):
+    """Apply all of these steps, or none."""
 
     transforms: Sequence[dict] | dict
     prob: float = 0.5
 
     def __post_init__(self) -> None:
-        _require_probability(self.prob)
+        super().__post_init__()
         configs = [self.transforms] if isinstance(self.transforms, dict) else self.transforms
         self.steps = [build_step(config) for config in configs]
 
-    def __call__(self, image: np.ndarray) -> np.ndarray:
-        if random.random() < self.prob:
-            for step in self.steps:
-                image = step(image)
+    def _change(self, image: np.ndarray) -> np.ndarray:
+        for step in self.steps:
+            image = step(image)
         return image
 
 
@@ -108,13 +115,13 @@ class ColorJitter:
     contrast: float | Sequence[float] = 0.0
     saturation: float | Sequence[float] = 0.0
     hue: float | Sequence[float] = 0.0
-    backend: str = 'pillow'  # for either one the result is the same up to rounding
+    backend: str = 'pillow'  # accepted and ignored: both give the same up to rounding
 
     def __post_init__(self) -> None:
         ranges = {name: _factors(name, getattr(self, name)) for name in ('brightness', 'contrast', 'saturation')}
         ranges['hue'] = _hues(self.hue)
         nothing = {'hue': (0.0, 0.0)}
-        #: From what each factor is drawn, without those that would change nothing.
+        #: Range of each factor, without those that change nothing.
         self.ranges = {name: range_ for name, range_ in ranges.items() if range_ != nothing.get(name, (1.0, 1.0))}
         self._changes = [(getattr(pixels, name), range_) for name, range_ in self.ranges.items()]
 
@@ -124,57 +131,52 @@ class ColorJitter:
         return image
 
 
-@dataclass
-class RandomGrayscale:
-    """Grey, in three equal channels."""
+@dataclass(kw_only=True)
+class RandomGrayscale(_Chance):
+    """Turn grey, in three equal channels."""
 
     prob: float = 0.1
     keep_channels: bool = False
     channel_weights: Sequence[float] = (1.0, 1.0, 1.0)
 
     def __post_init__(self) -> None:
-        _require_probability(self.prob)
+        super().__post_init__()
         _require(self.keep_channels, 'keep_channels must be True: an encoder takes three')
         weights = np.asarray(self.channel_weights, float)
         luma = np.allclose(weights / weights.sum(), _BGR_LUMA, atol=1e-3)  # some configs have 0.2989
         _require(luma, f'channel_weights must be {_BGR_LUMA}, the luma of BGR, not {self.channel_weights}')
 
-    def __call__(self, image: np.ndarray) -> np.ndarray:
-        return pixels.greyscale(image) if random.random() < self.prob else image
+    def _change(self, image: np.ndarray) -> np.ndarray:
+        return pixels.greyscale(image)
 
 
-@dataclass
-class GaussianBlur:
-    """Blur by a standard deviation that is uniform in ``magnitude_range``, in pixels."""
+@dataclass(kw_only=True)
+class GaussianBlur(_Chance):
+    """Blur with a standard deviation that is uniform in ``magnitude_range``, in pixels."""
 
     magnitude_range: Sequence[float]
     magnitude_std: str
     prob: float = 0.5
 
     def __post_init__(self) -> None:
-        _require_probability(self.prob)
+        super().__post_init__()
         _require(self.magnitude_std == 'inf', f"magnitude_std must be 'inf' (uniform), not {self.magnitude_std!r}")
         low, high = self.magnitude_range
-        _require(0 < low <= high, f'magnitude_range must rise from above 0, not {(low, high)}')
+        _require(0 < low <= high, f'magnitude_range must be two rising numbers above 0, not {(low, high)}')
 
-    def __call__(self, image: np.ndarray) -> np.ndarray:
-        if random.random() < self.prob:
-            image = pixels.gaussian_blur(image, random.uniform(*self.magnitude_range))
-        return image
+    def _change(self, image: np.ndarray) -> np.ndarray:
+        return pixels.gaussian_blur(image, random.uniform(*self.magnitude_range))
 
 
-@dataclass
-class Solarize:
-    """Invert what is not below ``thr``."""
+@dataclass(kw_only=True)
+class Solarize(_Chance):
+    """Invert values from ``thr`` up."""
 
     thr: float
     prob: float = 0.5
 
-    def __post_init__(self) -> None:
-        _require_probability(self.prob)
-
-    def __call__(self, image: np.ndarray) -> np.ndarray:
-        return pixels.solarize(image, self.thr) if random.random() < self.prob else image
+    def _change(self, image: np.ndarray) -> np.ndarray:
+        return pixels.solarize(image, self.thr)
 
 
 _STEPS = {
@@ -184,10 +186,10 @@ _STEPS = {
 
 
 def build_step(config: dict) -> Any:
-    """A step from what would build mmpretrain's.
+    """Build a step from the config of mmpretrain's.
 
     Raises:
-        ValueError: There is no fast version of the step, or of what its arguments ask for.
+        ValueError: There is no fast version of the step or of its arguments.
     """
     arguments = dict(config)
     name = arguments.pop('type').rpartition('.')[2]
@@ -204,13 +206,9 @@ def _require(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
-def _require_probability(prob: float) -> None:
-    _require(0 <= prob <= 1, f'prob must lie in [0, 1], not {prob!r}')
-
-
 def _factors(name: str, value: float | Sequence[float]) -> tuple[float, float]:
     low, high = (max(0.0, 1 - value), 1 + value) if isinstance(value, int | float) else value
-    _require(0 <= low <= high, f'{name} must be a number from 0, or two that rise, not {value!r}')
+    _require(0 <= low <= high, f'{name} must be a number from 0 up, or two that rise, not {value!r}')
     return float(low), float(high)
 
 

@@ -1,4 +1,4 @@
-"""The shipped views: how often each change happens, how strong it is, and that it is what the papers' code does."""
+"""The views of configs/_base_/views: how often and how strongly each step acts, against the papers' code."""
 
 import random
 from collections import Counter
@@ -8,14 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-import torch
 import torchvision.transforms.functional as TF
+from fixtures.views import bgr, smooth_picture
 from mmengine.config import Config
 from mmengine.registry import TRANSFORMS, DefaultScope
 from PIL import Image, ImageOps
 from torchvision.transforms import InterpolationMode
-
-from repre_mm.datasets import DatasetError, view_sizes
 
 CONFIGS = Path(__file__).parents[2] / 'configs' / 'pretrain'
 
@@ -156,30 +154,12 @@ def assert_spans(values: list[float], low: float, high: float) -> None:
     assert high - room < max(values) <= high + slack
 
 
-def test_sizes_of_the_views():
-    cfg = Config.fromfile(CONFIGS / 'dino/dino_vit-small-p16_16xb64-amp-coslr-300e_in1k.py')
-    assert view_sizes(cfg.train_dataloader.dataset.pipeline) == [224, 224] + 8 * [96]
-    with pytest.raises(DatasetError, match=r'no dict\(type=.MultiView'):
-        view_sizes([dict(type='PackInputs')])
-    with pytest.raises(DatasetError, match=r'no dict\(type=.RandomResizedCrop'):
-        view_sizes([dict(type='MultiView', num_views=[1], transforms=[[dict(type='RandomFlip')]])])
-
-
 # What mmpretrain does on BGR arrays, against torchvision and Pillow on RGB images, which the authors' codes use.
 
 
 @pytest.fixture(scope='module')
 def picture() -> Image.Image:
-    """Smooth colours with some noise, 80 x 60."""
-    generator = torch.Generator().manual_seed(0)
-    coarse = torch.rand(1, 3, 6, 8, generator=generator)
-    smooth = torch.nn.functional.interpolate(coarse, (60, 80), mode='bilinear')[0]
-    noisy = (smooth + 0.05 * torch.randn(3, 60, 80, generator=generator)).clamp(0, 1)
-    return TF.to_pil_image(noisy)
-
-
-def bgr(image: Image.Image) -> np.ndarray:
-    return np.asarray(image)[..., ::-1].copy()
+    return smooth_picture(60, 80)
 
 
 def apply(image: Image.Image, step) -> np.ndarray:
