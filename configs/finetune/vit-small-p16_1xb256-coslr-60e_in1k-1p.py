@@ -14,6 +14,7 @@ _base_ = './vit-small-p16_8xb128-coslr-150e_in1k.py'
 epochs, warmup_epochs = 60, 5
 train_dataloader = dict(
     batch_size=256,
+    sampler=dict(_delete_=True, type='DefaultSampler', shuffle=True),
     dataset=dict(
         _delete_=True,
         type='repre_mm.StratifiedSubset',
@@ -29,7 +30,11 @@ train_dataloader = dict(
     ),
 )
 model = dict(head=dict(loss=dict(_delete_=True, type='CrossEntropyLoss', loss_weight=1.0)), train_cfg=None)
-optim_wrapper = dict(optimizer=dict(lr=1e-4), paramwise_cfg=dict(custom_keys={'head': dict(lr_mult=10.0)}))
+optim_wrapper = dict(
+    optimizer=dict(lr=1e-4),
+    clip_grad=dict(max_norm=5.0),
+    paramwise_cfg=dict(custom_keys={'head': dict(lr_mult=10.0)}),
+)
 auto_scale_lr = dict(base_batch_size=256)
 param_scheduler = [
     dict(_base_.param_scheduler[0], end=warmup_epochs),

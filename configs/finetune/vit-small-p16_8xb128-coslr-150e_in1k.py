@@ -7,7 +7,9 @@
 # --cfg-options model.head.num_classes=N data_preprocessor.num_classes=N
 # MoCo v3's ViT-S has 12 heads where the others' has 6, and fixed position embeddings; for its checkpoints add
 # --cfg-options model.backbone.type=MoCoV3ViT model.backbone.arch=mocov3-small
-# Hyper-parameters: DeiT's, 150 epochs as in MoCo v3 (arXiv 2104.02057, Sec. 5).
+# Hyper-parameters: DeiT's, 150 epochs as in MoCo v3 (arXiv 2104.02057, Sec. 5). Without DeiT's moving average of the
+# weights. To clip gradients, which DeiT does not:
+# --cfg-options optim_wrapper.clip_grad.max_norm=5
 # Not measured here yet.
 _base_ = './_base_/imagenet.py'
 

@@ -52,6 +52,8 @@ def set_up_transfer(
     if cfg.default_scope == 'mmdet':
         _set_up_coco(cfg, data, classes, loaders)
         if image_size is not None:
+            if next(find_nodes(cfg.train_dataloader, 'type', 'RandomChoiceResize'), None):
+                raise UserError(f'--image-size: {cfg.filename} draws from several sizes; use a config that has one')
             short, long = min(image_size), max(image_size) if len(image_size) == 2 else image_size[0] * 5 // 3
             for resize in find_nodes(cfg._cfg_dict, 'type', 'Resize'):
                 resize.scale = (long, short)

@@ -7,12 +7,17 @@ import torch
 from fixtures.data import make_image_folder
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
+from mmpretrain.datasets import RepeatAugSampler
+from torch.utils.data import DataLoader, Dataset
 
 from repre_mm.engine.launch import build_runner, set_data_root
+from repre_mm.engine.resilience.replay import make_replayable
 from repre_mm.transfer.loading import start_from
 
 ROOT = Path(__file__).parents[2] / 'configs/finetune'
 PATHS = sorted(path.name for path in ROOT.glob('*.py'))
+DEIT, SWIN = 'vit-small-p16_8xb128-coslr-150e_in1k.py', 'swin-tiny_8xb128-coslr-100e_in1k.py'
+FEW = 'vit-small-p16_1xb256-coslr-30e_in1k-10p.py'
 VARIABLES = ('load', 'crop_and_flip', 'rand_augment', 'erasing', 'light_pipeline', 'mixing', 'smooth_loss')
 TINY = {
     'vit': dict(arch=dict(embed_dims=24, num_layers=2, num_heads=2, feedforward_channels=48), patch_size=8),
@@ -21,8 +26,47 @@ TINY = {
 
 
 def test_both_encoders_have_all_three():
-    assert [path.split('_')[0] for path in PATHS] == ['swin-tiny'] * 3 + ['vit-small-p16'] * 3
-    assert sorted(path.split('e_')[1] for path in PATHS) == sorted(['in1k.py', 'in1k-1p.py', 'in1k-10p.py'] * 2)
+    found = sorted(path.split('_')[0] for path in PATHS)
+    assert found == ['swin-tiny'] * 3 + ['swin-tiny-scratch'] + ['vit-small-p16'] * 3
+    shares = sorted(path.split('e_')[1] for path in PATHS if 'scratch' not in path)
+    assert shares == sorted(['in1k.py', 'in1k-1p.py', 'in1k-10p.py'] * 2)
+
+
+def test_deit_repeats_images_and_clips_nothing():
+    cfg = Config.fromfile(ROOT / DEIT)
+    assert cfg.train_dataloader.sampler == dict(type='RepeatAugSampler', shuffle=True, num_repeats=3)
+    assert 'clip_grad' not in cfg.optim_wrapper
+
+
+@pytest.mark.parametrize('path', [path for path in PATHS if not path.startswith('vit-small-p16_8xb')])
+def test_the_others_repeat_nothing_and_clip(path):
+    cfg = Config.fromfile(ROOT / path)
+    assert cfg.train_dataloader.sampler == dict(type='DefaultSampler', shuffle=True)
+    assert cfg.optim_wrapper.clip_grad == dict(max_norm=5.0)
+
+
+class Drawn(Dataset):
+    """Each sample is its index and a number that was drawn for it."""
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        return index, torch.rand(()).item()
+
+
+def test_repeated_images_are_augmented_anew_and_resumed_exactly():
+    def batches(start):
+        dataset = Drawn()
+        loader = DataLoader(dataset, batch_size=4, sampler=RepeatAugSampler(dataset, num_repeats=3, seed=5))
+        make_replayable(loader, seed=1, rank=0)
+        loader.batch_sampler.start = start
+        return [[(int(i), float(x)) for i, x in zip(*batch, strict=True)] for batch in loader]
+
+    first, second = batches(0)
+    assert [first[0][0]] * 3 == [index for index, _ in first[:3]]
+    assert len({draw for _, draw in first + second}) == 8
+    assert batches(1) == [second]
 
 
 @pytest.mark.parametrize('path', PATHS)
@@ -42,7 +86,7 @@ def test_names_say_what_they_are(path):
     assert ('RandAugment' in steps) == (cfg.model.train_cfg is not None) == (share is None)
 
 
-@pytest.mark.parametrize('path', ['vit-small-p16_1xb256-coslr-30e_in1k-10p.py', 'swin-tiny_8xb128-coslr-100e_in1k.py'])
+@pytest.mark.parametrize('path', [DEIT, FEW, SWIN])
 def test_tiny_run_starts_from_the_checkpoint(path, tmp_path):
     cfg = Config.fromfile(ROOT / path)
     few = 'share' in cfg.train_dataloader.dataset

@@ -14,7 +14,8 @@ from repre_mm.checkpoint import load_pretrained
 ROOT = Path(__file__).parents[2]
 PATHS = sorted(str(p.relative_to(ROOT)) for p in (ROOT / 'configs/transfer').rglob('*.py') if '_base_' not in p.parts)
 TARGETS = {
-    'coco/mask-rcnn_swin-tiny': ['41.6 / 38.4', '43.7 / 39.8', '42.1 / 39.2', '44.8 / 40.3', '43.1 / 40.0'],
+    'coco/mask-rcnn_swin-tiny_fpn_8xb2-1x': ['41.6 / 38.4', '41.5 / 38.3', '42.1 / 39.2', '43.1 / 40.0'],
+    'coco/mask-rcnn_swin-tiny_fpn_8xb2-ms-crop': ['43.7 / 39.8', '43.6 / 39.6', '44.8 / 40.3'],
     'cityscapes/setr-naive_vit-small': ['71.33 / 80.30', '72.96 / 81.32', '73.40 / 81.95'],
 }
 
@@ -46,7 +47,8 @@ def test_recipe(path):
     if cfg.default_scope == 'mmdet':
         assert set(heads(cfg.model)) == {80}
         assert cfg.train_cfg.max_epochs == 12
-        assert [step.scale for step in cfg.train_dataloader.dataset.pipeline if step.type == 'Resize'] == [(1333, 800)]
+        scales = [step.scale for step in cfg.train_dataloader.dataset.pipeline if step.type == 'Resize']
+        assert scales == ([] if 'ms-crop' in path else [(1333, 800)])
         assert cfg.optim_wrapper.optimizer.type == 'AdamW'
         assert cfg.train_dataloader.batch_size * 8 == cfg.auto_scale_lr.base_batch_size == 16
     else:
@@ -54,6 +56,36 @@ def test_recipe(path):
         assert cfg.train_cfg.max_iters == cfg.param_scheduler[-1].end == 80000
         assert cfg.model.data_preprocessor.size == cfg.model.test_cfg.crop_size == (768, 768)
         assert cfg.train_dataloader.batch_size * 8 == cfg.auto_scale_lr.base_batch_size == 8
+
+
+def test_scales_and_warm_up_of_swins_authors():
+    cfg = Config.fromfile(ROOT / 'configs/transfer/coco/mask-rcnn_swin-tiny_fpn_8xb2-ms-crop-1x_coco.py')
+    (choice,) = [step for step in cfg.train_dataloader.dataset.pipeline if step.type == 'RandomChoice']
+    (whole,), (first, crop, last) = choice.transforms
+    assert whole == last
+    assert whole.scales == [(side, 1333) for side in (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800)]
+    assert first.scales == [(400, 1333), (500, 1333), (600, 1333)]
+    assert (crop.type, crop.crop_size) == ('RandomCrop', (384, 600))
+    assert [schedule.end for schedule in cfg.param_scheduler] == [500, 12]
+
+
+@pytest.mark.parametrize('size', ['small', 'base'])
+@pytest.mark.parametrize(
+    ('form', 'blocks', 'auxiliary'),
+    [('naive', [2, 5, 8, 11], 3), ('pup', [4, 7, 9, 11], 4), ('mla', [2, 5, 8, 11], 4)],
+)
+def test_heads_of_setrs_authors(form, size, blocks, auxiliary):
+    """configs/SETR/SETR_{Naive,PUP,MLA}_DeiT_768x768_80k_cityscapes_bs_8.py of fudan-zvg/SETR."""
+    path = f'configs/transfer/cityscapes/setr-{form}_vit-{size}-p16_8xb1-80k_cityscapes-768x768.py'
+    cfg = Config.fromfile(ROOT / path)
+    assert cfg.model.backbone.out_indices == blocks
+    assert [head.in_index for head in cfg.model.auxiliary_head] == list(range(auxiliary))
+    assert {head.loss_decode.loss_weight for head in cfg.model.auxiliary_head} == {0.4}
+    assert cfg.optim_wrapper.optimizer.lr == (0.002 if form == 'mla' else 0.01)
+    width = {'small': 384, 'base': 768}[size]
+    if form != 'mla':
+        assert {head.in_channels for head in (cfg.model.decode_head, *cfg.model.auxiliary_head)} == {width}
+        assert cfg.model.decode_head.num_convs == {'naive': 1, 'pup': 4}[form]
 
 
 def test_docs_list_them_all():

@@ -1,5 +1,6 @@
-# Fine-tuning a whole classifier on ImageNet-1K: data, augmentation and optimizer of DeiT (arXiv 2012.12877, Table 9),
-# at a batch of 1024. What differs between the encoders is in the configs that use this.
+# Fine-tuning a whole classifier on ImageNet-1K: data, augmentation and optimizer of DeiT (arXiv 2012.12877, Table 9;
+# facebookresearch/deit, main.py), at a batch of 1024: each image is repeated three times, augmented anew each time, and
+# gradients are not clipped. What differs between the encoders is in the configs that use this.
 _base_ = '../../_base_/runtime_finetune.py'
 
 data_root = 'data/imagenet'
@@ -39,7 +40,7 @@ train_dataloader = dict(
     persistent_workers=True,
     pin_memory=True,
     drop_last=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
+    sampler=dict(type='RepeatAugSampler', shuffle=True, num_repeats=3),
     collate_fn=dict(type='default_collate'),
     dataset=dict(
         type='repre_mm.ImageFolder',
@@ -80,7 +81,6 @@ smooth_loss = dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original'
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
-    clip_grad=dict(max_norm=5.0),
     paramwise_cfg=dict(
         norm_decay_mult=0.0,
         bias_decay_mult=0.0,

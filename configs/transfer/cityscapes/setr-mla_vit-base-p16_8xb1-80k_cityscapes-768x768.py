@@ -6,6 +6,8 @@
 #
 # where CHECKPOINT is the start to compare: supervised (DeiT-B), contrastive (configs/pretrain/), or RePre (repre_*).
 #
+# Needs: Cityscapes as CITYSCAPES/{leftImg8bit,gtFine}/{train,val}/<city>/, with *_gtFine_labelTrainIds.png made by
+# cityscapesscripts; 8 images over 8 GPUs (8 x 1); mmcv's compiled ops.
 # Target: none in RePre. Not run here yet.
 _base_ = './setr-mla_vit-small-p16_8xb1-80k_cityscapes-768x768.py'
 

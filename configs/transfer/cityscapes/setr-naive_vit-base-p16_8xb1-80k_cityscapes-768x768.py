@@ -6,31 +6,14 @@
 #
 # where CHECKPOINT is the start to compare: supervised (DeiT-B), contrastive (configs/pretrain/), or RePre (repre_*).
 #
+# Needs: Cityscapes as CITYSCAPES/{leftImg8bit,gtFine}/{train,val}/<city>/, with *_gtFine_labelTrainIds.png made by
+# cityscapesscripts; 8 images over 8 GPUs (8 x 1); mmcv's compiled ops.
 # Target: none in RePre. Not run here yet.
 _base_ = './setr-naive_vit-small-p16_8xb1-80k_cityscapes-768x768.py'
 
 width = 768
-head = dict(
-    type='SETRUPHead',
-    in_channels=width,
-    channels=256,
-    num_classes=19,  # follows the data
-    dropout_ratio=0,
-    norm_cfg=dict(type='SyncBN'),
-    align_corners=False,
-)
 model = dict(
     backbone=dict(arch=dict(embed_dims=width, num_heads=12, feedforward_channels=4 * width)),
     decode_head=dict(in_channels=width),
-    auxiliary_head=[
-        dict(
-            **head,
-            in_index=i,
-            num_convs=1,
-            up_scale=4,
-            kernel_size=1,
-            loss_decode=dict(type='CrossEntropyLoss', loss_weight=0.4),
-        )
-        for i in range(3)
-    ],
+    auxiliary_head=[dict(head, in_channels=width) for head in _base_.model.auxiliary_head],
 )

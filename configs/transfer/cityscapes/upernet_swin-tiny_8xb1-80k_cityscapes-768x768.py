@@ -8,7 +8,7 @@
 # (configs/pretrain/moby/ or dino/, Swin-T), or RePre (repre_*).
 #
 # Needs: Cityscapes as CITYSCAPES/{leftImg8bit,gtFine}/{train,val}/<city>/, with *_gtFine_labelTrainIds.png made by
-# cityscapesscripts; 8 images over 8 GPUs (8 x 1).
+# cityscapesscripts; 8 images over 8 GPUs (8 x 1); mmcv's compiled ops.
 # Source: Swin (arXiv 2103.14030), App. A2.3 and its released UperNet configs: AdamW, 6e-5 for 16 images of 512 x 512,
 # weight decay 0.01 except on norms and position tables, 1,500 iterations of warm-up, linear decay; drop path 0.3.
 # Our choice: the data, crops and iterations of the SETR configs, at the same rate.

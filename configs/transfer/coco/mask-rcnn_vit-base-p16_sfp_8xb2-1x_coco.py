@@ -5,7 +5,8 @@
 #
 # where CHECKPOINT is the start to compare: supervised (DeiT-B), contrastive (configs/pretrain/), or RePre (repre_*).
 #
-# Needs: COCO 2017 as COCO/{train2017,val2017,annotations}, 16 images over 8 GPUs (8 x 2).
+# Needs: COCO 2017 as COCO/{train2017,val2017,annotations}, 16 images over 8 GPUs (8 x 2),
+# mmcv's compiled ops.
 # Target: none in RePre. Not run here yet.
 _base_ = './mask-rcnn_vit-small-p16_sfp_8xb2-1x_coco.py'
 

@@ -8,7 +8,8 @@
 # The number of heads is not in the weights: MoCo v3's ViT-S has 12, DINO's and DeiT's 6. For MoCo v3's:
 #   --cfg-options model.backbone.arch.num_heads=12
 #
-# Needs: COCO 2017 as COCO/{train2017,val2017,annotations}, 16 images over 8 GPUs (8 x 2).
+# Needs: COCO 2017 as COCO/{train2017,val2017,annotations}, 16 images over 8 GPUs (8 x 2),
+# mmcv's compiled ops.
 # Source: ViTDet (arXiv 2203.16527), Sec. 3 and App. A.2: windows, global blocks, pyramid, rate, weight decay 0.1, drop
 # path 0.1, layer-wise decay of the rate 0.7. Our choice, to stay comparable with the Swin-T config: 1x at 800 instead
 # of 100 epochs at 1024, and Mask R-CNN's standard heads.
