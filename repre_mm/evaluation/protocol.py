@@ -40,7 +40,8 @@ def evaluate_encoder(
         encoder: See :func:`repre_mm.evaluation.load_frozen_encoder`.
         data_root: Holds ``{train,val}/<class>/*``.
         protocols: ``'knn'``, ``'linear'`` or both.
-        knn_options: ``k`` (a list) and ``temperature`` of :func:`repre_mm.evaluation.knn_classify`.
+        knn_options: ``k`` (a list; default: those of ``knn.KS`` that the training images allow) and
+            ``temperature`` of :func:`repre_mm.evaluation.knn_classify`.
         linear_options: Keywords for :func:`repre_mm.evaluation.linear_probe` (``epochs``, ``lrs``,
             ``solver``, ...).
         batch_size: Of the extraction.
@@ -66,10 +67,12 @@ def evaluate_encoder(
     train_loader = image_folder_loader(checked_data_root(data_root), 'train', **loading)
     classes = train_loader.dataset.metainfo['classes']
     val_loader = image_folder_loader(data_root, 'val', classes=classes, **loading)
-    knn_options = {'k': knn.KS, 'temperature': knn.TEMPERATURE, **(knn_options or {})}
-    if 'knn' in protocols and max(knn_options['k']) > len(train_loader.dataset):
+    images = len(train_loader.dataset)
+    usual = [k for k in knn.KS if k <= images] or [images]
+    knn_options = {'k': usual, 'temperature': knn.TEMPERATURE, **(knn_options or {})}
+    if 'knn' in protocols and max(knn_options['k']) > images:
         raise EvaluationError(
-            f'k={max(knn_options["k"])} is larger than the {len(train_loader.dataset)} training images: '
+            f'k={max(knn_options["k"])} is larger than the {images} training images: '
             'choose a smaller k (--k on the command line)'
         )
     train_features, train_labels = extract_features(encoder, train_loader, amp=amp, progress=progress)
