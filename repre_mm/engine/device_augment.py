@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from mmengine.config import Config
 
-from mmengine.config import Config, ConfigDict
-
+from repre_mm.utils.configs import find_nodes
 from repre_mm.utils.errors import UserError
 
 _LOADERS_STEPS = ('RandomResizedCrop', 'RandomFlip')  # the rest is symmetric: a flip may as well come before it
@@ -30,7 +28,7 @@ def augment_on_device(cfg: Config) -> None:
     preprocessor = cfg.get('data_preprocessor') or {}
     if preprocessor.get('type') == 'repre_mm.DeviceAugmentPreprocessor':
         return
-    found = list(_multi_views(cfg.get('train_dataloader')))
+    found = list(find_nodes(cfg.get('train_dataloader'), 'type', 'repre_mm.FastMultiView'))
     if len(found) != 1:
         raise UserError(
             f'device_augment needs one repre_mm.FastMultiView in train_dataloader.dataset.pipeline; it has {len(found)}'
@@ -55,18 +53,6 @@ def augment_on_device(cfg: Config) -> None:
 
 def _is_loaders(step: dict) -> bool:
     return step['type'].rpartition('.')[2] in _LOADERS_STEPS
-
-
-def _multi_views(node: Any) -> Iterator[ConfigDict]:
-    """Every ``repre_mm.FastMultiView`` below a node of a config."""
-    if isinstance(node, dict):
-        if node.get('type') == 'repre_mm.FastMultiView':
-            yield node
-        for value in node.values():
-            yield from _multi_views(value)
-    elif isinstance(node, (list, tuple)):
-        for value in node:
-            yield from _multi_views(value)
 
 
 def _names_its_own(model: dict) -> bool:

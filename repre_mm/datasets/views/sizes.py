@@ -25,8 +25,9 @@ def view_sizes(pipeline: Sequence[dict]) -> list[int]:
         raise DatasetError(
             "the pipeline has no dict(type='MultiView', num_views=..., transforms=...), which cuts an image's views"
         )
-    sizes = []
-    for count, steps in zip(multi_view['num_views'], multi_view['transforms'], strict=True):
+    counts, sizes = multi_view['num_views'], []
+    counts = [counts] if isinstance(counts, int) else counts
+    for count, steps in zip(counts, multi_view['transforms'], strict=True):
         crop = next((step for step in steps if step['type'] == 'RandomResizedCrop'), None)
         if crop is None:
             raise DatasetError(f"a view of the pipeline has no dict(type='RandomResizedCrop', scale=...): {steps}")

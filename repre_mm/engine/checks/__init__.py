@@ -1,6 +1,6 @@
-"""What is wrong with a config, all of it, before data and processes start.
+"""Validate a config before training: report every fault at once.
 
-Nothing is written, no weight is allocated, of the data only a sample is read.
+Nothing is written, no weights are allocated, and only a sample of the images is read.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from collections.abc import Iterator
 
 from mmengine.config import Config
 
+from repre_mm.engine.checks.explain import explain
 from repre_mm.engine.checks.image_folders import folder_faults
 from repre_mm.engine.checks.names import name_faults
 from repre_mm.engine.checks.paths import path_faults
 from repre_mm.engine.checks.sizes import batch_faults, drop_last_faults, loader_faults
-from repre_mm.engine.checks.trouble import built_class, first_line
 from repre_mm.engine.checks.values import value_faults
 from repre_mm.engine.checks.widths import build_without_memory, width_faults
 from repre_mm.engine.device_augment import augment_on_device
@@ -24,21 +24,21 @@ __all__ = ['ConfigError', 'config_faults', 'data_faults', 'raise_faults']
 
 
 class ConfigError(UserError):
-    """A config that cannot train; the message lists every fault that was found, with its place and the fix."""
+    """A config that cannot train; the message lists every fault with its place and the fix."""
 
 
 def config_faults(cfg: Config) -> list[str]:
-    """What is wrong with a config in itself, whatever the data.
+    """Find faults of a config that do not depend on the data.
 
-    Types and keys that nobody knows, at any depth, with the nearest valid name; values that a constructor refuses;
-    parts of the model that do not fit together; sizes of crops, batches and queues that cannot work. Where names are
-    wrong, what would be built from them is not judged.
+    These are unknown types and keys, with the nearest valid name; values that a constructor refuses; parts of the
+    model that do not fit together; sizes of crops, batches and queues that cannot work. The last three are checked
+    once all names are right.
 
     Args:
-        cfg: For training.
+        cfg: A training config.
 
     Returns:
-        One line for each fault; none for a sound config.
+        One line per fault; an empty list for a valid config.
     """
     faults = [*name_faults(cfg), *loader_faults(cfg)]
     if not faults:
@@ -47,21 +47,25 @@ def config_faults(cfg: Config) -> list[str]:
 
 
 def data_faults(cfg: Config) -> list[str]:
-    """What is wrong with the files and folders that a config names: missing, empty, damaged, or fewer than a batch."""
+    """Find files and folders in a config that are missing, empty, damaged, or hold less than a batch."""
     faults = [*path_faults(cfg), *folder_faults(cfg)]
     return faults or list(drop_last_faults(cfg))
 
 
 def raise_faults(name: str, faults: list[str]) -> None:
-    """Raise all of them as one error, if there are any.
+    """Raise the faults as one error, if there are any.
+
+    Args:
+        name: The config's file.
+        faults: From :func:`config_faults` and :func:`data_faults`.
 
     Raises:
-        ConfigError: There are.
+        ConfigError: There is a fault.
     """
     if len(faults) == 1:
         raise ConfigError(f'{name}: {faults[0]}')
     if faults:
-        raise ConfigError('\n  '.join([f'{len(faults)} things are wrong with {name}:', *faults]))
+        raise ConfigError('\n  '.join([f'{len(faults)} faults in {name}:', *faults]))
 
 
 def _device_faults(cfg: Config) -> Iterator[str]:
@@ -74,11 +78,10 @@ def _device_faults(cfg: Config) -> Iterator[str]:
 def _model_faults(cfg: Config) -> Iterator[str]:
     try:
         model = build_without_memory(cfg)
-    except NotImplementedError:  # an operator that has no version without memory: the real one will tell
+    except NotImplementedError:  # an operator without a version for `meta`
         return
-    except Exception as error:  # constructors of any project
-        name = built_class(error)
-        yield f'model: {name + ": " if name else ""}{first_line(error)}'
+    except Exception as error:  # constructors raise anything
+        yield f'model: {explain(error)}'
         return
     yield from width_faults(cfg, model)
     yield from batch_faults(cfg, model)

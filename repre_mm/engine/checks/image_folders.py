@@ -1,4 +1,4 @@
-"""The image folders that a config names: where they stand in it, and what is wrong with them."""
+"""Find the image folders in a config, and those that are missing, empty or damaged."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from repre_mm.datasets.damage import check_sample
 from repre_mm.datasets.image_folder import MAX_BAD_SHARE, check_arguments, resolve_split
 from repre_mm.datasets.listing import IMAGE_EXTENSIONS, DatasetError, find_images, has_images
 from repre_mm.datasets.reading import MAX_PIXELS
-from repre_mm.utils.configs import is_transfer
+from repre_mm.utils.configs import find_nodes, is_transfer
 
 
 def folder_faults(cfg: Config, sample: bool = True) -> Iterator[str]:
-    """Image folders of training and validation that are missing, empty, or damaged beyond what the config allows.
+    """Find image folders that are missing, empty, or damaged beyond what the config allows.
 
     Args:
         cfg: The whole config.
-        sample: Read some files, for the damage; see :func:`repre_mm.datasets.damage.check_sample`.
+        sample: Read some of the files to estimate the damage; see :func:`repre_mm.datasets.damage.check_sample`.
     """
     said = set()
     loaders = [cfg.get('train_dataloader'), cfg.get('val_dataloader') if cfg.get('val_cfg') is not None else None]
-    # One process for each machine: all would read the same files.
+    # One process per machine: the others would read the same files.
     sample = sample and int(os.environ.get('LOCAL_RANK') or os.environ.get('SLURM_LOCALID') or 0) == 0
     checks = [partial(_check_folder, node, sample and not node.get('test_mode')) for node in image_folders(loaders)]
     if sample and is_transfer(cfg):
@@ -40,16 +40,9 @@ def folder_faults(cfg: Config, sample: bool = True) -> Iterator[str]:
                 yield str(error)
 
 
-def image_folders(node: Any) -> Iterator[ConfigDict]:
-    """Every ``repre_mm.ImageFolder`` in a config, wherever it stands (dataloaders, hooks, wrappers)."""
-    if isinstance(node, dict):
-        if node.get('type') == 'repre_mm.ImageFolder':
-            yield node
-        for value in node.values():
-            yield from image_folders(value)
-    elif isinstance(node, (list, tuple)):
-        for value in node:
-            yield from image_folders(value)
+def image_folders(part: Any) -> Iterator[ConfigDict]:
+    """Yield every ``repre_mm.ImageFolder`` in a part of a config, of data loaders, hooks and wrappers."""
+    return find_nodes(part, 'type', 'repre_mm.ImageFolder')
 
 
 def _check_folder(dataset: ConfigDict, sample: bool) -> None:
@@ -73,7 +66,7 @@ def _check_folder(dataset: ConfigDict, sample: bool) -> None:
 
 
 def _check_annotated(dataset: ConfigDict) -> None:
-    """The images of a data set of detection or segmentation, whose files and annotations have been found."""
+    """Check the images of a data set of detection or segmentation; its annotations are checked elsewhere."""
     prefix = dataset.get('data_prefix') or {}
     folder = Path(dataset.get('data_root') or '').expanduser() / (prefix.get('img') or prefix.get('img_path') or '')
     if has_images(folder):

@@ -1,4 +1,4 @@
-"""Types and keys that a config may name, and the nearest one to each that it may not."""
+"""Find types and keys in a config that nothing knows, and name the nearest that is known."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import difflib
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from mmengine import registry
@@ -16,10 +15,6 @@ from mmengine.runner import Runner
 from mmpretrain.registry import BATCH_AUGMENTS
 from torch.utils.data import DataLoader
 
-from repre_mm.engine.checks.signatures import arguments_of
-
-_MODEL = (registry.MODELS, registry.TASK_UTILS, registry.WEIGHT_INITIALIZERS)
-
 
 @dataclass(frozen=True)
 class _Kind:
@@ -27,25 +22,19 @@ class _Kind:
 
     Attributes:
         registries: where its type is looked up.
-        given: arguments that the Runner adds.
         taken: keys that the Runner takes out before it builds.
         default: the type where none is named.
-        complete: whether all arguments but the given ones have to be in the config.
     """
 
     registries: tuple[Registry, ...]
-    given: frozenset[str] = frozenset()
     taken: frozenset[str] = frozenset()
     default: str | None = None
-    complete: bool = True
 
 
-_HOOK = _Kind((registry.HOOKS,), taken=frozenset({'priority'}))
-_LOOP = _Kind((registry.LOOPS,), frozenset({'runner', 'dataloader', 'evaluator'}), frozenset({'by_epoch'}))
+_HOOK = _Kind((registry.HOOKS,), frozenset({'priority'}))
+_LOOP = _Kind((registry.LOOPS,), frozenset({'by_epoch'}))
 _EVALUATOR = _Kind((registry.METRICS, registry.EVALUATOR))
-_DATASET = _Kind((registry.DATASETS,))
-# Parents give their parts arguments of their own, so what is missing shows only in building.
-_PART = _Kind(_MODEL, complete=False)
+_PART = _Kind((registry.MODELS, registry.TASK_UTILS, registry.WEIGHT_INITIALIZERS))
 
 #: What the Runner builds from which key of the config.
 _TOP = {
@@ -58,33 +47,30 @@ _TOP = {
     'test_cfg': _LOOP,
     'val_evaluator': _EVALUATOR,
     'test_evaluator': _EVALUATOR,
-    'param_scheduler': _Kind(
-        (registry.PARAM_SCHEDULERS,), frozenset({'optimizer', 'param_name'}), frozenset({'convert_to_iter_based'})
-    ),
-    'optim_wrapper': _Kind(
-        (registry.OPTIM_WRAPPERS,), taken=frozenset({'constructor', 'paramwise_cfg'}), default='OptimWrapper'
-    ),
-    'model_wrapper_cfg': _Kind((registry.MODEL_WRAPPERS,), frozenset({'module'})),
-    'visualizer': _Kind((registry.VISUALIZERS,), frozenset({'name'})),
+    'param_scheduler': _Kind((registry.PARAM_SCHEDULERS,), frozenset({'convert_to_iter_based'})),
+    'optim_wrapper': _Kind((registry.OPTIM_WRAPPERS,), frozenset({'constructor', 'paramwise_cfg'}), 'OptimWrapper'),
+    'model_wrapper_cfg': _Kind((registry.MODEL_WRAPPERS,)),
+    'visualizer': _Kind((registry.VISUALIZERS,)),
     'log_processor': _Kind((registry.LOG_PROCESSORS,), default='LogProcessor'),
 }
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 # What stands below these is of another kind than what is above them.
 _INNER = {
-    'dataset': _DATASET,
-    'datasets': _DATASET,
+    'dataset': _Kind((registry.DATASETS,)),
+    'datasets': _Kind((registry.DATASETS,)),
     'pipeline': _Kind((registry.TRANSFORMS,)),
     'transforms': _Kind((registry.TRANSFORMS,)),
-    'sampler': _Kind((registry.DATA_SAMPLERS, registry.TASK_UTILS), frozenset({'dataset', 'seed'}), complete=False),
-    'batch_sampler': _Kind((registry.DATA_SAMPLERS,), frozenset({'sampler', 'batch_size'})),
-    'collate_fn': _Kind((registry.FUNCTIONS,), frozenset({'data_batch'})),
-    'worker_init_fn': _Kind((registry.FUNCTIONS,), complete=False),
-    'optimizer': _Kind((registry.OPTIMIZERS,), frozenset({'params'})),
-    'vis_backends': _Kind((registry.VISBACKENDS,), frozenset({'save_dir'})),
+    'sampler': _Kind((registry.DATA_SAMPLERS, registry.TASK_UTILS)),
+    'batch_sampler': _Kind((registry.DATA_SAMPLERS,)),
+    'collate_fn': _Kind((registry.FUNCTIONS,)),
+    'worker_init_fn': _Kind((registry.FUNCTIONS,)),
+    'optimizer': _Kind((registry.OPTIMIZERS,)),
+    'vis_backends': _Kind((registry.VISBACKENDS,)),
     'augments': _Kind((BATCH_AUGMENTS,)),
 }
 # These name functions and layers of mmcv, or are read by their owners in ways of their own.
 _UNCHECKED = {'roi_layer', 'nms', 'norm_cfg', 'act_cfg', 'conv_cfg', 'upsample_cfg', 'arch', 'metainfo', 'collate_fn'}
+# Dictionaries that mmengine reads key by key, and passes over the keys that it does not know.
 _FLAT = {
     'randomness': {'seed', 'diff_rank_seed', 'deterministic'},
     'auto_scale_lr': {'base_batch_size', 'enable'},
@@ -101,12 +87,23 @@ _PARAMWISE = {
     'bypass_duplicate',
     'dcn_offset_lr_mult',
 }
-_RUNNER_KEYS = set(arguments_of(Runner).defaults) | {'default_scope', 'device_augment', 'model_wrapper_cfg'}
+_LOADER = {'dataset', 'sampler', 'batch_sampler', 'collate_fn', 'worker_init_fn'}
+_LOADER_KEYS = {
+    *inspect.signature(DataLoader).parameters,
+    *_LOADER,
+    'num_batch_per_epoch',
+    'disable_subprocess_warning',
+}
+_RUNNER_KEYS = {*inspect.signature(Runner).parameters, 'default_scope', 'device_augment', 'model_wrapper_cfg'}
 _NEEDED = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
 
 
 def name_faults(cfg: Config) -> Iterator[str]:
-    """Every type that is not registered and every key that nobody takes, at any depth: ``PATH: what, and the fix``."""
+    """Find types that are not registered and keys that nothing takes, at any depth: ``PATH: what, and the fix``.
+
+    Arguments of classes with ``**kwargs`` are judged where these go to the parent class, as of datasets; the others
+    show when the class is built.
+    """
     scope = cfg.get('default_scope') or 'mmengine'
     for key in cfg:
         if key not in _RUNNER_KEYS and (near := _near(key, _RUNNER_KEYS, cutoff=0.85)):
@@ -140,13 +137,12 @@ def name_faults(cfg: Config) -> Iterator[str]:
 
 
 def resolve(name: Any, registries: Iterable[Registry], scope: str) -> Callable | None:
-    """What a type names in a scope, or None."""
+    """Return what a type names in a scope, or None."""
     if not isinstance(name, str):
         return name if callable(name) else None
     return next((found for root in registries if (found := _look_up(name, root, scope)) is not None), None)
 
 
-@cache
 def _look_up(name: str, root: Registry, scope: str) -> Callable | None:
     if root is registry.FUNCTIONS:  # no project has its own
         return root.get(name)
@@ -158,13 +154,11 @@ def _look_up(name: str, root: Registry, scope: str) -> Callable | None:
 
 
 def _loader_faults(loader: dict, path: str, scope: str) -> Iterator[str]:
-    inner = {'dataset', 'sampler', 'batch_sampler', 'collate_fn', 'worker_init_fn'}
-    known = set(arguments_of(DataLoader).defaults) | inner | {'num_batch_per_epoch', 'disable_subprocess_warning'}
-    yield from _unknown(loader, path, known)
+    yield from _unknown(loader, path, _LOADER_KEYS)
     for key in ('dataset', 'sampler'):
         if key not in loader:
             yield f'{path}.{key}: a data loader needs one, and the config has none'
-    for key in inner & loader.keys():
+    for key in _LOADER & loader.keys():
         yield from _faults(loader[key], f'{path}.{key}', _INNER[key], scope)
 
 
@@ -177,23 +171,23 @@ def _faults(node: Any, path: str, kind: _Kind, scope: str) -> Iterator[str]:
 
 
 def _node_faults(node: dict, path: str, kind: _Kind, scope: str) -> Iterator[str]:
-    target = None
     if 'type' in node:
         target = resolve(node['type'], kind.registries, scope)
         # Without a near name it may be no class of a registry; what must be one of the model's fails in building.
         if target is None and (kind is not _PART or _near_types(node['type'], kind.registries, scope)):
             yield f'{path}.type: {_unregistered(node["type"], kind.registries, scope)}'
-        if target is not None:
-            yield from _argument_faults(node, target, path, kind)
+        known = _arguments_of(target, inherited=kind is not _PART) if target is not None else None
+        if known is not None:
+            yield from _unknown(node, path, known | kind.taken | {'type', '_scope_'}, owner=target.__name__)
     if str(node.get('type')).endswith('Albu'):  # albumentations' own transforms are in no registry
         return
     for key, child in node.items():
         if key in _UNCHECKED:
             continue
-        yield from _faults(child, f'{path}.{key}', _kind_below(key, path, kind), _scope_below(key, node, scope))
+        yield from _faults(child, f'{path}.{key}', _kind_below(key, kind), _scope_below(key, node, scope))
 
 
-def _kind_below(key: str, path: str, kind: _Kind) -> _Kind:
+def _kind_below(key: str, kind: _Kind) -> _Kind:
     if key == 'sampler' and kind is _PART:  # of a detector: it picks regions, not images
         return _PART
     return _INNER.get(key, _PART if kind is _PART else kind)
@@ -207,14 +201,26 @@ def _scope_below(key: str, node: dict, scope: str) -> str:
     return scope
 
 
-def _argument_faults(node: dict, target: Callable, path: str, kind: _Kind) -> Iterator[str]:
-    arguments = arguments_of(target)
-    if not arguments.is_open:
-        known = set(arguments.defaults) | kind.taken | {'type', '_scope_'}
-        yield from _unknown(node, path, known, owner=target.__name__)
-    if kind.complete:
-        for name in sorted(arguments.required - kind.given - node.keys()):
-            yield f'{path}: {target.__name__} needs {name}=..., which has no default'
+def _arguments_of(target: Callable, inherited: bool) -> set[str] | None:
+    """The names of the arguments of a class or function; None where it takes any, or is written in C.
+
+    Args:
+        target: A class or function.
+        inherited: Take ``**kwargs`` of a constructor for those of the parent class.
+    """
+    owners = [owner for owner in target.__mro__[:-1] if '__init__' in vars(owner)] if inspect.isclass(target) else []
+    names: set[str] = set()
+    for function in [owner.__init__ for owner in owners] or [target]:
+        try:
+            parameters = inspect.signature(function).parameters.values()
+        except (TypeError, ValueError):
+            return None
+        names |= {each.name for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)}
+        if all(each.kind is not each.VAR_KEYWORD for each in parameters):
+            return names - {'self'}
+        if not inherited:
+            return None
+    return None
 
 
 def _unknown(node: Any, path: str, known: set[str], owner: str = '') -> Iterator[str]:
@@ -269,9 +275,3 @@ def _at(cfg: Config, path: str) -> Any:
     for key in path.split('.'):
         node = node.get(key) if hasattr(node, 'get') else None
     return node
-
-
-def default_of(target: Callable, name: str) -> Any:
-    """The default of an argument; None where there is none."""
-    default = arguments_of(target).defaults.get(name)
-    return None if default is inspect.Parameter.empty else default

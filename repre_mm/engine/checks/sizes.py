@@ -18,6 +18,7 @@ from repre_mm.models.repre import RePreAlgorithm
 from repre_mm.models.selfsup.moby import MoBY
 from repre_mm.models.selfsup.moco import MoCo
 
+_LOOPS = ('EpochBasedTrainLoop', 'IterBasedTrainLoop')
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
@@ -42,6 +43,8 @@ def loader_faults(cfg: Config) -> Iterator[str]:
                 if loader.get(option):
                     yield f'{key}.{option}={loader[option]}: needs num_workers above 0; set it to 1 or leave it out'
     loop = cfg.get('train_cfg') or {}
+    if loop.get('type') in (None, *_LOOPS) and not {'max_epochs', 'max_iters'} & loop.keys():
+        yield 'train_cfg: needs max_epochs=... or max_iters=...'
     for name in ('max_epochs', 'max_iters', 'val_interval'):
         if name in loop and not _is_count(loop[name], least=1):
             yield f'train_cfg.{name}={loop[name]!r}: a whole number, 1 at least'

@@ -1,4 +1,4 @@
-"""Values that a constructor refuses: of transforms, hooks, optimizer and schedules, found by building each of them."""
+"""Build transforms, hooks, optimizer and schedules to find values that their constructors refuse."""
 
 from __future__ import annotations
 
@@ -12,23 +12,26 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import DefaultScope, Registry
 from torch import nn
 
+from repre_mm.engine.checks.explain import explain
 from repre_mm.engine.checks.names import resolve
-from repre_mm.engine.checks.trouble import built_class, first_line
+from repre_mm.utils.configs import walk
 
-_EPOCH_LENGTH = 100  # any will do
+_LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+_EPOCH_LENGTH = 100  # needed to build a schedule, of no influence here
 
 
 def value_faults(cfg: Config) -> Iterator[str]:
-    """Build what is cheap to build, and say what each constructor refused: ``PATH: CLASS: why``.
+    """Build what is cheap to build, and report what each constructor refuses: ``PATH: CLASS: why``.
 
     Args:
         cfg: A config without faults of :func:`repre_mm.engine.checks.names.name_faults`.
     """
     scope = cfg.get('default_scope') or 'mmengine'
     with DefaultScope.overwrite_default_scope(scope):
-        for path, pipeline in pipelines(cfg._cfg_dict):
-            for index, step in enumerate(pipeline):
-                yield from _refused(f'{path}.{index}', registry.TRANSFORMS, step)
+        for key in _LOADERS:
+            for path, node in walk(cfg.get(key), key):
+                if isinstance(node.get('pipeline'), (list, tuple)):
+                    yield from _refused(f'{path}.pipeline', registry.TRANSFORMS, node.pipeline)
         for key in ('default_hooks', 'custom_hooks'):
             hooks = cfg.get(key) or {}
             for name, hook in hooks.items() if isinstance(hooks, dict) else enumerate(hooks):
@@ -38,24 +41,8 @@ def value_faults(cfg: Config) -> Iterator[str]:
         yield from _schedule_faults(cfg)
 
 
-def pipelines(node: Any, path: str = '') -> Iterator[tuple[str, list]]:
-    """Every ``pipeline`` of the data loaders of a config, and its place."""
-    if isinstance(node, dict):
-        for key, value in node.items():
-            if not path and not str(key).endswith('_dataloader'):
-                continue
-            below = f'{path}.{key}' if path else key
-            if key == 'pipeline' and isinstance(value, (list, tuple)):
-                yield below, list(value)
-            else:
-                yield from pipelines(value, below)
-    elif isinstance(node, (list, tuple)):
-        for index, value in enumerate(node):
-            yield from pipelines(value, f'{path}.{index}')
-
-
 def _builds_anywhere(hook: dict, scope: str) -> bool:
-    """Whether a hook's constructor needs nothing of a Runner; others' ask for its visualizer, for instance."""
+    """Whether a hook can be built without a Runner; some ask for its visualizer, for instance."""
     target = resolve(hook.get('type'), (registry.HOOKS,), scope)
     return getattr(target, '__module__', '').startswith(('repre_mm.', 'mmengine.hooks.'))
 
@@ -68,7 +55,7 @@ def _schedule_faults(cfg: Config) -> Iterator[str]:
     try:
         optimizer = registry.OPTIMIZERS.build(ConfigDict(settings), default_args={'params': weights})
     except Exception as error:
-        yield _fault('optim_wrapper.optimizer', error)
+        yield f'optim_wrapper.optimizer: {explain(error)}'
         return
     schedulers = cfg.get('param_scheduler') or []
     if isinstance(schedulers, dict):
@@ -85,7 +72,7 @@ def _schedule_faults(cfg: Config) -> Iterator[str]:
         try:
             registry.PARAM_SCHEDULERS.build(ConfigDict(scheduler), default_args=options)
         except Exception as error:
-            yield f'{path}: {scheduler.get("type")}: {first_line(error)}'
+            yield f'{path}: {explain(error)}'
             continue
         same_unit = scheduler.get('by_epoch', True) == bool(cfg.train_cfg.get('max_epochs'))
         if last and same_unit and begin >= last:
@@ -101,12 +88,7 @@ def _refused(path: str, builder: Registry, settings: Any) -> Iterator[str]:
     try:
         builder.build(ConfigDict(copy.deepcopy(dict(settings))))
     except Exception as error:
-        # The parts know better where it is, unless each is right by itself.
+        # One of the parts is to blame, unless each can be built by itself.
         parts = None if str(settings.get('type')).endswith('Albu') else settings.get('transforms')
         inner = list(_refused(f'{path}.transforms', builder, parts))
-        yield from inner or [_fault(path, error)]
-
-
-def _fault(path: str, error: BaseException) -> str:
-    name = built_class(error)
-    return f'{path}: {name + ": " if name else ""}{first_line(error)}'
+        yield from inner or [f'{path}: {explain(error)}']
