@@ -1,6 +1,7 @@
-"""tools/chaos.py, small: what it counts, and that it notices what is lost."""
+"""tests/chaos, small: what it counts, and that it notices what is lost."""
 
 import json
+import os
 import random
 import re
 import subprocess
@@ -20,9 +21,10 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.dist
 @pytest.mark.parametrize(('method', 'ranks', 'faults'), [('moby', 1, 6), ('dino', 2, 4)])
 def test_faults_cost_nothing(method, ranks, faults, tmp_path):
-    command = [sys.executable, str(ROOT / 'tools/chaos.py'), '--methods', method, '--ranks', str(ranks), '--jobs', '1']
+    command = [sys.executable, '-m', 'chaos', '--methods', method, '--ranks', str(ranks), '--jobs', '1']
     command += ['--faults', str(faults), '--folder', str(tmp_path), '--table', str(tmp_path / 'table.md')]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=1500)
+    env = os.environ | {'PYTHONPATH': os.pathsep.join([str(ROOT), str(ROOT / 'tests')])}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1500, env=env)
     counts = json.loads(done.stdout.splitlines()[-1])
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert counts['faults'] >= faults

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fault_injection.setup import ITERATIONS, Disk, write_config
-from fault_injection.zygote import Zygote
+from chaos.setup import ITERATIONS, Disk, write_config
+from chaos.zygote import Zygote
 from repre_mm.checkpoint import CheckpointError, read_checkpoint
 from repre_mm.checkpoint.comparison import training_differences
 
@@ -62,8 +62,8 @@ class Training:
     def run(self) -> None:
         """All of it; ``faults`` and ``errors`` tell."""
         self.folder.mkdir(parents=True)
-        self.config = write_config(self.folder / 'config.py', self.method, self.ranks, self.folder.parent / 'images')
-        self._zygote = Zygote(self.folder)
+        self.config = write_config(self.folder / 'config.py', self.method, self.ranks, self.folder.parent / 'data')
+        self._zygote = Zygote(self.folder, segments=self.method == 'setr')
         try:
             status, _, output = self._start(self.folder / 'undisturbed', [])
             if status != 0:

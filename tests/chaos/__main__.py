@@ -1,6 +1,7 @@
-"""Break small trainings in every way we can, resume them, compare how they end: ``python tools/chaos.py``.
+"""Break small trainings in every way, resume them, compare how they end: ``PYTHONPATH=tests python -m chaos``.
 
-MoCo v3, MoBY and DINO, with RePre, on one process and on two (torchrun, gloo), are trained by tools/train.py: once
+MoCo v3, MoBY and DINO with RePre, and segmentation with SETR, are trained by tools/train.py on one process or several
+(torchrun, gloo): once
 undisturbed, then with faults, each time taken up by ``--resume``. In the end the weights, target networks, queues,
 centres, the optimizer, the schedules and all logged losses must be those of the undisturbed run, to the last bit.
 
@@ -23,17 +24,17 @@ from pathlib import Path
 
 import mmengine
 import torch
-from fault_injection.setup import METHODS, Disk, make_images
-from fault_injection.training import Fault, Training
 from tqdm import tqdm
 
+from chaos.setup import METHODS, Disk, make_data
+from chaos.training import Fault, Training
 from repre_mm.version import __version__
 
 WHAT = {
     'kill': 'SIGKILL at a random moment',
     'kill_saving': 'SIGKILL while a checkpoint is saved, at a random file operation',
-    'terminate': 'SIGTERM (with two processes: to torchrun)',
-    'freeze': 'SIGSTOP to one of two processes',
+    'terminate': 'SIGTERM (with several processes: to torchrun)',
+    'freeze': 'SIGSTOP to one of several processes',
     'full_disk': 'full disk: {disk}',
     'truncate': 'the newest checkpoint is cut off',
     'flip': 'a bit of the newest checkpoint flips',
@@ -44,7 +45,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--faults', type=int, default=54, help='at least so many (default: %(default)s)')
     parser.add_argument('--methods', nargs='+', choices=METHODS, default=METHODS)
-    parser.add_argument('--ranks', nargs='+', type=int, choices=[1, 2], default=[1, 2], help='numbers of processes')
+    parser.add_argument('--ranks', nargs='+', type=int, choices=[1, 2, 4], default=[1, 2], help='numbers of processes')
     parser.add_argument(
         '--seed', type=int, default=0, help='of the plan; when a signal lands is up to the machine, too'
     )
@@ -59,7 +60,7 @@ def main() -> None:
     begin = time.time()
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.folder or Path(temporary)
-        make_images(folder / 'images')
+        make_data(folder / 'data')
         disk = Disk(folder / 'probe')
         kinds = [(method, ranks) for ranks in sorted(args.ranks, reverse=True) for method in args.methods]
         quota = -(-args.faults // len(kinds))
@@ -97,12 +98,14 @@ def main() -> None:
 def table(faults: list[Fault], counts: dict[str, int], disk: Disk, minutes: float) -> str:
     """The page docs/chaos.md."""
     places = {sys.argv.index(option) + i for option in ('--folder', '--table') if option in sys.argv for i in (0, 1)}
-    command = shlex.join(['python', 'tools/chaos.py', *(w for i, w in enumerate(sys.argv) if i and i not in places)])
+    command = 'PYTHONPATH=tests ' + shlex.join(
+        ['python', '-m', 'chaos', *(w for i, w in enumerate(sys.argv) if i and i not in places)]
+    )
     what = {kind: text.format(disk=disk) for kind, text in WHAT.items()}
     lines = [
         '# Faults and what became of them',
         '',
-        'Tiny trainings with RePre were broken, taken up by `tools/train.py --resume`, and compared with undisturbed',
+        'Tiny trainings were broken, taken up by `tools/train.py --resume`, and compared with undisturbed',
         'ones, to the last bit: weights, target networks, queues, centres, the state of the optimizer and of the',
         'schedules, all logged losses. The processes were forks of one that had imported everything; two were started',
         "by torchrun's agent and talked over gloo.",

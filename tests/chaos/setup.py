@@ -10,10 +10,11 @@ import numpy as np
 from mmengine.config import Config
 from PIL import Image
 
-from fault_injection.hook import BALLAST
+from chaos.hook import BALLAST
+from repre_mm.toy_scenes import make_toy_scenes
 
 ROOT = Path(__file__).resolve().parents[2]
-METHODS = ('mocov3', 'moby', 'dino')
+METHODS = ('mocov3', 'moby', 'dino', 'setr')  # 'setr': segmentation on top of an encoder
 EPOCHS, BATCHES = 6, 4
 ITERATIONS = EPOCHS * BATCHES
 DISK_MB = 64
@@ -29,23 +30,45 @@ _HEADS = {
 }
 
 
-def make_images(folder: Path, count: int = 32) -> None:
-    """Noise, 40 pixels wide."""
+def make_data(folder: Path, count: int = 32) -> None:
+    """``images/*.jpg``: noise, 40 pixels wide; ``cityscapes/``: scenes, laid out as Cityscapes."""
+    sizes = dict(num_train=10, num_val=10, num_scenes_train=count, num_scenes_val=1)
+    make_toy_scenes(folder, **sizes, tasks=('cityscapes',), workers=1, progress=False)
+    folder = folder / 'images'
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     for i in range(count):
         Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(folder / f'{i}.jpg')
 
 
-def write_config(path: Path, method: str, ranks: int, images: Path) -> Path:
-    """A toy config with RePre, made as small as it gets; it draws wherever a big one draws.
+def write_config(path: Path, method: str, ranks: int, data: Path) -> Path:
+    """Write a toy config, made as small as it gets; it draws wherever a big one draws.
 
     Args:
         path: Where to.
         method: One of ``METHODS``.
         ranks: Processes; an epoch has as many iterations for any number.
-        images: A folder of 32 images.
+        data: From :func:`make_data`.
     """
+    cfg = _segmentation(data) if method == 'setr' else _pretraining(method, data)
+    cfg.merge_from_dict(
+        {
+            'train_dataloader.batch_size': 32 // BATCHES // ranks,
+            'train_dataloader.num_workers': 1 if method == 'mocov3' else 0,
+            'train_dataloader.persistent_workers': method == 'mocov3',
+            'default_hooks.logger.interval': 1,
+            'default_hooks.checkpoint': dict(by_epoch=False, interval=2, max_keep_ckpts=3),
+            'default_hooks.stop_signal.interval': 1,
+            'default_hooks.watchdog': dict(type='repre_mm.WatchdogHook', timeout=HANG_TIMEOUT),
+            'default_hooks.chaos': dict(type='repre_mm.ChaosHook'),
+            'custom_imports': dict(imports=['chaos.hook']),
+        }
+    )
+    cfg.dump(path)
+    return path
+
+
+def _pretraining(method: str, data: Path) -> Config:
     cfg = Config.fromfile(ROOT / f'configs/toy/repre_{method}_vit-tiny_toy.py')
 
     def view(size: int) -> list[dict]:
@@ -64,23 +87,33 @@ def write_config(path: Path, method: str, ranks: int, images: Path) -> Path:
         {
             'model.algorithm': dict(backbone=backbone, **_HEADS[method]),
             'model.neck.out_channels': 16,
-            'train_dataloader.batch_size': 32 // BATCHES // ranks,
-            'train_dataloader.num_workers': 1 if method == 'mocov3' else 0,
-            'train_dataloader.persistent_workers': method == 'mocov3',
-            'train_dataloader.dataset.root': str(images),
+            'train_dataloader.dataset.root': str(data / 'images'),
             'train_cfg.max_epochs': EPOCHS,
-            'default_hooks.logger.interval': 1,
-            'default_hooks.checkpoint': dict(by_epoch=False, interval=2, max_keep_ckpts=3),
-            'default_hooks.stop_signal.interval': 1,
-            'default_hooks.watchdog': dict(type='repre_mm.WatchdogHook', timeout=HANG_TIMEOUT),
             'default_hooks.knn': None,
-            'default_hooks.chaos': dict(type='repre_mm.ChaosHook'),
-            'custom_imports': dict(imports=['fault_injection.hook']),
         }
     )
     cfg.param_scheduler = [dict(type='CosineAnnealingLR', by_epoch=True, end=EPOCHS, convert_to_iter_based=True)]
-    cfg.dump(path)
-    return path
+    return cfg
+
+
+def _segmentation(data: Path) -> Config:
+    cfg = Config.fromfile(ROOT / 'configs/toy/transfer/setr-naive_vit-tiny_toy.py')
+    width = 32
+    cfg.merge_from_dict(
+        {
+            'model.backbone': dict(
+                arch=dict(embed_dims=width, num_layers=4, num_heads=2, feedforward_channels=64),
+                drop_path_rate=0.2,
+            ),
+            'model.decode_head': dict(in_channels=width, channels=16),
+            'model.auxiliary_head': dict(in_channels=width, channels=16),
+            'train_dataloader.dataset.data_root': str(data / 'cityscapes'),
+            'val_dataloader.dataset.data_root': str(data / 'cityscapes'),
+            'train_cfg': dict(max_iters=ITERATIONS, val_interval=10 * ITERATIONS),
+        }
+    )
+    cfg.param_scheduler = [dict(type='PolyLR', eta_min=0.0, power=0.9, end=ITERATIONS, by_epoch=False)]
+    return cfg
 
 
 class Disk:

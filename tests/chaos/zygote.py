@@ -1,9 +1,10 @@
 """Trainings that start in a moment: forks of a process that has imported everything.
 
 A cold start imports for seconds, and dozens of starts would take an hour. What is forked runs tools/train.py as it is;
-for two processes torchrun's own agent, with its own parser, starts them.
+for several processes torchrun's own agent, with its own parser, starts them.
 """
 
+import importlib
 import json
 import os
 import runpy
@@ -13,22 +14,31 @@ import sys
 from pathlib import Path
 from typing import Any
 
-TOOLS = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Zygote:
-    """Starts one training after another."""
+    """Starts one training after another.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: Where its log goes.
+        segments: Import mmseg too.
+    """
+
+    def __init__(self, folder: Path, segments: bool = False) -> None:
         env = os.environ | {
-            'PYTHONPATH': os.pathsep.join([str(TOOLS.parent), str(TOOLS)]),
+            'PYTHONPATH': os.pathsep.join([str(ROOT), str(ROOT / 'tests')]),
             'OMP_NUM_THREADS': '1',
             'CUDA_VISIBLE_DEVICES': '',
         }
         with (folder / 'zygote.log').open('w') as log:
+            imports = ['mmseg.models'] if segments else []
             pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
             self._process = subprocess.Popen(
-                [sys.executable, '-m', 'fault_injection.zygote'], env=env, text=True, **pipes
+                [sys.executable, '-m', 'chaos.zygote', *imports],
+                env=env,
+                text=True,
+                **pipes,
             )
 
     def run(self, arguments: list[str], ranks: int, port: int, env: dict[str, str], out: Path, timeout: float) -> int:
@@ -36,7 +46,7 @@ class Zygote:
 
         Args:
             arguments: Of tools/train.py.
-            ranks: 2 for torchrun.
+            ranks: Processes; more than one are started by torchrun.
             port: Where torchrun's processes meet.
             env: More variables.
             out: File for standard output and error.
@@ -75,7 +85,7 @@ class Zygote:
 
 def train(*arguments: str) -> None:
     """tools/train.py, in this process."""
-    sys.argv = [str(TOOLS / 'train.py'), *arguments]
+    sys.argv = [str(ROOT / 'tools/train.py'), *arguments]
     # Not as __main__, which ends the process: torchrun's agent waits for what a fork returns.
     runpy.run_path(sys.argv[0])['main']()
 
@@ -112,6 +122,9 @@ def main() -> None:
     sys.modules['mmdet'] = None
 
     import torch.distributed.launcher.api  # noqa: F401
+
+    for name in sys.argv[1:]:
+        importlib.import_module(name)
 
     import repre_mm.engine.launch
     import repre_mm.transfer.loading  # noqa: F401
