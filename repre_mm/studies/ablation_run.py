@@ -16,7 +16,8 @@ from tqdm import tqdm
 from repre_mm.datasets import find_images
 from repre_mm.datasets.image_folder import resolve_split
 from repre_mm.engine.launch import build_runner
-from repre_mm.evaluation import evaluate_config, linear_eval
+from repre_mm.evaluation import PROTOCOLS as LINEAR_PROTOCOLS
+from repre_mm.evaluation import EncoderName, evaluate_config, linear_eval, load_frozen_encoder
 from repre_mm.studies.ablation import Cell, Settings, base_config, cell_config, kept_scores
 from repre_mm.studies.results import write_json
 from repre_mm.utils.errors import UserError
@@ -142,7 +143,11 @@ def _scores(cell: Cell, cfg: Config, settings: Settings, device: str, workers: i
     if not cached:
         state = Path(cfg.work_dir) / 'linear.state.pth'
         protocol = PROTOCOLS[cell.base.method]
-        scores |= linear_eval(cfg, checkpoint, protocol=protocol, state=state, **{**options, 'progress': True})
+        loading = {'device': device, 'seed': cell.seed, **LINEAR_PROTOCOLS[protocol].backbone_options}
+        encoder = load_frozen_encoder(EncoderName(cfg, str(checkpoint)), **loading)
+        scores |= linear_eval(
+            encoder, encoder.data_root, protocol=protocol, state=state, workers=workers, seed=cell.seed
+        )
     l1 = read_curves(cfg.work_dir).get('recon_l1')
     return {
         'linear_top1': scores['linear']['top1'],
