@@ -1,6 +1,6 @@
 """Write the encoder of a checkpoint for another library: tensors only, checked, with where it comes from.
 
-python tools/export.py CHECKPOINT OUT --to {mmpretrain,mmdet,mmseg,timm,torchvision,safetensors}
+python tools/export.py ENCODER OUT --to {mmpretrain,mmdet,mmseg,timm,torchvision,safetensors}
 """
 
 import argparse
@@ -25,16 +25,22 @@ NOTES = {
 
 
 def parse_args() -> argparse.Namespace:
+    from repre_mm.cli.arguments import add_encoder_options
+
     parser = argparse.ArgumentParser(description='Write the encoder of a checkpoint for another library.')
-    parser.add_argument('checkpoint', help='any file of weights that tools/inspect_checkpoint.py knows')
+    parser.add_argument(
+        'encoder',
+        nargs='+',
+        metavar='ENCODER',
+        help='any file of weights that tools/inspect_checkpoint.py knows, CONFIG CHECKPOINT, or timm:MODEL:FILE',
+    )
     parser.add_argument('out', help='where to: NAME.pth, or NAME.safetensors')
     parser.add_argument('--to', required=True, choices=list(USE), help='the library that is to read it')
     parser.add_argument('--config', help='the config of the training: checked to fit, and noted in the file')
     parser.add_argument(
         '--img-size', nargs='+', type=int, metavar='PIXELS', help='interpolate the positions of a ViT to this size'
     )
-    parser.add_argument('--prefix', help='where the encoder is, if not where it is found')
-    parser.add_argument('--trust', action='store_true', help='unpickle the file: it may run code; trusted only')
+    add_encoder_options(parser)
     args = parser.parse_args()
     if args.img_size and len(args.img_size) > 2:
         parser.error('--img-size takes one number, or height and width')
@@ -44,20 +50,24 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    from repre_mm.checkpoint import CheckpointError, export_encoder
+    from repre_mm.checkpoint import export_encoder
+    from repre_mm.evaluation.encoders import EncoderName, named_weights
+    from repre_mm.utils.errors import UserError
 
     args = parse_args()
     try:
+        options = {name: getattr(args, name) for name in ('prefix', 'network', 'trust')}
+        path, network = named_weights(args.encoder, **options)
         meta = export_encoder(
-            args.checkpoint,
+            path,
             args.out,
             args.to,
             trust=args.trust,
-            prefix=args.prefix,
+            prefix=network.prefix,
             image_size=(args.img_size[0], args.img_size[-1]) if args.img_size else None,
-            config=args.config,
+            config=args.config or EncoderName.parse(args.encoder).config_path,
         )
-    except CheckpointError as error:
+    except UserError as error:
         sys.exit(f'error: {error}')
     for name, value in meta.items():
         if value:

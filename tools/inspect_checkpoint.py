@@ -1,6 +1,7 @@
 """What is in a checkpoint, and does it fill a config's encoder?
 
 python tools/inspect_checkpoint.py CHECKPOINT [--config CONFIG]
+python tools/inspect_checkpoint.py ENCODER, named as for the other tools: CONFIG CHECKPOINT, or timm:MODEL:FILE
 """
 
 import argparse
@@ -9,14 +10,17 @@ from pathlib import Path
 
 
 def parse_args() -> argparse.Namespace:
+    from repre_mm.cli.arguments import add_encoder_options
+
     parser = argparse.ArgumentParser(description="What is in a checkpoint, and does it fill a config's encoder?")
-    parser.add_argument('checkpoint', help='any file of weights: of this project, OpenMMLab, timm, torchvision, ...')
+    parser.add_argument(
+        'encoder', nargs='+', metavar='ENCODER', help='any file of weights, CONFIG CHECKPOINT, or timm:MODEL:FILE'
+    )
     parser.add_argument('--config', help='say what of its encoder the checkpoint fills; fails below 95 %%')
-    parser.add_argument('--prefix', help="where the encoder is, if not where it is found ('' is the whole file)")
+    add_encoder_options(parser)
     parser.add_argument(
         '--source-grid', nargs=2, type=int, metavar=('ROWS', 'COLUMNS'), help='patches, where they are not square'
     )
-    parser.add_argument('--trust', action='store_true', help='unpickle the file: it may run code; trusted only')
     return parser.parse_args()
 
 
@@ -24,20 +28,28 @@ def main() -> None:
     from mmengine.config import Config
 
     from repre_mm.checkpoint import CheckpointError, build_encoder, inspect_checkpoint, load_pretrained
+    from repre_mm.evaluation.encoders import EncoderName, load_frozen_encoder, named_weights
+    from repre_mm.utils.errors import UserError
 
     args = parse_args()
+    options = {name: getattr(args, name) for name in ('prefix', 'network', 'trust')}
     try:
-        for name, value in inspect_checkpoint(args.checkpoint, prefix=args.prefix, trust=args.trust).items():
-            print(f'{name:<14} {value}')
-        if args.config:
-            if not Path(args.config).is_file():
-                raise CheckpointError(f'there is no config {args.config}')
-            encoder = build_encoder(Config.fromfile(args.config))
-            report = load_pretrained(
-                encoder, args.checkpoint, prefix=args.prefix, trust=args.trust, source_grid=args.source_grid
-            )
-            print(f'\n{type(encoder).__name__} of {args.config}\n{report.table(max_keys=20)}')
-    except CheckpointError as error:
+        name = EncoderName.parse(args.encoder)
+        path, network = named_weights(args.encoder, **options)
+        for title, value in inspect_checkpoint(path, prefix=network.prefix, trust=args.trust).items():
+            print(f'{title:<14} {value}')
+        print(f'{"evaluated":<14} {network.reason}')
+        config = args.config or name.config_path
+        if config:
+            if not Path(config).is_file():
+                raise CheckpointError(f'there is no config {config}')
+            encoder = build_encoder(Config.fromfile(config))
+            loading = dict(prefix=network.prefix, trust=args.trust, source_grid=args.source_grid)
+            report = load_pretrained(encoder, path, **loading)
+            print(f'\n{type(encoder).__name__} of {config}\n{report.table(max_keys=20)}')
+        elif name.model:
+            load_frozen_encoder(name, **options)  # says what it fills
+    except UserError as error:
         sys.exit(f'error: {error}')
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 
 def parse_args() -> argparse.Namespace:
-    from repre_mm.cli.arguments import add_common_arguments, add_transfer_arguments
+    from repre_mm.cli.arguments import add_common_arguments, add_encoder_options, add_transfer_arguments
 
     parser = argparse.ArgumentParser(description='Score a checkpoint.')
     add_common_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument('--trust', action='store_true', help='unpickle it: it may run code; for trusted files only')
+    add_encoder_options(parser)
     group = add_transfer_arguments(parser)
     group.add_argument('--pictures', type=int, default=16, metavar='N', help='images to draw (default: %(default)s)')
     return parser.parse_args()
@@ -41,7 +41,7 @@ def main() -> None:
         if not Path(args.checkpoint).is_file():
             raise UserError(f'no such checkpoint: {args.checkpoint}')
         if not starts_from_encoder(cfg):
-            options = dict(amp=args.amp, trust=args.trust)
+            options = {name: getattr(args, name) for name in ('amp', 'trust', 'prefix', 'network')}
             print(json.dumps(evaluate_pretraining(cfg, args.checkpoint, cfg.work_dir, **options), indent=2))
             return
         runner = build_runner(cfg)

@@ -7,24 +7,29 @@ import argparse
 
 
 def parse_args() -> argparse.Namespace:
-    from repre_mm.cli.arguments import add_common_arguments, add_transfer_arguments
+    from repre_mm.cli.arguments import add_common_arguments, add_encoder_options, add_transfer_arguments
 
     parser = argparse.ArgumentParser(description='Train a model from a config.')
     add_common_arguments(parser)
     parser.add_argument('--resume', action='store_true', help='go on from the newest sound checkpoint in the work dir')
     parser.add_argument('--check', action='store_true', help='say what is wrong with config and data, and do no more')
     group = add_transfer_arguments(parser)
-    group.add_argument('--pretrained', metavar='CHECKPOINT', help='what the encoder starts from (default: random)')
-    group.add_argument('--prefix', help="where in it the encoder is, if not where it is found ('' is the whole file)")
+    group.add_argument(
+        '--pretrained',
+        nargs='+',
+        metavar='CHECKPOINT',
+        help='what the encoder starts from: a checkpoint or released file, CONFIG CHECKPOINT, or timm:MODEL:FILE '
+        '(default: random)',
+    )
+    add_encoder_options(group)
     group.add_argument(
         '--source-grid', nargs=2, type=int, metavar=('ROWS', 'COLUMNS'), help='its patches, where they are not square'
     )
-    group.add_argument('--trust', action='store_true', help='unpickle it: it may run code; for trusted files only')
     return parser.parse_args()
 
 
 def main() -> None:
-    from repre_mm.cli.config import checked_config
+    from repre_mm.cli.config import checked_config, start_weights
     from repre_mm.cli.errors import one_line_errors
     from repre_mm.distributed.processes import leave_distributed, started_again
     from repre_mm.engine.launch import build_runner
@@ -42,8 +47,9 @@ def main() -> None:
         lock_work_dir(cfg.work_dir)
         runner = build_runner(cfg)
         if starts_from_encoder(cfg):
-            options = dict(trust=args.trust, prefix=args.prefix, source_grid=args.source_grid)
-            start_from(runner, args.pretrained or cfg.get('pretrained'), **options)
+            path, options, network = start_weights(cfg, args)
+            runner.logger.info(f'encoder: {network}')
+            start_from(runner, path, **options)
     with one_line_errors('the training', args.traceback):
         runner.train()
     leave_distributed()

@@ -14,6 +14,7 @@ from repre_mm.checkpoint import build_encoder, load_pretrained
 from repre_mm.distributed.processes import check_equal_batches
 from repre_mm.engine.checks import config_faults, data_faults, raise_faults
 from repre_mm.engine.launch import read_config, set_data_root
+from repre_mm.evaluation.encoders import RANDOM, named_weights
 from repre_mm.transfer.settings import set_up_transfer
 from repre_mm.utils.configs import is_transfer, starts_from_encoder
 from repre_mm.utils.errors import UserError
@@ -99,8 +100,30 @@ def _start_faults(cfg: Config, args: argparse.Namespace) -> list[str]:
     """Find a checkpoint to start from that the encoder cannot take, by filling an encoder of its own with it."""
     if not starts_from_encoder(cfg):
         return ['--pretrained is for fine-tuning, detection and segmentation only'] if args.pretrained else []
-    path = args.pretrained or cfg.get('pretrained')
-    if args.resume or not path:
+    if args.resume:
         return []
-    options = dict(trust=args.trust, prefix=args.prefix, source_grid=args.source_grid)
-    return _faults_of(load_pretrained, build_encoder(cfg), path, **options)
+
+    def fill() -> None:
+        path, options, _ = start_weights(cfg, args)
+        if path:
+            load_pretrained(build_encoder(cfg), path, **options)
+
+    return _faults_of(fill)
+
+
+def start_weights(cfg: Config, args: argparse.Namespace) -> tuple[str | None, dict[str, Any], str]:
+    """Find what the encoder of a config starts from: ``--pretrained``, or else the config's ``pretrained``.
+
+    Returns:
+        The file (None for random weights), options of :func:`repre_mm.checkpoint.load_pretrained`, and which network
+        of the file it is, for people.
+
+    Raises:
+        UserError: There is no such file or network.
+    """
+    words = args.pretrained or cfg.get('pretrained')
+    if not words or list(words) == [RANDOM] or words == RANDOM:
+        return None, {}, 'random weights'
+    path, network = named_weights(words, prefix=args.prefix, network=args.network, trust=args.trust)
+    options = {'prefix': network.prefix, 'trust': args.trust, 'source_grid': args.source_grid}
+    return path, options, network.reason

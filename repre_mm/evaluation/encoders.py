@@ -92,6 +92,11 @@ class EncoderName:
         model = self.model.filename if isinstance(self.model, Config) else self.model
         return ' '.join(filter(None, (model, self.weights)))
 
+    @property
+    def config_path(self) -> str | None:
+        """The config, where one is named by its path."""
+        return self.model if isinstance(self.model, str) and not self.model.startswith(_TIMM) else None
+
 
 @dataclass(frozen=True)
 class Network:
@@ -135,8 +140,8 @@ def choose_network(
         if network is not None:
             raise EvaluationError('--prefix and --encoder both say which network to take: leave one out')
         return Network(prefix, f'under the prefix {prefix!r}', release)
-    networks = _own_networks(checkpoint)
-    if networks:
+    networks = own = _own_networks(checkpoint)
+    if own:
         method = provenance(checkpoint).get('method') or _method(config)
         default = 'target' if _TEACHER_EVALUATED.search(method) and 'target' in networks else 'online'
     elif release is not None:
@@ -154,7 +159,10 @@ def choose_network(
     authors = f"as {method}'s authors evaluate" if chosen == default else f"{method}'s authors evaluate the {default}"
     if len(networks) == 1:
         authors = 'the one in the file'
-    return Network(networks[chosen], f'{"target (teacher)" if chosen == "target" else chosen}, {authors}', release)
+    # Recognition takes the default by itself, and can say more of it.
+    found = chosen == ('online' if own else default)
+    called = 'target (teacher)' if chosen == 'target' else chosen
+    return Network(None if found else networks[chosen], f'{called}, {authors}', release)
 
 
 def _own_networks(checkpoint: Mapping[str, Any]) -> dict[str, str]:
@@ -170,6 +178,31 @@ def _own_networks(checkpoint: Mapping[str, Any]) -> dict[str, str]:
 def _method(config: Config | None) -> str:
     model = (config or {}).get('model') or {}
     return str((model.get('algorithm') or model).get('type', 'this method')).split('.')[-1]
+
+
+def named_weights(
+    words: str | Sequence[str], *, prefix: str | None = None, network: str | None = None, trust: bool = False
+) -> tuple[str, Network]:
+    """Find the weights that a name stands for, where the model is known otherwise, as for a fine-tuning.
+
+    Args:
+        words: See :meth:`EncoderName.parse`.
+        prefix: See :func:`choose_network`.
+        network: Likewise.
+        trust: Likewise.
+
+    Returns:
+        The file, and its network.
+
+    Raises:
+        EvaluationError: They name no file, or the file has no such network.
+        repre_mm.checkpoint.CheckpointError: The file is unreadable.
+    """
+    name = EncoderName.parse([words] if isinstance(words, str) else words)
+    if name.weights == RANDOM:
+        raise EvaluationError(f'{name}: name a file of weights')
+    config = read_config(name.config_path) if name.config_path else None
+    return name.weights, choose_network(name.weights, config=config, prefix=prefix, network=network, trust=trust)
 
 
 def live_networks(model: nn.Module) -> dict[str, nn.Module]:
@@ -222,8 +255,7 @@ def load_frozen_encoder(
         repre_mm.checkpoint.CheckpointError: The file is unreadable or does not fit.
         ValueError: timm knows no such model or option.
     """
-    model = name.model
-    cfg = read_config(model) if isinstance(model, str) and not model.startswith(_TIMM) else model
+    cfg = read_config(name.config_path) if name.config_path else name.model
     cfg = cfg if isinstance(cfg, Config) else None
     if cfg_options:
         if cfg is None:
@@ -240,7 +272,7 @@ def load_frozen_encoder(
             module, mean, std = _from_config(cfg, chosen.release, backbone_options, name.weights == RANDOM)
             size, called = size or cfg.get('image_size'), Path(cfg.filename or 'config').name
         else:
-            called = model or _recognised(name.weights, chosen.release)
+            called = name.model or _recognised(name.weights, chosen.release)
             module, mean, std, size = _from_timm(called, chosen.release, backbone_options, size, seed)
     if not size:
         raise EvaluationError(f'{called} does not set image_size, so the crop is unknown: give --size PIXELS')

@@ -1,0 +1,78 @@
+"""The kNN score along the way: of the network that the method's authors evaluate."""
+
+import pytest
+import torch
+from fixtures.data import make_image_folder
+from fixtures.encoders import filled
+from fixtures.methods import build
+from fixtures.models import MEAN, STD
+from mmengine.logging import MessageHub, MMLogger
+
+from repre_mm.engine.hooks import online_knn
+from repre_mm.engine.hooks.online_knn import OnlineKNNHook
+from repre_mm.evaluation import FrozenEncoder, extract_features, image_folder_loader, knn_classify
+
+
+class _Runner:
+    """As much of a Runner as the hook uses."""
+
+    def __init__(self, model):
+        self.model, self.epoch, self.max_epochs = model, 0, 1
+        self.logger, self.visualizer = MMLogger.get_current_instance(), self
+        self.message_hub, self.scalars = MessageHub.get_current_instance(), {}
+
+    def add_scalar(self, name, value, step):
+        self.scalars[name] = value
+
+
+def score(encoder, root):
+    """Top-1 of an encoder, step by step."""
+    frozen = FrozenEncoder(encoder, MEAN, STD, 32)
+    (bank, labels), (queries, truth) = (
+        extract_features(frozen, image_folder_loader(root, split, 32, workers=0), progress=False)
+        for split in ('train', 'val')
+    )
+    return 100 * (knn_classify(bank, labels, queries, k=3)[3] == truth).double().mean().item()
+
+
+def scalars(model, root):
+    hook = OnlineKNNHook(dict(root=str(root)), 32, MEAN, STD, interval=1, k=3, workers=0)
+    runner = _Runner(model)
+    hook.before_train(runner)
+    hook.after_train_epoch(runner)
+    return runner.scalars
+
+
+@pytest.fixture
+def root(tmp_path):
+    return make_image_folder(tmp_path / 'data', train=16, val=16)
+
+
+def collapse(encoder):
+    """All images alike: the first class of the bank wins everywhere."""
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            parameter.zero_()
+
+
+@pytest.mark.parametrize('repre', [False, True])
+def test_dino_is_scored_by_its_teacher(root, repre, monkeypatch):
+    model = build('dino', 'vit', repre=repre)
+    algorithm = getattr(model, 'algorithm', model)
+    student, teacher = algorithm.backbone, algorithm.momentum_encoder.module[0]
+    filled(teacher, seed=3)
+    collapse(student)
+    expected = {'val/knn_top1': score(teacher, root), 'val/knn_top1_online': score(student, root)}
+    assert expected['val/knn_top1'] > expected['val/knn_top1_online'] == 50
+    assert scalars(model, root) == expected
+    collapse(teacher)
+    filled(student, seed=3)
+    assert scalars(model, root) == {'val/knn_top1': 50, 'val/knn_top1_online': expected['val/knn_top1']}
+    monkeypatch.setattr(online_knn, '_SMALL', 15)
+    assert scalars(model, root) == {'val/knn_top1': 50}  # a second pass over a large bank is too expensive
+
+
+def test_others_are_scored_by_their_online_network(root):
+    model = build('mocov3', 'vit')
+    collapse(model.algorithm.momentum_encoder)
+    assert scalars(model, root) == {'val/knn_top1': score(model.backbone, root)}
