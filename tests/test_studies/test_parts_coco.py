@@ -1,19 +1,16 @@
-"""COCO part annotations: masks, shares of cells, objects, and files that do not fit."""
+"""COCO files of part masks: objects, and files that do not fit their images."""
 
 import json
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from PIL import ExifTags, Image
 from torch.testing import assert_close
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from repre_mm.datasets import ImageReadError
 from repre_mm.evaluation import EvaluationError
-from repre_mm.studies.parts import PartAnnotations, PartImages, check_pair
-from repre_mm.studies.parts.annotations import label_shares
+from repre_mm.studies.parts import PartImages, check_pair, read_coco
 from repre_mm.toy_scenes.writers import encode_rle
 
 HEIGHT, WIDTH = 40, 80
@@ -63,9 +60,9 @@ def write(root, **changes):
 
 
 def test_masks_become_shares_of_cells_and_maps(root):
-    annotations = PartAnnotations.read(write(root), root)
+    annotations = read_coco(write(root), root)
     assert annotations.parts == ('body', 'wheel', 'roof')  # by category id
-    assert annotations.objects == ('car', 'house') and annotations.objects_from == 'supercategory'
+    assert annotations.objects == ('car', 'house') and annotations.objects_from == "the categories' supercategories"
     item = PartImages(annotations, size=32, grid=(4, 4))[0]  # cells of 10 x 20 pixels
     assert item['image'].shape == (3, 32, 32) and item['image'][:, 5, 5].tolist() == [10, 20, 30]
     assert item['part_labels'].tolist() == [1, 0]
@@ -82,37 +79,13 @@ def test_masks_become_shares_of_cells_and_maps(root):
 
 
 def test_crowds_are_left_out(root):
-    assert len(PartAnnotations.read(write(root), root).annotations[1]) == 1
-
-
-def test_label_shares_are_proportions():
-    labels = torch.tensor([[0, 0, 2, 2], [0, 1, 2, 2]])
-    expected = torch.tensor([[[0.75, 0.0]], [[0.25, 0.0]], [[0.0, 1.0]]])
-    assert_close(label_shares(labels, 3, (1, 2)), expected)
-
-
-def test_label_shares_hold_one_mask_at_a_time():
-    labels = torch.randint(20, (96, 130), generator=torch.Generator().manual_seed(0))
-    largest = 0
-
-    class Watch(TorchDispatchMode):
-        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-            nonlocal largest
-            result = function(*args, **(kwargs or {}))
-            largest = max(largest, result.untyped_storage().nbytes())
-            return result
-
-    with Watch():
-        found = label_shares(labels, 20, (7, 7))
-    assert largest <= 4 * labels.numel()  # a mask in float32
-    at_once = F.one_hot(labels, 20).permute(2, 0, 1).float()
-    assert_close(found, F.adaptive_avg_pool2d(at_once, (7, 7)), rtol=0, atol=0)
+    assert len(read_coco(write(root), root).regions[1]) == 1
 
 
 def test_objects_come_from_folders_where_there_is_one_supercategory(root):
     categories = [{**category, 'supercategory': 'thing'} for category in CATEGORIES]
-    annotations = PartAnnotations.read(write(root, categories=categories), root)
-    assert annotations.objects == ('x', 'y') and annotations.objects_from == 'folder'
+    annotations = read_coco(write(root, categories=categories), root)
+    assert annotations.objects == ('x', 'y') and annotations.objects_from == 'the folders of the images'
     assert PartImages(annotations, 32, (4, 4))[1]['object_labels'].tolist() == [1]
 
 
@@ -120,44 +93,44 @@ def test_one_kind_of_object_is_none_to_tell_apart(root):
     categories = [{**category, 'supercategory': 'thing'} for category in CATEGORIES]
     Image.new('RGB', (WIDTH, HEIGHT)).save(root / 'x/b.png')
     images = [{'id': i, 'file_name': f'x/{n}.png', 'width': WIDTH, 'height': HEIGHT} for i, n in ((1, 'a'), (2, 'b'))]
-    annotations = PartAnnotations.read(write(root, categories=categories, images=images), root)
+    annotations = read_coco(write(root, categories=categories, images=images), root)
     assert annotations.objects == ('thing',) and annotations.objects_from is None
 
 
 def test_annotations_of_other_images_are_named(root):
     path = write(root)
     (root / 'y/b.png').unlink()
-    with pytest.raises(EvaluationError, match=r'for other images: 1 of its 2 files are not in .*: y/b\.png'):
-        PartAnnotations.read(path, root)
+    with pytest.raises(EvaluationError, match=r'for other images: 1 of its 2 files are not there: .*y/b\.png'):
+        read_coco(path, root)
 
 
 def test_image_of_another_size_is_refused(root):
-    annotations = PartAnnotations.read(write(root), root)
+    annotations = read_coco(write(root), root)
     Image.new('RGB', (WIDTH // 2, HEIGHT)).save(root / 'x/a.png')
     with pytest.raises(EvaluationError, match=r'x/a\.png is 80 x 40 pixels there, the file is 40 x 40'):
         PartImages(annotations, 32, (4, 4))[0]
     with pytest.raises(EvaluationError, match=r'x/a\.png is 80 x 40 pixels there, the file is 40 x 40'):
-        PartAnnotations.read(write(root), root)  # before any work, too
+        read_coco(write(root), root)  # before any work, too
 
 
 def test_size_is_that_of_the_upright_image(root):
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
     Image.new('RGB', (HEIGHT, WIDTH)).save(root / 'x/a.png', exif=exif)
-    annotations = PartAnnotations.read(write(root), root)
+    annotations = read_coco(write(root), root)
     assert PartImages(annotations, 32, (4, 4))[0]['part_map'].shape == (HEIGHT, WIDTH)
 
 
 def test_damaged_image_is_named_before_any_work(root):
     (root / 'y/b.png').write_bytes(b'no image')
     with pytest.raises(ImageReadError, match=r'y/b\.png'):
-        PartAnnotations.read(write(root), root)
+        read_coco(write(root), root)
 
 
 def test_class_without_masks_is_named(root):
     categories = [*CATEGORIES, {'id': 11, 'name': 'chimney', 'supercategory': 'house'}]
     with pytest.raises(EvaluationError, match='no annotation of 1 of its 4 part classes: chimney'):
-        PartAnnotations.read(write(root, categories=categories), root)
+        read_coco(write(root, categories=categories), root)
 
 
 def test_empty_mask_is_named(root):
@@ -167,52 +140,52 @@ def test_empty_mask_is_named(root):
         annotations=[{'id': 5, 'image_id': 1, 'category_id': 3, 'segmentation': nothing}],
         categories=CATEGORIES[1:2],
     )
-    with pytest.raises(EvaluationError, match='annotation 5 is empty'):
-        PartAnnotations.read(path, root)
+    with pytest.raises(EvaluationError, match=r'annotation 5 of .* is empty'):
+        read_coco(path, root)
 
 
 @pytest.mark.parametrize(
     ('mask', 'message'),
     [
-        (encode_rle(np.ones((10, 20), bool)), r'annotation 5 has 20 x 10 pixels, its image x/a\.png 80 x 40'),
-        ({'size': [HEIGHT, WIDTH]}, 'annotation 5 is neither polygons nor a run-length code'),
-        ([[1, 2]], 'annotation 5 is neither polygons nor a run-length code'),
-        ('mask.png', 'annotation 5 is neither polygons nor a run-length code'),
+        (encode_rle(np.ones((10, 20), bool)), r'annotation 5 of x/a\.png in .* has 20 x 10 pixels, its image 80 x 40'),
+        ({'size': [HEIGHT, WIDTH]}, 'annotation 5 of .* is neither polygons nor a run-length code'),
+        ([[1, 2]], 'annotation 5 of .* is neither polygons nor a run-length code'),
+        ('mask.png', 'annotation 5 of .* is neither polygons nor a run-length code'),
     ],
 )
 def test_unusable_mask_is_named(root, mask, message):
     annotations = [{'id': 5, 'image_id': 1, 'category_id': 3, 'segmentation': mask}]
     with pytest.raises(EvaluationError, match=message):
-        PartAnnotations.read(write(root, annotations=annotations, categories=CATEGORIES[1:2]), root)
+        read_coco(write(root, annotations=annotations, categories=CATEGORIES[1:2]), root)
 
 
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
-        ({'categories': []}, 'no COCO annotation file: categories missing or empty'),
+        ({'categories': []}, 'not a COCO annotation file: categories missing or empty'),
         ({'annotations': [{'id': 1, 'image_id': 5, 'category_id': 3}]}, 'image 5, which is not in'),
         ({'annotations': [{'id': 1, 'image_id': 1, 'category_id': 3}]}, 'annotation 1 has no mask'),
     ],
 )
 def test_unusable_files_are_refused(root, changes, message):
     with pytest.raises(EvaluationError, match=message):
-        PartAnnotations.read(write(root, **changes), root)
+        read_coco(write(root, **changes), root)
 
 
 def test_missing_and_broken_files_are_refused(root):
     with pytest.raises(EvaluationError, match=r'no annotation file .*none\.json'):
-        PartAnnotations.read(root / 'none.json', root)
+        read_coco(root / 'none.json', root)
     (root / 'broken.json').write_text('{')
-    with pytest.raises(EvaluationError, match='is no JSON file'):
-        PartAnnotations.read(root / 'broken.json', root)
+    with pytest.raises(EvaluationError, match='is not a JSON file'):
+        read_coco(root / 'broken.json', root)
     with pytest.raises(EvaluationError, match='no folder of images'):
-        PartAnnotations.read(write(root), root / 'none')
+        read_coco(write(root), root / 'none')
 
 
 def test_both_splits_need_the_same_classes(root):
-    train = PartAnnotations.read(write(root), root)
+    train = read_coco(write(root), root)
     renamed = [*CATEGORIES[:2], {**CATEGORIES[2], 'name': 'door'}]
-    val = PartAnnotations.read(write(root, categories=renamed), root)
+    val = read_coco(write(root, categories=renamed), root)
     check_pair(train, train)
     with pytest.raises(EvaluationError, match=r"different part classes \(\['door', 'roof'\]\)"):
         check_pair(train, val)
