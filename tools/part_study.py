@@ -1,15 +1,18 @@
-"""Compare frozen encoders on parts and on whole objects.
+"""Compare frozen encoders on parts and on whole objects, as the part-aware study does (arXiv 2301.11915).
 
-python tools/part_study.py --encoders NAME=CONFIG:CHECKPOINT NAME=CONFIG:random NAME=timm:MODEL:FILE ... \
-    --train-ann JSON --train-images DIR --val-ann JSON --val-images DIR --out DIR
+python tools/part_study.py --encoders NAME=ENCODER ... --parts LAYOUT:DIR --out DIR
+python tools/part_study.py --encoders NAME=ENCODER ... --protocol quick --out DIR \
+    --train-ann JSON --train-images DIR --val-ann JSON --val-images DIR
 
-The annotations are COCO part masks, such as the toy scenes' parts/annotations/parts_{train,val}.json (images:
-cls/{train,val}). Writes part_study.md and part_study.json, one row per encoder, after every encoder.
+ENCODER is CONFIG:CHECKPOINT, CONFIG:random, a released FILE (DeiT, MoCo v3, DINO, CAE, MAE, BEiT, iBOT, ...) or
+timm:MODEL[,OPTION=VALUE...][:FILE]. The data is CUB-200-2011 (cub), Pascal-Part (pascal-part), PartImageNet
+(partimagenet), ADE20K with parts (ade20k), or COCO files of part masks, such as the toy scenes'
+parts/annotations/parts_{train,val}.json (images: cls/{train,val}).
 
-Released weights (DeiT, MoCo v3, DINO, MAE, iBOT, BEiT, CAE, ...) come as files that you have, through the timm model
-that they are of: deit=timm:deit_base_patch16_224:deit_base.pth. The model's options follow after commas:
-cae=timm:beit_base_patch16_224,use_abs_pos_emb=True,use_rel_pos_bias=False:cae_base.pth. Images are normalised by
-ImageNet's mean and deviation, or as a pretrained tag in the model's name says (beit_base_patch16_224.in22k_ft_in22k).
+The protocol 'study' cuts parts and objects out, classifies them by linear and attentive probes, retrieves every part
+among all, and trains an FCN head of segmentation (160,000 iterations, unless --iterations says otherwise). 'quick'
+pools cells inside masks (linear, kNN) and fits a linear head on cells, in minutes. Writes part_study.md and
+part_study.json, one row per encoder, after every encoder.
 """
 
 from __future__ import annotations
@@ -19,61 +22,98 @@ from pathlib import Path
 
 
 def parse_args() -> argparse.Namespace:
+    from repre_mm.studies.parts import LEVELS, TASKS
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--encoders', nargs='+', required=True, metavar='NAME=...', help='see above')
-    parser.add_argument('--train-ann', required=True, metavar='JSON', help='COCO part annotations for training')
-    parser.add_argument('--train-images', required=True, metavar='DIR', help='their images')
-    parser.add_argument('--val-ann', required=True, metavar='JSON', help='COCO part annotations for the scores')
-    parser.add_argument('--val-images', required=True, metavar='DIR', help='their images')
+    parser.add_argument('--encoders', nargs='+', required=True, metavar='NAME=ENCODER', help='see above')
+    parser.add_argument('--protocol', choices=('study', 'quick'), default='study', help='default: %(default)s')
+    data = parser.add_argument_group('data: one layout, or two COCO files with their images')
+    data.add_argument('--parts', metavar='LAYOUT:DIR', help='see above')
+    data.add_argument('--train-ann', metavar='JSON', help='COCO part annotations for training')
+    data.add_argument('--train-images', metavar='DIR', help='their images')
+    data.add_argument('--val-ann', metavar='JSON', help='COCO part annotations for the scores')
+    data.add_argument('--val-images', metavar='DIR', help='their images')
     parser.add_argument('--out', required=True, type=Path, metavar='DIR', help='where the table goes')
     parser.add_argument('--size', type=int, help="side of the images in pixels (default: each encoder's own)")
-    parser.add_argument('--k', type=int, default=20, help='nearest neighbours (default: %(default)s)')
+    study = parser.add_argument_group('protocol study')
+    study.add_argument('--tasks', nargs='+', choices=TASKS, default=list(TASKS), help='default: all')
+    study.add_argument('--levels', nargs='+', choices=LEVELS, default=list(LEVELS), help='default: both')
+    study.add_argument('--epochs', type=int, help="of the probes (default: the study's 90)")
+    study.add_argument('--iterations', type=int, help="of the FCN head (default: the study's 160,000)")
+    study.add_argument('--crop', type=int, help="of segmentation, in pixels (default: the study's 512 or 480)")
+    parser.add_argument('--k', type=int, default=20, help='nearest neighbours of the quick protocol')
     parser.add_argument('--batch-size', type=int, default=32, help='images per forward pass (default: %(default)s)')
     parser.add_argument('--workers', type=int, default=2, help='image loading processes (default: %(default)s)')
     parser.add_argument('--device', default='cpu', help='default: %(default)s')
     parser.add_argument('--seed', type=int, default=0, help='of random weights and probes (default: %(default)s)')
-    return parser.parse_args()
+    parser.add_argument('--prefix', help="where in its file an encoder is, if not where it is found ('': the whole)")
+    parser.add_argument('--encoder', choices=('online', 'target'), help='default: the one that the authors evaluate')
+    parser.add_argument('--trust', action='store_true', help='unpickle the files: they may run code; trusted only')
+    args = parser.parse_args()
+    coco = (args.train_ann, args.train_images, args.val_ann, args.val_images)
+    if bool(args.parts) == any(coco) or (any(coco) and not all(coco)):
+        parser.error(
+            'name the data either by --parts or by all of --train-ann, --train-images, --val-ann, --val-images'
+        )
+    return args
 
 
 def study(args: argparse.Namespace) -> str:
-    from repre_mm.cli.evaluation import write_json
-    from repre_mm.evaluation import EvaluationError
+    from repre_mm.evaluation import load_frozen_encoder
     from repre_mm.studies import parts
+    from repre_mm.studies.results import write_json, write_text
     from repre_mm.utils.stack import stack_versions
 
-    sources = [parts.parse_encoder(text) for text in args.encoders]
-    names = [name for name, _, _ in sources]
-    if len(set(names)) < len(names):
-        raise EvaluationError(f'the encoders need different names: {", ".join(names)}')
-    train = parts.PartAnnotations.read(args.train_ann, args.train_images)
-    val = parts.PartAnnotations.read(args.val_ann, args.val_images)
-    parts.check_pair(train, val)
-    build = {'size': args.size, 'device': args.device, 'seed': args.seed}
-    for _, config, checkpoint in sources:  # a mistake in the last one shows before the first is scored
-        parts.load_named_encoder(config, checkpoint, **build)
-    args.out.mkdir(parents=True, exist_ok=True)
+    encoders = parts.parse_encoders(args.encoders)
+    if args.parts:
+        (train, val), scales = parts.open_layout(args.parts)
+    else:
+        (train, val), scales = parts.open_coco((args.train_ann, args.train_images), (args.val_ann, args.val_images))
+    if args.crop:
+        scales = scales.scaled(args.crop)
+    source = {'prefix': args.prefix, 'network': args.encoder, 'trust': args.trust, 'seed': args.seed}
 
-    results = {}
+    def encoder_at(name: str, size: int | None = None):
+        return load_frozen_encoder(encoders[name], size=size or args.size, device=args.device, **source)
+
+    for name in encoders:  # a mistake in the last one shows before the first is scored
+        encoder_at(name)
+    args.out.mkdir(parents=True, exist_ok=True)
     head = {
-        'train_images': len(train.images),
-        'val_images': len(val.images),
+        'protocol': args.protocol,
+        'train_images': len(train.paths),
+        'val_images': len(val.paths),
         'part_classes': len(train.parts),
         'object_classes': list(train.objects),
         'objects': parts.object_note(train),
         'seed': args.seed,
         'versions': stack_versions(),
     }
-    for number, (name, config, checkpoint) in enumerate(sources, start=1):
-        print(f'encoder {number} of {len(sources)}: {name}')
-        encoder = parts.load_named_encoder(config, checkpoint, **build)
-        options = {'k': args.k, 'batch_size': args.batch_size, 'workers': args.workers, 'seed': args.seed}
-        result = parts.study_encoder(encoder, train, val, **options)
+    results = {}
+    common = {'batch_size': args.batch_size, 'workers': args.workers, 'seed': args.seed}
+    for number, name in enumerate(encoders, start=1):
+        print(f'encoder {number} of {len(encoders)}: {name}')
+        encoder = encoder_at(name)
+        if args.protocol == 'quick':
+            columns, result = parts.QUICK_COLUMNS, parts.quick_study(encoder, train, val, k=args.k, **common)
+        else:
+            options = {'tasks': args.tasks, 'levels': args.levels, 'epochs': args.epochs, 'scales': scales}
+            options |= {'iterations': args.iterations} if args.iterations else {}
+            projector = parts.find_projector(encoders[name], **source)
+            result = parts.study_encoder(
+                lambda size, name=name: encoder_at(name, size),
+                train,
+                val,
+                projector=projector and projector.to(args.device),
+                **options,
+                **common,
+            )
+            columns = parts.STUDY_COLUMNS
         what = {'encoder': encoder.model.removesuffix('.py'), 'weights': encoder.weights, 'network': encoder.network}
-        result = {**what, 'mean': list(encoder.mean), **result}
-        results[name] = result
-        table = f'{parts.markdown_table(results)}\n{head["objects"]}\n'
+        results[name] = {**what, 'mean': list(encoder.mean), **result}
+        table = f'{parts.markdown_table(results, columns)}\n{head["objects"]}\n'
         write_json({**head, 'encoders': results}, args.out / 'part_study.json')
-        (args.out / 'part_study.md').write_text(table)
+        write_text(table, args.out / 'part_study.md')
     return table
 
 

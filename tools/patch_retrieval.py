@@ -1,10 +1,13 @@
-"""Find the patches that an encoder, and its projector, take for the same as a given one.
+"""Find the patches that encoders, and their projectors, take for the nearest to a given one.
 
-python tools/patch_retrieval.py CONFIG CHECKPOINT --data DIR --query IMAGE --box X Y W H [--out PNG]
+python tools/patch_retrieval.py ENCODER --data DIR --query IMAGE --box X Y W H [--out PNG]
+python tools/patch_retrieval.py --encoders NAME=ENCODER NAME=ENCODER ... --data DIR --query IMAGE --box X Y W H
 
-Patches of the query's size are cut from every image of the folder, in steps of half a patch, and encoded one by one, as
-views are in training: the encoder's vector is compared on the left, the projector's output on the right. By the
-part-to-whole reading of contrastive learning, the encoder finds the same part and the projector the same object.
+ENCODER is CONFIG CHECKPOINT, CONFIG random, a released FILE or timm:MODEL[,OPTION=VALUE...][:FILE]; after NAME= it is
+one word, CONFIG:CHECKPOINT. Patches of the query's size are cut from every image of the folder, in steps of half a
+patch, and encoded one by one, as views are in training. The mean of the patch tokens is compared on the left, the
+projector's output, where the file has one, on the right. By the part-to-whole reading of contrastive learning
+(arXiv 2301.11915), the encoder finds the same part and the projector the same object.
 """
 
 from __future__ import annotations
@@ -14,37 +17,62 @@ from pathlib import Path
 
 
 def parse_args() -> argparse.Namespace:
+    from repre_mm.studies.parts.representations import REPRESENTATIONS
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='the config that the encoder was pre-trained with')
-    parser.add_argument('checkpoint', help="a training checkpoint, or the word 'random'")
+    parser.add_argument('encoder_words', nargs='*', metavar='ENCODER', help='one encoder, see above')
+    parser.add_argument('--encoders', nargs='+', metavar='NAME=ENCODER', help='several, one below the other')
     parser.add_argument('--data', required=True, metavar='DIR', help='folder of images to search, at any depth')
     parser.add_argument('--query', required=True, metavar='IMAGE', help='the image of the query')
     parser.add_argument('--box', required=True, nargs=4, type=int, metavar=('X', 'Y', 'W', 'H'), help='in pixels')
     parser.add_argument('--top', type=int, default=24, help='patches to find (default: %(default)s)')
+    parser.add_argument(
+        '--show',
+        nargs='+',
+        choices=REPRESENTATIONS,
+        default=['encoded', 'projected'],
+        help='representations to compare by (default: %(default)s)',
+    )
     parser.add_argument('--stride', type=float, default=0.5, help='between patches, in patches (default: %(default)s)')
-    parser.add_argument('--size', type=int, help="of the encoder's input (default: the config's image_size)")
+    parser.add_argument('--size', type=int, help="of the encoder's input (default: its own)")
     parser.add_argument('--batch-size', type=int, default=128, help='patches per forward pass (default: %(default)s)')
     parser.add_argument('--device', default='cpu', help='default: %(default)s')
     parser.add_argument('--seed', type=int, default=0, help='of random weights (default: %(default)s)')
+    parser.add_argument('--prefix', help="where in its file an encoder is, if not where it is found ('': the whole)")
+    parser.add_argument('--encoder', choices=('online', 'target'), help='default: the one that the authors evaluate')
+    parser.add_argument('--trust', action='store_true', help='unpickle the files: they may run code; trusted only')
     parser.add_argument('--out', type=Path, default=Path('patch_retrieval.png'), help='default: %(default)s')
-    return parser.parse_args()
+    args = parser.parse_args()
+    if bool(args.encoder_words) == bool(args.encoders):
+        parser.error('name one encoder (ENCODER), or several (--encoders NAME=ENCODER ...)')
+    return args
 
 
 def draw(args: argparse.Namespace):
-    from mmengine.config import Config
-
     from repre_mm.datasets.listing import find_images
+    from repre_mm.evaluation import EncoderName, load_frozen_encoder
     from repre_mm.studies import parts
 
-    encoder = parts.load_named_encoder(args.config, args.checkpoint, size=args.size, device=args.device, seed=args.seed)
-    projector = parts.load_projector(Config.fromfile(args.config), args.checkpoint, seed=args.seed).to(args.device)
+    names = parts.parse_encoders(args.encoders) if args.encoders else {'': EncoderName.parse(args.encoder_words)}
+    source = {'prefix': args.prefix, 'network': args.encoder, 'trust': args.trust, 'seed': args.seed}
+    loaded = {
+        name: (
+            load_frozen_encoder(encoder, size=args.size, device=args.device, **source),
+            parts.find_projector(encoder, **source),
+        )
+        for name, encoder in names.items()
+    }
     paths = [Path(args.data, name) for name in find_images(args.data)]
     options = {'top': args.top, 'stride': args.stride, 'batch_size': args.batch_size}
-    hits = parts.retrieve(encoder, projector, args.query, tuple(args.box), paths, **options)
-    for name, found in hits.items():
-        print(f'\n{name}: cosine, image, left top width height')
-        for hit in found:
-            print(f'{hit.similarity:8.4f}  {hit.path}  {" ".join(map(str, hit.box))}')
+    hits = {}
+    for name, (encoder, projector) in loaded.items():
+        projector = projector and projector.to(args.device)
+        found = parts.retrieve(encoder, projector, args.query, tuple(args.box), paths, **options)
+        hits[name] = {kind: found[kind] for kind in args.show if kind in found}
+        for kind, one in hits[name].items():
+            print(f'\n{f"{name}, " if name else ""}{kind}: cosine, image, left top width height')
+            for hit in one:
+                print(f'{hit.similarity:8.4f}  {hit.path}  {" ".join(map(str, hit.box))}')
     return parts.retrieval_sheet(args.query, tuple(args.box), hits)
 
 

@@ -1,6 +1,6 @@
 """Patch retrieval: planted duplicates come first, by the encoder and by the projector."""
 
-import importlib.util
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +12,9 @@ from mmengine.registry import MODELS, DefaultScope
 from PIL import Image
 from torch.testing import assert_close
 
-from repre_mm.evaluation import EvaluationError
-from repre_mm.studies.parts import load_named_encoder, load_projector, retrieval_sheet, retrieve
-from repre_mm.studies.parts.retrieval import cut_windows, represent
+from repre_mm.evaluation import EncoderName, EvaluationError, load_frozen_encoder
+from repre_mm.studies.parts import load_projector, retrieve
+from repre_mm.studies.parts.retrieval import cut_windows, represent_windows
 
 BOX = (20, 13, 16, 12)  # left, top, width, height
 PLANTED = {'2.png': (24, 18), '5.png': (0, 0), '6.png': (48, 36)}  # on the grid of half patches
@@ -44,8 +44,9 @@ def images(tmp_path):
     return folder
 
 
-def parts_of(config):
-    return load_named_encoder(str(config), 'random'), load_projector(Config.fromfile(config), 'random')
+def parts_of(config, weights='random'):
+    name = EncoderName(str(config), str(weights))
+    return load_frozen_encoder(name), load_projector(name)
 
 
 def test_planted_duplicates_come_first(config, images):
@@ -59,13 +60,14 @@ def test_planted_duplicates_come_first(config, images):
         similarities = [hit.similarity for hit in hits]
         assert similarities == sorted(similarities, reverse=True)
         assert min(similarities[:3]) > 1 - 1e-4 > similarities[3]
-    assert [hit.similarity for hit in found['encoder']] != [hit.similarity for hit in found['projector']]
+    assert list(found) == ['encoded', 'class token', 'projected']
+    assert [hit.similarity for hit in found['encoded']] != [hit.similarity for hit in found['projected']]
 
 
 def test_query_itself_is_no_hit(config, images):
     encoder, projector = parts_of(config)
     box = (16, 12, 16, 12)  # on the grid, so that it would be found
-    (hits, _) = retrieve(encoder, projector, images / '0.png', box, [images / '0.png'], progress=False).values()
+    hits = retrieve(encoder, projector, images / '0.png', box, [images / '0.png'], progress=False)['projected']
     left, top, width, height = box
     for x, y, w, h in (hit.box for hit in hits):
         assert x + w <= left or x >= left + width or y + h <= top or y >= top + height
@@ -86,30 +88,17 @@ def test_representations_are_those_of_training(config, images):
     model.load_state_dict(state)
     model.eval()
     checkpoint = images.parent / 'epoch.pth'
-    torch.save({'state_dict': state}, checkpoint)
-    encoder = load_named_encoder(str(config), str(checkpoint))
-    projector = load_projector(Config.fromfile(config), checkpoint)
+    torch.save({'meta': {'cfg': Config.fromfile(config).pretty_text}, 'state_dict': state}, checkpoint)
+    encoder, projector = parts_of(config, checkpoint)
     pixels = np.random.default_rng(1).integers(0, 256, (32, 64, 3), dtype=np.uint8)
     windows = torch.tensor([[0, 0, 32, 32], [32, 0, 64, 32]])  # of the encoder's size: nothing is resized
-    found = represent(encoder, projector, pixels, windows)
+    found = represent_windows(encoder, projector, pixels, windows)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
     whole = (torch.from_numpy(pixels).permute(2, 0, 1) - mean) / std
     with torch.no_grad():
         vectors = model.backbone(torch.stack([whole[..., :32], whole[..., 32:]]))
         projections = model.neck(vectors)[0]
-    assert_close(found['encoder'], torch.nn.functional.normalize(vectors[0]))
-    assert_close(found['projector'], torch.nn.functional.normalize(projections))
-
-
-def test_checkpoint_without_projector_is_refused(config, tmp_path):
-    torch.save({'state_dict': {'backbone.cls_token': torch.rand(1)}}, tmp_path / 'encoder.pth')
-    with pytest.raises(EvaluationError, match=r'encoder\.pth holds no projector'):
-        load_projector(Config.fromfile(config), tmp_path / 'encoder.pth')
-    torch.save({'state_dict': {'neck.fc0.weight': torch.rand(1)}}, tmp_path / 'other.pth')
-    with pytest.raises(EvaluationError, match=r'other\.pth does not fit'):
-        load_projector(Config.fromfile(config), tmp_path / 'other.pth')
-    with pytest.raises(EvaluationError, match='has no neck'):
-        load_projector(Config(dict(model=dict(backbone=VIT))), 'random')
+    assert_close(found['projected'], torch.nn.functional.normalize(projections))
 
 
 @pytest.mark.parametrize('box', [(60, 0, 16, 12), (-1, 0, 16, 12), (0, 0, 0, 12)])
@@ -119,31 +108,33 @@ def test_box_outside_of_the_image_is_refused(config, images, box):
         retrieve(encoder, projector, images / '0.png', box, [], progress=False)
 
 
-def test_sheet_sets_query_and_hits_side_by_side(config, images):
-    encoder, projector = parts_of(config)
-    hits = retrieve(encoder, projector, images / '0.png', BOX, sorted(images.iterdir()), top=8, progress=False)
-    picture = retrieval_sheet(images / '0.png', BOX, hits)
-    tile, columns, margin, gap = 96, 6, 12, 6
-    assert picture.dtype == np.uint8 and picture.shape[1] == 2 * margin + 3 * columns * tile + 2 * gap
-    red = (picture == (220, 30, 30)).all(axis=2)
-    for block in range(3):
-        left = margin + block * (columns * tile + gap)
-        assert red[:, left : left + columns * tile].any()
+def _tool(arguments, monkeypatch):
+    monkeypatch.setattr('sys.argv', ['tool', *map(str, arguments)])
+    runpy.run_path(str(Path(__file__).parents[2] / 'tools/patch_retrieval.py'), run_name='__main__')
 
 
 def test_tool_draws_and_names_what_it_found(config, images, tmp_path, monkeypatch, capsys):
-    spec = importlib.util.spec_from_file_location('tool', Path(__file__).parents[2] / 'tools/patch_retrieval.py')
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    out = tmp_path / 'hits.png'
-    query = ['--query', str(images / '0.png'), '--box', *map(str, BOX), '--out', str(out)]
-    arguments = ['tool', str(config), 'random', '--data', str(images), *query, '--top', '3']
-    monkeypatch.setattr('sys.argv', arguments)
-    tool.main()
-    with Image.open(out) as picture:
-        assert picture.width > 1000
+    query = ['--query', images / '0.png', '--box', *BOX, '--out', tmp_path / 'hits.png']
+    arguments = [config, 'random', '--data', images, *query, '--top', 3]
+    _tool(arguments, monkeypatch)
+    with Image.open(tmp_path / 'hits.png') as picture:
+        one = picture.size
+    assert one[0] > 1000
     printed = capsys.readouterr().out
     assert all(printed.count(name) == 2 for name in PLANTED)
-    arguments[arguments.index('--box') + 1] = '-5'
+    arguments[arguments.index('--box') + 1] = -5
     with pytest.raises(SystemExit, match='error: the box -5'):
-        tool.main()
+        _tool(arguments, monkeypatch)
+
+
+def test_tool_sets_encoders_below_each_other(config, images, tmp_path, monkeypatch, capsys):
+    timm = 'timm:vit_small_patch16_224,patch_size=8,embed_dim=24,depth=2,num_heads=2,img_size=32'
+    encoders = ['--encoders', f'ours={config}:random', f'other={timm}']
+    query = ['--query', images / '0.png', '--box', *BOX, '--out', tmp_path / 'hits.png']
+    _tool([*encoders, '--data', images, *query, '--top', 3, '--show', 'encoded', 'projected'], monkeypatch)
+    printed = capsys.readouterr().out
+    assert 'ours, encoded:' in printed and 'ours, projected:' in printed
+    assert 'other, encoded:' in printed and 'other, projected:' not in printed  # random timm weights have no projector
+    with pytest.raises(SystemExit):
+        _tool(['--data', images, *query], monkeypatch)
+    assert 'name one encoder (ENCODER), or several' in capsys.readouterr().err

@@ -1,17 +1,12 @@
-"""Encoders of a study by the name of a row: ``NAME=CONFIG:CHECKPOINT``, ``NAME=timm:MODEL:FILE``, ``NAME=FILE``."""
+"""Encoders of a study by the name of their row: ``NAME=ENCODER``."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from repre_mm.evaluation import EncoderName, EvaluationError, FrozenEncoder, load_frozen_encoder
+from repre_mm.evaluation import EncoderName, EvaluationError
 
 
-def parse_encoder(text: str) -> tuple[str, str | None, str]:
+def parse_encoder(text: str) -> tuple[str, EncoderName]:
     """Take ``NAME=ENCODER`` apart; see :mod:`repre_mm.evaluation.encoders`.
-
-    Returns:
-        Name, model (a config or ``'timm:MODEL,...'``; None: recognised from the file), and weights.
 
     Raises:
         EvaluationError: It is not of that form.
@@ -20,12 +15,19 @@ def parse_encoder(text: str) -> tuple[str, str | None, str]:
     if not name or not encoder:
         raise EvaluationError(f'encoder {text!r} is not of the form NAME=ENCODER')
     try:
-        parsed = EncoderName.parse([encoder])
+        return name, EncoderName.parse([encoder])
     except EvaluationError as error:
         raise EvaluationError(f'encoder {text!r} is not of the form NAME=ENCODER: {error}') from error
-    return name, parsed.model, parsed.weights
 
 
-def load_named_encoder(model: str | None, weights: str, **options: Any) -> FrozenEncoder:
-    """:func:`repre_mm.evaluation.load_frozen_encoder` for what :func:`parse_encoder` gave."""
-    return load_frozen_encoder(EncoderName(model, weights), **options)
+def parse_encoders(texts: list[str]) -> dict[str, EncoderName]:
+    """Name of the row -> encoder.
+
+    Raises:
+        EvaluationError: Two rows have one name.
+    """
+    pairs = [parse_encoder(text) for text in texts]
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        raise EvaluationError(f'the encoders need different names: {", ".join(names)}')
+    return dict(pairs)

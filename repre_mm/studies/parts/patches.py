@@ -6,8 +6,8 @@ import torch
 from mmpretrain.models import SwinTransformer, VisionTransformer
 from torch import Tensor, nn
 
+from repre_mm.evaluation import EvaluationError
 from repre_mm.evaluation.attention import level_map
-from repre_mm.evaluation.protocol import EvaluationError
 from repre_mm.models.backbones import TimmBackbone
 from repre_mm.utils.modules import eval_mode
 

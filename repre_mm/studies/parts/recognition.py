@@ -1,210 +1,104 @@
-"""Part-level and object-level recognition by one frozen encoder."""
+"""The part-aware study of one frozen encoder (Zhu et al., TMLR 2023, arXiv 2301.11915).
+
+Recognition: parts, and whole objects, are cut out, encoded one by one, and classified by a linear probe on the class
+token and by an attentive probe on all tokens. Retrieval: every part is a query among all parts. Segmentation: see
+``fcn.py``. What the study's text and code do not fix, and what is done here:
+
+- Its classification and retrieval use keypoints (CUB-200-2011, COCO people), around which it cuts squares. For data
+  with masks a part's patch is the smallest square about the mask's bounding box, an object's that about all its parts.
+- Its object-level recognition is ImageNet classification and segmentation of ADE20K's and Pascal's objects; here the
+  object level of the same data is probed in the same way as the part level.
+- Encoders without a class token (Swin) give the mean of their tokens in its place.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
-from torch import Tensor
-from torch.utils.data import DataLoader
-from tqdm import tqdm
-
 from repre_mm.evaluation.frozen import FrozenEncoder
-from repre_mm.evaluation.knn import knn_classify
-from repre_mm.evaluation.linear_probe import linear_probe
-from repre_mm.evaluation.protocol import EvaluationError
-from repre_mm.studies.parts.annotations import PartAnnotations, PartImages, label_shares
-from repre_mm.studies.parts.patches import patch_map, region_means
-from repre_mm.studies.parts.segmentation import LinearHead, confusion, fit_linear_head, intersection_over_union
+from repre_mm.studies.parts.crops import Crops, encode_crops
+from repre_mm.studies.parts.data import PartData, check_pair
+from repre_mm.studies.parts.fcn import BATCH_SIZE, ITERATIONS, Scales, score_head, train_head
+from repre_mm.studies.parts.precision import average_precision
+from repre_mm.studies.parts.probes import PROBES, probe
+from repre_mm.studies.parts.representations import Projector, represent_crops
 
-#: Cells that the segmentation heads are trained on, at most: 400 MB for 1024 channels.
-MAX_CELLS = 100_000
 LEVELS = ('part', 'object')
-
-
-class _Rows:
-    """A tensor that is filled image by image, allocated at once.
-
-    Kept one by one, small tensors would lie between the large ones that come and go with every image, which the heap
-    could then not reuse; and each tensor of a loading process would keep a file open.
-    """
-
-    def __init__(self, *shape: int, dtype: torch.dtype = torch.float32) -> None:
-        self.tensor, self._filled = torch.empty(shape, dtype=dtype), 0
-
-    def add(self, rows: Tensor) -> None:
-        self.tensor.narrow(0, self._filled, len(rows)).copy_(rows)
-        self._filled += len(rows)
-
-
-class _Regions:
-    """Pooled features and labels of all regions of one level."""
-
-    def __init__(self, annotations: PartAnnotations, level: str, width: int) -> None:
-        per_image = ([annotation[level] for annotation in image] for image in annotations.annotations)
-        count = sum(len(labels if level == 'part' else set(labels)) for labels in per_image)
-        self.features, self.labels = _Rows(count, width), _Rows(count, dtype=torch.int64)
-
-    def add(self, features: Tensor, labels: Tensor) -> None:
-        self.features.add(features)
-        self.labels.add(labels)
-
-
-def check_pair(train: PartAnnotations, val: PartAnnotations) -> None:
-    """Check that both files speak of the same classes.
-
-    Raises:
-        EvaluationError: They do not.
-    """
-    for what, ours, theirs in (('part', train.parts, val.parts), ('object', train.objects, val.objects)):
-        if ours != theirs:
-            strangers = sorted(set(ours) ^ set(theirs)) or 'the same ones in another order'
-            raise EvaluationError(
-                f'{train.path} and {val.path} have different {what} classes ({strangers}): they must have the same'
-            )
+TASKS = ('recognition', 'retrieval', 'segmentation')
+#: Gives the encoder for images of some size: positions are resized when it is loaded.
+EncoderAt = Callable[[int | None], FrozenEncoder]
 
 
 def study_encoder(
-    encoder: FrozenEncoder,
-    train: PartAnnotations,
-    val: PartAnnotations,
+    encoder_at: EncoderAt,
+    train: PartData,
+    val: PartData,
     *,
-    k: int = 20,
-    batch_size: int = 32,
+    levels: Sequence[str] = LEVELS,
+    tasks: Sequence[str] = TASKS,
+    probes: Sequence[str] = tuple(PROBES),
+    projector: Projector | None = None,
+    scales: Scales,
+    epochs: int | None = None,
+    iterations: int = ITERATIONS,
+    segmentation_batch: int = BATCH_SIZE,
+    batch_size: int = 128,
     workers: int = 2,
     seed: int = 0,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Score a frozen encoder on parts and on objects; each image passes through it once.
-
-    Regions: the patch tokens inside a mask, averaged with the share of each cell that the mask covers, are classified
-    by kNN and by a linear probe. A part region is one part annotation, an object region the union of the parts of one
-    object class in one image; with a single object class there is nothing to tell apart, and no such score.
-
-    Segmentation: a linear head on patch tokens, upsampled bilinearly to the size of the file, against the map of parts
-    (of object classes) and background. Memory is bounded by :data:`MAX_CELLS` and by the number of regions.
+    """Score a frozen encoder by the study's protocols.
 
     Args:
-        encoder: The encoder, in evaluation mode, on its device.
-        train: Of the probes' training.
-        val: Of the scores.
-        k: Neighbours.
-        batch_size: Images per forward pass.
-        workers: Loading processes.
-        seed: Of the cells that are kept and of the linear probe.
+        encoder_at: See :data:`EncoderAt`; None asks for the encoder's own size.
+        train: Of the probes' and heads' training.
+        val: Of the scores; retrieval is among its parts.
+        levels: Among :data:`LEVELS`; retrieval is of parts alone.
+        tasks: Among :data:`TASKS`; segmentation needs masks and is passed over without.
+        probes: Among :data:`repre_mm.studies.parts.probes.PROBES`.
+        projector: Also retrieve by projections, see :mod:`repre_mm.studies.parts.representations`.
+        scales: Of segmentation.
+        epochs: Of the probes, instead of the study's 90.
+        iterations: Of the segmentation head.
+        segmentation_batch: Images per iteration of it.
+        batch_size: Patches per forward pass.
+        workers: Image loading processes.
+        seed: Of the probes and heads.
         progress: Show progress bars.
 
     Returns:
-        Numbers and names only, ready for JSON: ``grid``, ``width``, and for ``part`` and ``object`` the number of
-        regions, ``linear`` (a :class:`repre_mm.evaluation.LinearProbeResult`), ``knn`` (top-1 in percent), both None
-        without two classes, ``miou`` (mean over the classes and the background, in percent), ``iou`` (per class) and
-        ``head_converged``.
+        Numbers and names only, ready for JSON: ``image_size``, and per level ``classes``, ``train_regions``,
+        ``val_regions``, per probe ``top1`` and ``best_top1`` (None with a single class), ``retrieval`` (see
+        :func:`average_precision`, per representation) and ``segmentation`` (``miou``, ``iou``).
 
     Raises:
-        EvaluationError: The files disagree, do not fit their images, or the encoder has no patch tokens.
-        ValueError: ``k`` is larger than the number of regions, or an image size that the encoder refuses.
+        EvaluationError: The splits have other classes, or the features are not finite.
     """
     check_pair(train, val)
-    size = encoder.image_size
-    with torch.no_grad():
-        blank = torch.zeros(1, 3, size, size, dtype=torch.uint8)
-        first = patch_map(encoder.module, encoder.normalised(blank))
-    grid = tuple(first.shape[-2:])
-    counts = {'part': len(train.parts), 'object': len(train.objects)}
-
-    width = first.shape[1]
-    train_regions = {level: _Regions(train, level, width) for level in LEVELS}
-    kept = min(math.prod(grid), max(1, MAX_CELLS // len(train.images)))
-    generator = torch.Generator().manual_seed(seed)
-    total = kept * len(train.images)
-    cells, shares = _Rows(total, width), {level: _Rows(total, count + 1) for level, count in counts.items()}
-    for item, maps in _encoded(encoder, train, grid, 'training images', batch_size, workers, progress):
-        _pool(train_regions, item, maps)
-        chosen = torch.randperm(math.prod(grid), generator=generator)[:kept]
-        cells.add(maps.flatten(1).T.cpu()[chosen])
-        for level in LEVELS:
-            cover = label_shares(item[f'{level}_map'], counts[level] + 1, grid)
-            shares[level].add(cover.flatten(1).T[chosen])
-    features = cells.tensor.to(first.device)
-    _check_finite(features)
-    heads = {
-        level: fit_linear_head(features, shares[level].tensor.to(first.device), progress=progress) for level in LEVELS
-    }
-
-    val_regions = {level: _Regions(val, level, width) for level in LEVELS}
-    tables = {level: torch.zeros(count + 1, count + 1, dtype=torch.int64) for level, count in counts.items()}
-    for item, maps in _encoded(encoder, val, grid, 'validation images', batch_size, workers, progress):
-        _pool(val_regions, item, maps)
-        for level in LEVELS:
-            tables[level] += confusion(heads[level](maps), item[f'{level}_map'])
-
-    result: dict[str, Any] = {'image_size': size, 'grid': list(grid), 'width': width}
-    names = {'part': train.parts, 'object': train.objects}
-    for level in LEVELS:
-        regions = train_regions[level], val_regions[level]
-        options = {'k': k, 'seed': seed, 'progress': progress}
-        result[level] = {
-            **_recognition(*regions, len(names[level]), **options),
-            **_overlap(tables[level], names[level], heads[level]),
-        }
+    encoder = encoder_at(None)
+    device = next(encoder.module.parameters()).device
+    result: dict[str, Any] = {'image_size': encoder.image_size}
+    encoding = {'batch_size': batch_size, 'workers': workers, 'progress': progress}
+    for level in levels:
+        names = train.parts if level == 'part' else train.objects
+        found = result[level] = {'classes': len(names)}
+        val_crops = Crops(val, level, encoder.image_size)
+        found['val_regions'] = sum(val_crops.counts())
+        if 'recognition' in tasks:
+            train_crops = Crops(train, level, encoder.image_size, training=True)
+            found['train_regions'] = sum(train_crops.counts())
+            found |= dict.fromkeys(probes)
+            if len(names) > 1:
+                sets = *encode_crops(encoder, train_crops, **encoding), *encode_crops(encoder, val_crops, **encoding)
+                options = {'epochs': epochs, 'seed': seed, 'device': device, 'progress': progress}
+                found |= {name: probe(name, *sets, len(names), **options) for name in probes}
+        if 'retrieval' in tasks and level == 'part':
+            vectors, labels = represent_crops(encoder, projector, val_crops, **encoding)
+            found['retrieval'] = {name: average_precision(one, labels, names) for name, one in vectors.items()}
+        if 'segmentation' in tasks and train.decode is not None:
+            crop_encoder = encoder_at(scales.crop)
+            options = {'iterations': iterations, 'batch_size': segmentation_batch, 'workers': workers, 'seed': seed}
+            head = train_head(crop_encoder, train, level, scales, progress=progress, **options)
+            found['segmentation'] = score_head(crop_encoder, head, val, level, scales, progress=progress)
     return result
-
-
-def _encoded(
-    encoder: FrozenEncoder,
-    annotations: PartAnnotations,
-    grid: tuple[int, int],
-    name: str,
-    batch_size: int,
-    workers: int,
-    progress: bool,
-) -> Iterator[tuple[dict[str, Any], Tensor]]:
-    """Items of :class:`PartImages` and their patch maps (C, h, w), one image at a time."""
-    dataset = PartImages(annotations, encoder.image_size, grid)
-    loader = DataLoader(dataset, batch_size=batch_size, num_workers=workers, collate_fn=list)
-    with tqdm(total=len(dataset), desc=name, unit='image', disable=not progress) as bar:
-        for items in loader:
-            maps = patch_map(encoder.module, encoder.normalised(torch.stack([item['image'] for item in items])))
-            yield from zip(items, maps, strict=True)
-            bar.update(len(items))
-
-
-def _pool(regions: dict[str, _Regions], item: dict[str, Any], maps: Tensor) -> None:
-    for level in LEVELS:
-        regions[level].add(region_means(maps, item[f'{level}_shares']), item[f'{level}_labels'])
-
-
-def _check_finite(features: Tensor) -> None:
-    if not features.isfinite().all():
-        raise EvaluationError(
-            'patch features are NaN or infinite: the checkpoint comes from a diverged training or another encoder'
-        )
-
-
-def _recognition(train: _Regions, val: _Regions, classes: int, *, k: int, seed: int, progress: bool) -> dict[str, Any]:
-    features, labels = train.features.tensor, train.labels.tensor
-    val_features, val_labels = val.features.tensor, val.labels.tensor
-    result: dict[str, Any] = {'classes': classes, 'train_regions': len(labels), 'val_regions': len(val_labels)}
-    if classes < 2:
-        return {**result, 'linear': None, 'knn': None}
-    guesses = knn_classify(features, labels, val_features, k=k, num_classes=classes)[k]
-    return {
-        **result,
-        'linear': asdict(linear_probe(features, labels, val_features, val_labels, seed=seed, progress=progress)),
-        'knn': {'k': k, 'top1': 100 * (guesses == val_labels).double().mean().item()},
-    }
-
-
-def _overlap(table: Tensor, names: tuple[str, ...], head: LinearHead) -> dict[str, Any]:
-    overlaps = intersection_over_union(table)
-    # A class that smaller parts hide in every image, and that nobody guesses, has no overlap to count.
-    present = overlaps.isfinite()
-    overlaps, mean = [v if math.isfinite(v) else None for v in overlaps.tolist()], overlaps[present].mean().item()
-    return {
-        'miou': mean,
-        'iou': dict(zip(('background', *names), overlaps, strict=True)),
-        'head_converged': head.converged,
-    }

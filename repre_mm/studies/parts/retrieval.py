@@ -1,4 +1,8 @@
-"""Patches that an encoder, and its projector, take for the same as a given one (Zhu et al., arXiv 2301.11915)."""
+"""Patches that an encoder, and its projector, find nearest to a given one (Zhu et al., arXiv 2301.11915, Figures 2, 4).
+
+The study searches windows of a quarter of the image's side, at steps of half a window, in central crops that it
+enlarges four times; here the query is any box, and all images are searched with windows of its size in pixels.
+"""
 
 from __future__ import annotations
 
@@ -10,26 +14,22 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from mmengine.config import Config
-from mmengine.registry import MODELS, DefaultScope
-from PIL import Image, ImageDraw
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.ops import box_iou, nms
 from tqdm import tqdm
 
-from repre_mm.checkpoint import read_checkpoint
 from repre_mm.datasets.reading import read_image
-from repre_mm.evaluation.features import global_features
+from repre_mm.evaluation import EvaluationError
 from repre_mm.evaluation.frozen import FrozenEncoder
-from repre_mm.evaluation.protocol import RANDOM, EvaluationError
-from repre_mm.visualization.overlays import sheet
+from repre_mm.studies.parts.representations import Projector, represent
 
-#: Patches of one image that overlap more than this count as one, the best of them.
+#: Windows of one image that overlap more than this count as one, the best of them.
 MAX_OVERLAP = 0.3
-REPRESENTATIONS = ('encoder', 'projector')
-_TILE, _COLUMNS, _RED = 96, 6, (220, 30, 30)
+#: The study shows the 24 nearest.
+TOP = 24
 
-Box = tuple[int, int, int, int]
+#: Left, top, width, height in pixels.
+QueryBox = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -38,40 +38,7 @@ class Hit:
 
     similarity: float
     path: Path
-    box: Box
-
-
-def load_projector(cfg: Config, checkpoint: str | os.PathLike, *, seed: int = 0) -> nn.Module:
-    """Build a config's projector (the neck of its online network), fill it, and put it in evaluation mode.
-
-    Raises:
-        EvaluationError: The config has no neck, or the checkpoint none that fits.
-    """
-    model = cfg.get('model') or {}
-    neck = (model.get('algorithm') or model).get('neck')
-    if not neck:
-        raise EvaluationError(f'{cfg.filename or "the config"}: its algorithm has no neck, so no projector')
-    # DINO names its head's class itself.
-    neck = {'type': 'repre_mm.DINONeck', **neck} if 'type' not in neck else dict(neck)
-    with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmpretrain'), torch.random.fork_rng():
-        torch.manual_seed(seed)
-        projector = MODELS.build(neck)
-        if str(checkpoint) == RANDOM and hasattr(projector, 'init_weights'):
-            projector.init_weights()
-    if str(checkpoint) != RANDOM:
-        content = read_checkpoint(checkpoint)
-        tensors = content.get('state_dict', content)
-        state = {name.removeprefix('neck.'): value for name, value in tensors.items() if name.startswith('neck.')}
-        if not state:
-            raise EvaluationError(
-                f'{checkpoint} holds no projector (neck.*): give the training checkpoint, not an exported encoder'
-            )
-        try:
-            projector.load_state_dict(state)
-        except RuntimeError as error:
-            raise EvaluationError(f'the projector in {checkpoint} does not fit the config: {error}') from error
-    projector.eval()
-    return projector.requires_grad_(False)
+    box: QueryBox
 
 
 def cut_windows(height: int, width: int, box: tuple[int, int], stride: float = 0.5) -> Tensor:
@@ -94,67 +61,53 @@ def cut_windows(height: int, width: int, box: tuple[int, int], stride: float = 0
     return torch.cat([corners, corners + torch.tensor([w, h])], dim=1)
 
 
-@torch.no_grad()
-def represent(
-    encoder: FrozenEncoder, projector: nn.Module, pixels: np.ndarray, windows: Tensor, batch_size: int = 128
+def represent_windows(
+    encoder: FrozenEncoder, projection: Projector | None, pixels: np.ndarray, windows: Tensor, batch_size: int = 128
 ) -> dict[str, Tensor]:
-    """Both representations of patches, each encoded on its own as a view of training is.
-
-    A patch is cut out, brought to the encoder's input size, and passed through the encoder, whose vector is the first
-    representation, and from there through the projector, which gives the second.
+    """Representations of windows, each cut out and encoded on its own, as a view of training is.
 
     Args:
         encoder: The encoder.
-        projector: See :func:`load_projector`; on the encoder's device.
+        projection: Its projector, if it has one.
         pixels: (H, W, 3) uint8 RGB.
         windows: (N, 4), see :func:`cut_windows`; all of one size.
-        batch_size: Patches at a time.
+        batch_size: Windows at a time.
 
     Returns:
-        ``'encoder'`` (N, C) and ``'projector'`` (N, D), of unit length, on the CPU.
+        As of :func:`repre_mm.studies.parts.representations.represent`.
     """
     image = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
-    found: dict[str, list[Tensor]] = {name: [] for name in REPRESENTATIONS}
+    size = (encoder.image_size, encoder.image_size)
+    found: dict[str, list[Tensor]] = {}
     for part in windows.split(batch_size):
         patches = torch.stack([image[:, top:bottom, left:right] for left, top, right, bottom in part.tolist()])
-        size = (encoder.image_size, encoder.image_size)
         patches = F.interpolate(patches.float(), size, mode='bicubic', antialias=True).clamp(0, 255)
-        heard: list[tuple[Tensor, ...]] = []
-        handle = encoder.module.register_forward_hook(lambda module, args, output, heard=heard: heard.append(output))
-        try:
-            vectors = global_features(encoder.module, encoder.normalised(patches))
-        finally:
-            handle.remove()
-        # The projector pools maps itself, as in training, so it gets the encoder's own output.
-        projections = projector(heard[0])
-        projections = projections[0] if isinstance(projections, (tuple, list)) else projections
-        found['encoder'].append(F.normalize(vectors.float(), dim=1).cpu())
-        found['projector'].append(F.normalize(projections.float(), dim=1).cpu())
+        for name, vectors in represent(encoder, projection, patches).items():
+            found.setdefault(name, []).append(vectors)
     return {name: torch.cat(parts) for name, parts in found.items()}
 
 
 def retrieve(
     encoder: FrozenEncoder,
-    projector: nn.Module,
+    projection: Projector | None,
     query: str | os.PathLike,
-    box: Box,
+    box: QueryBox,
     paths: Sequence[str | os.PathLike],
     *,
-    top: int = 24,
+    top: int = TOP,
     stride: float = 0.5,
     batch_size: int = 128,
     progress: bool = True,
 ) -> dict[str, list[Hit]]:
-    """The patches nearest to a query, by cosine, for both representations. Only the best are kept in memory.
+    """The patches nearest to a query, by cosine, for every representation. Only the best are kept in memory.
 
-    All images are searched with windows of the query's size in pixels. The query itself, and whatever overlaps it, is
-    left out where its own image is among them.
+    The query itself, and whatever overlaps it, is left out where its own image is among those searched.
 
     Args:
         encoder: The encoder.
-        projector: Its projector.
+        projection: Its projector, if it has one.
         query: The image of the query.
-        box: Left, top, width and height of the query, in pixels.
+        box: The query.
         paths: Images to search.
         top: How many to find.
         stride: See :func:`cut_windows`.
@@ -162,7 +115,7 @@ def retrieve(
         progress: Show a progress bar with the time left.
 
     Returns:
-        ``'encoder'`` and ``'projector'``, each with the hits, nearest first.
+        Representation -> hits, nearest first.
 
     Raises:
         EvaluationError: The box leaves the image, or a setting is unusable.
@@ -183,9 +136,9 @@ def retrieve(
             f'{pixels.shape[1]} x {pixels.shape[0]} pixels'
         )
     corners = torch.tensor([[left, upper, left + width, upper + height]])
-    wanted = represent(encoder, projector, pixels, corners)
+    wanted = represent_windows(encoder, projection, pixels, corners)
     own = Path(query).resolve()
-    best: dict[str, list[Hit]] = {name: [] for name in REPRESENTATIONS}
+    best: dict[str, list[Hit]] = {name: [] for name in wanted}
     for path in tqdm(paths, desc='searching', unit='image', disable=not progress):
         pixels = read_image(path)
         windows = cut_windows(*pixels.shape[:2], (width, height), stride)
@@ -193,47 +146,10 @@ def retrieve(
             windows = windows[box_iou(windows.float(), corners.float())[:, 0] == 0]
         if not len(windows):
             continue
-        for name, vectors in represent(encoder, projector, pixels, windows, batch_size).items():
+        for name, vectors in represent_windows(encoder, projection, pixels, windows, batch_size).items():
             similarities = vectors @ wanted[name][0]
             for i in nms(windows.float(), similarities, MAX_OVERLAP)[:top].tolist():
                 x, y, right, bottom = windows[i].tolist()
                 best[name].append(Hit(similarities[i].item(), Path(path), (x, y, right - x, bottom - y)))
             best[name] = sorted(best[name], key=lambda hit: -hit.similarity)[:top]
     return best
-
-
-def retrieval_sheet(query: str | os.PathLike, box: Box, hits: dict[str, list[Hit]]) -> np.ndarray:
-    """The query in its image, and the hits of each representation, nearest first, six in a row.
-
-    Each tile shows a patch (framed in red) with half its size around it, black beyond the image.
-
-    Returns:
-        (H, W, 3) uint8.
-    """
-    image = Image.fromarray(read_image(query))
-    left, top, width, height = box
-    thickness = max(2, round(max(image.size) / 150))
-    ImageDraw.Draw(image).rectangle((left, top, left + width - 1, top + height - 1), outline=_RED, width=thickness)
-    blocks = [_block(found) for found in hits.values()]
-    captions = ['query', *(f'{name}: nearest {len(found)}' for name, found in hits.items())]
-    return sheet([[np.array(image), *blocks]], captions)
-
-
-def _block(hits: list[Hit]) -> np.ndarray:
-    """Tiles in rows of six."""
-    canvas = Image.new('RGB', (_COLUMNS * _TILE, -(-max(len(hits), 1) // _COLUMNS) * _TILE), 'white')
-    for index, hit in enumerate(hits):
-        left, top, width, height = hit.box
-        around = (left - width // 2, top - height // 2, left + width + width // 2, top + height + height // 2)
-        image = Image.fromarray(read_image(hit.path)).crop(around)
-        side = _TILE - 4
-        ImageDraw.Draw(image).rectangle(
-            (left - around[0], top - around[1], left - around[0] + width - 1, top - around[1] + height - 1),
-            outline=_RED,
-            width=max(1, round(max(image.size) / 50)),
-        )
-        # The longer side fills the tile.
-        scale = side / max(image.size)
-        image = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
-        canvas.paste(image, (index % _COLUMNS * _TILE, index // _COLUMNS * _TILE))
-    return np.array(canvas)

@@ -1,49 +1,70 @@
-"""The study as a table, one row per encoder."""
+"""Results of the part-aware study as a table, one row per encoder."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from repre_mm.studies.parts.annotations import PartAnnotations
-from repre_mm.studies.parts.recognition import LEVELS
+from repre_mm.studies import results
 
-_COLUMNS = ('linear', 'kNN', 'mIoU')
+_Path = tuple[str, ...]
+#: Column -> where its score is in a result, by the study's protocol.
+STUDY_COLUMNS: dict[str, _Path] = {
+    'part linear': ('part', 'linear', 'top1'),
+    'part attentive': ('part', 'attentive', 'top1'),
+    'part AP, encoded': ('part', 'retrieval', 'encoded', 'ap'),
+    'part AP, class token': ('part', 'retrieval', 'class token', 'ap'),
+    'part AP, projected': ('part', 'retrieval', 'projected', 'ap'),
+    'part mIoU': ('part', 'segmentation', 'miou'),
+    'object linear': ('object', 'linear', 'top1'),
+    'object attentive': ('object', 'attentive', 'top1'),
+    'object mIoU': ('object', 'segmentation', 'miou'),
+}
+#: Likewise, of the quick protocol.
+QUICK_COLUMNS: dict[str, _Path] = {
+    f'{level} {column}': (level, *path)
+    for level in ('part', 'object')
+    for column, path in {'linear': ('linear', 'top1'), 'kNN': ('knn', 'top1'), 'mIoU': ('miou',)}.items()
+}
 
 
-def markdown_table(results: dict[str, dict[str, Any]]) -> str:
-    """One row per encoder, scores in percent, from results of :func:`repre_mm.studies.parts.study_encoder`.
+def markdown_table(found: dict[str, dict[str, Any]], columns: dict[str, _Path]) -> str:
+    """One row per encoder, scores in percent; columns that no encoder has a score in are left out.
 
     Args:
-        results: Name -> result, with the entries ``encoder`` (config or model) and ``weights`` (file or ``'random'``).
+        found: Name -> result of a protocol, with the entries ``encoder`` (config or model) and ``weights`` (file or
+            ``'random'``).
+        columns: :data:`STUDY_COLUMNS` or :data:`QUICK_COLUMNS`.
     """
-    columns = [f'{level} {column}' for level in LEVELS for column in _COLUMNS]
-    lines = [f'| encoder | weights | pixels | cells | {" | ".join(columns)} |', '|---' * (4 + len(columns)) + '|']
-    for name, result in results.items():
-        scores = [_format(value) for level in LEVELS for value in _scores(result[level])]
-        h, w = result['grid']
-        cells = [f'{name} ({result["encoder"]})', result['weights'], str(result['image_size']), f'{h} x {w}', *scores]
-        lines.append(f'| {" | ".join(cells)} |')
-    short = [f'{name} ({level})' for name, r in results.items() for level in LEVELS if not r[level]['head_converged']]
+    shown = {
+        name: path for name, path in columns.items() if any(_at(result, path) is not None for result in found.values())
+    }
+    rows = [
+        [
+            f'{name} ({result["encoder"]})',
+            result['weights'],
+            str(result['image_size']),
+            *(_number(_at(result, path)) for path in shown.values()),
+        ]
+        for name, result in found.items()
+    ]
+    lines = results.markdown_table(['encoder', 'weights', 'pixels', *shown], rows)
+    short = [
+        f'{name} ({level})'
+        for name, result in found.items()
+        for level in ('part', 'object')
+        if result.get(level, {}).get('head_converged') is False
+    ]
     if short:
         lines += ['', f'Segmentation heads that stopped short of their minimum: {", ".join(short)}.']
     return '\n'.join(lines) + '\n'
 
 
-def object_note(annotations: PartAnnotations) -> str:
-    """What the object level is, for the reader of the table."""
-    if annotations.objects_from is None:
-        return (
-            f'Objects: the annotations know one class ({annotations.objects[0]}), so there is no object recognition; '
-            'object mIoU is that of object and background.'
-        )
-    source = {'supercategory': "the categories' supercategories", 'folder': 'the folders of the images'}
-    return f'Objects: {len(annotations.objects)} classes, from {source[annotations.objects_from]}.'
+def _at(result: dict[str, Any], path: _Path) -> float | None:
+    value: Any = result
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
 
 
-def _scores(level: dict[str, Any]) -> tuple[float | None, float | None, float]:
-    linear, knn = level['linear'], level['knn']
-    return linear and linear['top1'], knn and knn['top1'], level['miou']
-
-
-def _format(value: float | None) -> str:
+def _number(value: float | None) -> str:
     return '-' if value is None else f'{value:.2f}'

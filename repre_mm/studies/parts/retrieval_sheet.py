@@ -1,0 +1,62 @@
+"""The picture of a patch retrieval: the query in its image, the hits of each encoder and representation beside it."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from repre_mm.datasets.reading import read_image
+from repre_mm.studies.parts.retrieval import Hit, QueryBox
+from repre_mm.visualization.overlays import sheet
+from repre_mm.visualization.text import letters
+
+_TILE, _COLUMNS, _RED = 96, 6, (220, 30, 30)
+
+
+def retrieval_sheet(query: str | os.PathLike, box: QueryBox, hits: dict[str, dict[str, list[Hit]]]) -> np.ndarray:
+    """One row per encoder: the query's image with the query in a red box, then the hits, nearest first, six in a row.
+
+    Each tile shows a patch, framed in red, with half its size around it, black beyond the image.
+
+    Args:
+        query: The image of the query.
+        box: The query.
+        hits: Encoder -> representation -> hits; a representation that an encoder lacks leaves its place empty.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    image = Image.fromarray(read_image(query))
+    left, top, width, height = box
+    thickness = max(2, round(max(image.size) / 150))
+    ImageDraw.Draw(image).rectangle((left, top, left + width - 1, top + height - 1), outline=_RED, width=thickness)
+    shown = np.array(image)
+    names = list(dict.fromkeys(name for found in hits.values() for name in found))
+    most = max((len(found) for one in hits.values() for found in one.values()), default=1)
+    rows = [[shown, *(_block(found.get(name), most) for name in names)] for found in hits.values()]
+    captions = ['query', *(f'{name}: nearest {most}' for name in names)]
+    return sheet(rows, captions, list(hits) if len(hits) > 1 or list(hits) != [''] else None)
+
+
+def _block(hits: list[Hit] | None, most: int) -> np.ndarray:
+    """Tiles in rows of six, room for ``most``."""
+    canvas = Image.new('RGB', (_COLUMNS * _TILE, -(-max(most, 1) // _COLUMNS) * _TILE), 'white')
+    if hits is None:
+        ImageDraw.Draw(canvas).text((8, 8), 'this file holds no projector', (110, 118, 129), letters(14))
+    for index, hit in enumerate(hits or ()):
+        left, top, width, height = hit.box
+        around = (left - width // 2, top - height // 2, left + width + width // 2, top + height + height // 2)
+        image = Image.fromarray(read_image(hit.path)).crop(around)
+        side = _TILE - 4
+        ImageDraw.Draw(image).rectangle(
+            (left - around[0], top - around[1], left - around[0] + width - 1, top - around[1] + height - 1),
+            outline=_RED,
+            width=max(1, round(max(image.size) / 50)),
+        )
+        # The longer side fills the tile.
+        scale = side / max(image.size)
+        image = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
+        canvas.paste(image, (index % _COLUMNS * _TILE, index // _COLUMNS * _TILE))
+    return np.array(canvas)
