@@ -45,6 +45,8 @@ def main() -> None:
             return
         cfg.resume = args.resume or started_again()
         lock_work_dir(cfg.work_dir)
+        if args.pretrained:
+            cfg.pretrained = args.pretrained  # the config that the work dir keeps says what its training started from
         runner = build_runner(cfg)
         if starts_from_encoder(cfg):
             path, options, network = start_weights(cfg, args)

@@ -12,7 +12,7 @@ from mmengine.visualization import Visualizer
 
 from repre_mm.cli.evaluation import write_json
 from repre_mm.engine.resilience.vis_backend import LocalVisBackend
-from repre_mm.evaluation import evaluate_config, linear_eval
+from repre_mm.evaluation import EncoderName, evaluate_config, linear_eval, load_frozen_encoder
 from repre_mm.studies.paper_tables import Encoder, collect, gains, named_encoder, tables
 from repre_mm.utils.errors import UserError
 
@@ -44,8 +44,9 @@ def scores(tmp_path_factory) -> dict:
     path = root / f'{PLAIN}.py'
     Config(CONFIG).dump(path)
     cfg, quick = Config.fromfile(path), {'workers': 0, 'progress': False, 'batch_size': 8}
+    encoder = load_frozen_encoder(EncoderName(cfg, 'random'))
     return {
-        'mocov3': linear_eval(cfg, 'random', data, protocol='mocov3', epochs=1, lrs=[1.0], **quick),
+        'mocov3': linear_eval(encoder, data, protocol='mocov3', epochs=1, lrs=[1.0], **quick),
         'cached': evaluate_config(cfg, 'random', data, protocols=['linear'], linear_options={'epochs': 1}, **quick),
     }
 
