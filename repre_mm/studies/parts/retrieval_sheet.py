@@ -28,21 +28,35 @@ def retrieval_sheet(query: str | os.PathLike, box: QueryBox, hits: dict[str, dic
     Returns:
         (H, W, 3) uint8.
     """
-    image = Image.fromarray(read_image(query))
-    left, top, width, height = box
-    thickness = max(2, round(max(image.size) / 150))
-    ImageDraw.Draw(image).rectangle((left, top, left + width - 1, top + height - 1), outline=_RED, width=thickness)
-    shown = np.array(image)
     names = list(dict.fromkeys(name for found in hits.values() for name in found))
     most = max((len(found) for one in hits.values() for found in one.values()), default=1)
+    shown = _query(query, box, _size(most))
     rows = [[shown, *(_block(found.get(name), most) for name in names)] for found in hits.values()]
     captions = ['query', *(f'{name}: nearest {most}' for name in names)]
     return sheet(rows, captions, list(hits) if len(hits) > 1 or list(hits) != [''] else None)
 
 
+def _size(most: int) -> tuple[int, int]:
+    """Width and height of a block with room for so many tiles."""
+    return _COLUMNS * _TILE, -(-max(most, 1) // _COLUMNS) * _TILE
+
+
+def _query(path: str | os.PathLike, box: QueryBox, size: tuple[int, int]) -> np.ndarray:
+    """The image as large as it can be on a white canvas, at least two tiles high, with the query framed."""
+    image = Image.fromarray(read_image(path))
+    width, height = size[0], max(size[1], 2 * _TILE)
+    scale = min(width / image.width, height / image.height)
+    canvas = Image.new('RGB', (width, height), 'white')
+    canvas.paste(image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale)))))
+    left, top = box[0] * scale, box[1] * scale
+    frame = (left, top, left + box[2] * scale - 1, top + box[3] * scale - 1)
+    ImageDraw.Draw(canvas).rectangle(frame, outline=_RED, width=max(2, height // 100))
+    return np.array(canvas)
+
+
 def _block(hits: list[Hit] | None, most: int) -> np.ndarray:
     """Tiles in rows of six, room for ``most``."""
-    canvas = Image.new('RGB', (_COLUMNS * _TILE, -(-max(most, 1) // _COLUMNS) * _TILE), 'white')
+    canvas = Image.new('RGB', _size(most), 'white')
     if hits is None:
         ImageDraw.Draw(canvas).text((8, 8), 'this file holds no projector', (110, 118, 129), letters(14))
     for index, hit in enumerate(hits or ()):
