@@ -1,4 +1,4 @@
-"""Make every bad input of the tests, and write what each gives into a table: ``python tools/bad_inputs.py``.
+"""Write docs/bad-inputs.md, the error message of every bad input that the tests make: ``python tools/bad_inputs.py``.
 
 The inputs are made in folders that are removed again; the commands run in this process, none of them gets to train.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 TINY = 'tests/fixtures/tiny_config.py'
-HEAD = """# Bad inputs, and what they give
+HEAD = """# Bad inputs and their error messages
 
 Written by `python tools/bad_inputs.py`; `tests/test_bad_inputs.py` makes all {count} again and checks that each message
 names the culprit and the fix, and that no file was written, changed or lost. `DIR` is the folder of the input, `TINY`

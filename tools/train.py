@@ -11,14 +11,14 @@ def parse_args() -> argparse.Namespace:
 
     parser = argparse.ArgumentParser(description='Train a model from a config.')
     add_common_arguments(parser)
-    parser.add_argument('--resume', action='store_true', help='go on from the newest sound checkpoint in the work dir')
-    parser.add_argument('--check', action='store_true', help='say what is wrong with config and data, and do no more')
+    parser.add_argument('--resume', action='store_true', help='continue from the newest valid checkpoint in --work-dir')
+    parser.add_argument('--check', action='store_true', help='validate config and data, and stop')
     group = add_transfer_arguments(parser)
     group.add_argument(
         '--pretrained',
         nargs='+',
         metavar='CHECKPOINT',
-        help='what the encoder starts from: a checkpoint or released file, CONFIG CHECKPOINT, or timm:MODEL:FILE '
+        help='initial weights of the encoder: a checkpoint or released file, CONFIG CHECKPOINT, or timm:MODEL:FILE '
         '(default: random)',
     )
     add_encoder_options(group)
@@ -41,7 +41,7 @@ def main() -> None:
     with one_line_errors('the set-up', args.traceback):
         cfg = checked_config(args)
         if args.check:
-            print(f'{args.config}: nothing wrong found')
+            print(f'{args.config}: no faults found')
             return
         cfg.resume = args.resume or started_again()
         lock_work_dir(cfg.work_dir)

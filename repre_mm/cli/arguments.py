@@ -1,4 +1,4 @@
-"""Arguments that several commands share."""
+"""Define the arguments that several commands share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mmengine.config import DictAction
 
 
 class SettingsAction(DictAction):
-    """mmengine's reader of ``KEY=VALUE``, with an error where there is no ``=``."""
+    """Read ``KEY=VALUE`` as mmengine does, and refuse words without ``=``."""
 
     def __call__(
         self,
@@ -25,7 +25,7 @@ class SettingsAction(DictAction):
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments that training and testing share."""
+    """Add the arguments that training and testing share."""
     parser.add_argument('config', help='config file')
     parser.add_argument('--work-dir', help='where logs, checkpoints and pictures go (default: work_dirs/CONFIG_NAME)')
     parser.add_argument('--data', metavar='DIR', help="folder of data; replaces the config's data_root")
@@ -65,7 +65,7 @@ def add_encoder_options(parser: argparse.ArgumentParser | argparse._ArgumentGrou
 
 
 def add_transfer_arguments(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    """Arguments that only detection and segmentation have; returns their group."""
+    """Add the arguments of detection and segmentation, and return their group."""
     group = parser.add_argument_group('detection and segmentation')
     group.add_argument(
         '--classes',

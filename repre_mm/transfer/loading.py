@@ -1,6 +1,6 @@
-"""Weights into the models of detection and segmentation: a pre-trained encoder to start from, a trained model to score.
+"""Load an encoder to start from, or a trained model to score, into a classifier, detector or segmentor.
 
-mmengine's own loading passes over what does not fit; here that is an error.
+mmengine's own loading skips what does not fit; here that is an error.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from repre_mm.utils.modules import unwrap
 
 
 def start_from(runner: ResumableRunner, path: str | os.PathLike | None, **options: Any) -> LoadReport | None:
-    """Initialise a runner's model and fill its encoder from a checkpoint, before the runner trains.
+    """Initialise a runner's model and load its encoder from a checkpoint.
 
     Args:
-        runner: Not yet training. One that has found what to resume from starts from that.
-        path: See :func:`repre_mm.checkpoint.load_pretrained`; None leaves the encoder at random.
+        runner: Not yet training. One that resumes is left alone.
+        path: See :func:`repre_mm.checkpoint.load_pretrained`; None leaves the weights random.
         **options: ``trust``, ``prefix``, ``source_grid``: see :func:`repre_mm.checkpoint.load_pretrained`.
 
     Returns:
-        The report, which is logged too; None where nothing was loaded.
+        The report, which is also logged; None where nothing was loaded.
 
     Raises:
         repre_mm.checkpoint.CheckpointError: The file is unreadable or fills too little of the encoder.
-        UserError: The config loads a whole model (``load_from``) over it, or splits the parameters.
+        UserError: The config would load a whole model (``load_from``) over it, or splits the parameters.
     """
     if runner._resume_point is not None:
         return None
@@ -50,7 +50,7 @@ def start_from(runner: ResumableRunner, path: str | os.PathLike | None, **option
             "set model_wrapper_cfg.type='repre_mm.DistributedDataParallel'"
         )
     model = _unwrapped(runner)
-    # Now, since the runner's own initialisation would come after the loading; it runs once per model.
+    # Before the loading: otherwise the runner would initialise the model afterwards.
     model.init_weights()
     runner.logger.addFilter(lambda record: 'been called more than once' not in record.getMessage())
     report = load_pretrained(model.backbone, path, **options)
@@ -59,7 +59,7 @@ def start_from(runner: ResumableRunner, path: str | os.PathLike | None, **option
 
 
 def load_trained(runner: Runner, path: str | os.PathLike, *, trust: bool = False) -> None:
-    """Fill a runner's whole model from a training checkpoint, for scoring.
+    """Load a runner's whole model from a training checkpoint, to score it.
 
     Raises:
         repre_mm.checkpoint.CheckpointError: The file is unreadable, was trained for other classes, or does not fit.

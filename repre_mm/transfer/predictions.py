@@ -1,4 +1,4 @@
-"""Pictures of what a detector or a segmenter says about its test images."""
+"""Draw the predictions of a detector or segmentor beside the ground truth."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class PredictionPicturesHook(Hook):
     def after_test_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict, outputs: Sequence[BaseDataElement]
     ) -> None:
-        """Draw until there are enough."""
+        """Draw the batch, until there are enough pictures."""
         if not is_main_process():
             return
         names = runner.test_dataloader.dataset.metainfo['classes']

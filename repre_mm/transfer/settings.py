@@ -1,4 +1,4 @@
-"""Detection and segmentation on anyone's data: what the command line says, written into a config and checked."""
+"""Point a config of detection or segmentation to a data set: folders, classes, heads and image size."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ def set_up_transfer(
     image_size: Sequence[int] | None = None,
     loaders: Sequence[str] = ('train', 'val'),
 ) -> None:
-    """Point a config to a data set, let classes and heads follow the data, and check what can be checked at once.
+    """Point a config to a data set, take classes and heads from the data, and check the annotations.
 
     Args:
         cfg: A config of mmdet with ``CocoDataset`` or of mmseg with ``CityscapesDataset`` or ``BaseSegDataset``.
         data: The data set's folder, in COCO's format or laid out as Cityscapes; default: the config's.
         classes: Detection: some of the categories, in place of those that the config names. Segmentation: names, or
             one word, a number or a file of names.
-        image_size: One or two numbers, see :func:`add_transfer_arguments`.
+        image_size: One or two numbers, see ``--image-size`` in :mod:`repre_mm.cli.arguments`.
         loaders: The data loaders that will run, out of ``train``, ``val`` and ``test``.
 
     Raises:
         DatasetError: Files are missing or contradict each other; the message names them and the fix.
-        UserError: ``image_size`` does not fit the model.
+        UserError: ``image_size`` does not fit the model or the config.
     """
     if image_size is not None and (len(image_size) > 2 or min(image_size) < 1):
         raise UserError(f'--image-size takes one or two numbers of pixels, got {list(image_size)}')
@@ -92,7 +92,7 @@ def _set_up_coco(cfg: Config, data: str | None, wanted: Sequence[str] | None, lo
         raise DatasetError(
             f'{said_by} {" ".join(unknown)}: no such category in {first}, which has {", ".join(categories.values())}'
         )
-    # In the file's order, whatever the user's: it numbers the labels.
+    # In the order of the file, which numbers the labels.
     names = [name for name in categories.values() if not wanted or name in wanted]
     for dataset in datasets.values():
         # No palette: the visualizer draws one of the right length.
@@ -131,7 +131,7 @@ def _set_up_cityscapes(cfg: Config, data: str | None, given: Sequence[str] | Non
 
 
 def _set_scale(cfg: Config, splits: dict[str, CityscapesSplit]) -> None:
-    """Work at the size that the images have, as the recipes do on Cityscapes."""
+    """Work at the images' own size, as the recipes do on Cityscapes."""
     with Image.open(next(iter(splits.values())).images[0]) as image:
         scale = image.size
     for name in ('Resize', 'RandomResize'):
@@ -159,7 +159,7 @@ def _set_num_classes(cfg: Config, count: int) -> None:
 
 
 def _dataset(cfg: Config, loader: str) -> ConfigDict:
-    """A loader's data set; where it is repeated or balanced, the one inside."""
+    """A loader's data set, or the one inside a wrapper such as RepeatDataset."""
     dataset = cfg[f'{loader}_dataloader'].dataset
     while 'dataset' in dataset:
         dataset = dataset.dataset

@@ -1,16 +1,20 @@
-"""What --pretrained names: the file, and the network in it that its authors evaluate."""
+"""A command line becomes a config with the options applied, or one list of faults; what --pretrained names."""
 
 import argparse
 
 import pytest
 import torch
+from fixtures.data import make_image_folder
 from fixtures.encoders import filled
 from fixtures.methods import build
+from fixtures.tiny import TINY
 from mmengine.config import Config
 from torch.testing import assert_close
 
 from repre_mm.checkpoint import load_pretrained
-from repre_mm.cli.config import start_weights
+from repre_mm.cli.arguments import add_common_arguments, add_transfer_arguments
+from repre_mm.cli.config import checked_config, start_weights
+from repre_mm.engine.checks import ConfigError
 from repre_mm.utils.errors import UserError
 
 
@@ -47,3 +51,59 @@ def test_random_weights_and_what_names_no_file():
         start_weights(Config(), arguments('timm:vit_tiny_patch16_224'))
     with pytest.raises(UserError, match=r'there is no checkpoint none\.pth'):
         start_weights(Config({'pretrained': 'none.pth'}), arguments())
+
+
+def parse(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_common_arguments(parser)
+    add_transfer_arguments(parser)
+    defaults = dict(resume=False, pretrained=None, prefix=None, source_grid=None, trust=False, network=None)
+    return argparse.Namespace(**defaults, **vars(parser.parse_args([str(TINY), *words])))
+
+
+def test_options_are_applied(tmp_path):
+    images = str(make_image_folder(tmp_path / 'images'))
+    options = ('--cfg-options', 'train_dataloader.batch_size=2', 'model.neck.num_levels=2')
+    cfg = checked_config(parse('--data', images, '--work-dir', str(tmp_path / 'run'), '--amp', *options))
+    assert cfg.train_dataloader.dataset.root == cfg.data_root == images
+    assert cfg.work_dir == str(tmp_path / 'run')
+    assert cfg.optim_wrapper.type == 'repre_mm.BFloat16OptimWrapper'
+    assert (cfg.train_dataloader.batch_size, cfg.model.neck.num_levels) == (2, 2)
+
+
+def test_faults_of_config_and_command_line_are_in_one_list(tmp_path, monkeypatch):
+    monkeypatch.delenv('RANK', raising=False)
+    options = ('--cfg-options', 'train_dataloader.batchsize=2', 'train_cfg.max_epoch=3')
+    with pytest.raises(ConfigError) as raised:
+        checked_config(parse('--classes', 'cat', '--launcher', 'pytorch', *options))
+    title, *faults = str(raised.value).splitlines()
+    assert title == f'4 faults in {TINY}:'
+    starts = [
+        'train_cfg.max_epoch: ',
+        'train_dataloader.batchsize: ',
+        '--classes and --image-size ',
+        '--launcher pytorch ',
+    ]
+    assert [fault.strip().startswith(start) for fault, start in zip(faults, starts, strict=True)] == [True] * 4
+
+
+def test_faults_of_data_and_launcher_are_in_one_list(tmp_path, monkeypatch):
+    monkeypatch.delenv('RANK', raising=False)
+    images = make_image_folder(tmp_path / 'images', train=2)
+    with pytest.raises(ConfigError, match=r'(?s)2 faults in .*batch_size=4: .*--launcher pytorch needs'):
+        checked_config(parse('--data', str(images), '--launcher', 'pytorch'))
+
+
+@pytest.mark.parametrize(
+    ('words', 'message'),
+    [
+        (['--pretrained'], '--pretrained is for fine-tuning, detection and segmentation only'),
+        (['--image-size'], '--classes and --image-size are for detection and segmentation only'),
+    ],
+)
+def test_options_that_pretraining_does_not_take(tmp_path, words, message):
+    images = str(make_image_folder(tmp_path / 'images'))
+    args = parse('--data', images, *(['--image-size', '32'] if '--image-size' in words else []))
+    args.pretrained = 'a.pth' if '--pretrained' in words else None
+    with pytest.raises(ConfigError, match=message):
+        checked_config(args)

@@ -1,4 +1,4 @@
-"""Every fault of a config is reported at once, and none of a sound one."""
+"""All faults of a config are reported at once, and none in a valid one."""
 
 import importlib.util
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Detection and segmentation go on where a file is damaged, and say so; an evaluation does not."""
+"""LoadImage and LoadLabelMap in mmdet and mmseg: training passes over damaged files and names them, a test stops."""
 
 import logging
 from typing import NamedTuple

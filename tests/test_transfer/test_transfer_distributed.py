@@ -1,4 +1,4 @@
-"""Two processes over gloo train alike and score as one does."""
+"""Transfer on two processes over gloo, which train alike and score as one does."""
 
 import json
 

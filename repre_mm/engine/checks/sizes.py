@@ -1,4 +1,4 @@
-"""Batches, queues, numbers of workers and of views that cannot work."""
+"""Find batches, queues, workers, views and lengths of a training that cannot work."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
 def num_processes() -> int:
-    """Of the launch under way: what torchrun or Slurm says, 1 without them."""
+    """Return the number of processes that torchrun or Slurm has started; 1 without them."""
     return int(os.environ.get('WORLD_SIZE') or os.environ.get('SLURM_NTASKS') or 1)
 
 
 def loader_faults(cfg: Config) -> Iterator[str]:
-    """Numbers of data loaders and loops that torch or mmengine would refuse later."""
+    """Find numbers in data loaders and loops that torch or mmengine would refuse later."""
     for key in _LOADERS:
         loader = cfg.get(key)
         if not isinstance(loader, dict):
@@ -43,7 +43,7 @@ def loader_faults(cfg: Config) -> Iterator[str]:
                 if loader.get(option):
                     yield f'{key}.{option}={loader[option]}: needs num_workers above 0; set it to 1 or leave it out'
     loop = cfg.get('train_cfg') or {}
-    if loop.get('type') in (None, *_LOOPS) and not {'max_epochs', 'max_iters'} & loop.keys():
+    if loop and loop.get('type') in (None, *_LOOPS) and not {'max_epochs', 'max_iters'} & loop.keys():
         yield 'train_cfg: needs max_epochs=... or max_iters=...'
     for name in ('max_epochs', 'max_iters', 'val_interval'):
         if name in loop and not _is_count(loop[name], least=1):
@@ -53,11 +53,11 @@ def loader_faults(cfg: Config) -> Iterator[str]:
         missing = [key for key in keys if cfg.get(key) is None]
         if missing and len(missing) < 3:
             there = ', '.join(key for key in keys if key not in missing)
-            yield f'{", ".join(missing)}: missing, but there is {there}; name all three or none'
+            yield f'{", ".join(missing)}: missing, but there is {there}; set all three or none'
 
 
 def batch_faults(cfg: Config, model: nn.Module) -> Iterator[str]:
-    """Batches and numbers of views that the method cannot use.
+    """Find batches, queues and numbers of views that the method cannot use.
 
     Args:
         cfg: The whole config, with sound numbers (:func:`loader_faults`).
@@ -93,7 +93,7 @@ def batch_faults(cfg: Config, model: nn.Module) -> Iterator[str]:
 
 
 def drop_last_faults(cfg: Config) -> Iterator[str]:
-    """An image folder that is smaller than one batch, of which ``drop_last`` leaves nothing."""
+    """Find an image folder with less than one batch, of which ``drop_last`` leaves nothing."""
     loader = cfg.train_dataloader
     dataset = loader.dataset
     if dataset.get('type') != 'repre_mm.ImageFolder' or not loader.get('drop_last'):
@@ -101,7 +101,7 @@ def drop_last_faults(cfg: Config) -> Iterator[str]:
     try:
         folder = resolve_split(Path(dataset.root).expanduser(), dataset.get('split'))
     except DatasetError:
-        return  # said by the check of the data
+        return  # reported by folder_faults
     processes = num_processes()
     total = loader.get('batch_size', 1) * processes
     limit = dataset.get('indices')
