@@ -7,6 +7,7 @@ levels that the tap heard into pixels, join both losses.
 from __future__ import annotations
 
 import difflib
+from typing import Any
 
 import torch
 from mmengine.model import BaseModel
@@ -72,10 +73,15 @@ class RePreAlgorithm(BaseModel):
         self.register_state_dict_post_hook(_to_plain_keys)
         self.register_load_state_dict_pre_hook(_from_plain_keys)
 
-    @property
-    def backbone(self) -> nn.Module:
-        """The online encoder."""
-        return self.algorithm.backbone
+    def __getattr__(self, name: str) -> Any:
+        """Fall back to the wrapped algorithm's public attributes (``backbone``, ``momentum_encoder``, ``queue``)."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            algorithm = self.__dict__.get('_modules', {}).get('algorithm')
+            if name.startswith('_') or not hasattr(algorithm, name):
+                raise
+            return getattr(algorithm, name)
 
     def init_weights(self) -> None:
         """Initialise the algorithm as it would be without the branch, then the branch on a stream of its own."""
@@ -119,8 +125,7 @@ class RePreAlgorithm(BaseModel):
                 f'{type(self.algorithm).__name__} never passed view 1 (inputs[0]) unchanged through '
                 'its online encoder `backbone` with gradients on, so there is nothing to decode'
             )
-        losses = [value for key, value in outputs.items() if 'loss' in key]
-        contrast = torch.stack(losses).sum()
+        contrast, _ = self.algorithm.parse_losses(outputs)
         maps = self.repre_neck([levels[index] for index in self.repre_neck.indices])
         recon = self.repre_decoder.loss(maps, self.pixels(view))
         total, weights = self.loss_weighting(contrast, recon)

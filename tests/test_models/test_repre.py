@@ -1,6 +1,7 @@
 """The reference loss, written from the formulas, and the invariants of RePreAlgorithm."""
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -329,3 +330,49 @@ def test_single_features_keep_the_default_decoder(encoder_name):
     single.repre_decoder.loss(single.repre_neck(kept), single.pixels(view)).backward()
     assert all(level.grad is None for level in kept[:-1])  # only the last level is decoded
     assert kept[-1].grad.any()
+
+
+class ManyLosses(StackedViews):
+    """An algorithm whose losses come in every form that mmengine takes."""
+
+    def loss(self, inputs, data_samples=None):
+        first, second = (self.backbone(view)[0].square() for view in inputs)  # (B, C)
+        return {'loss_each': first.mean(1), 'loss_layers': [first, second.mean()], 'norm': first.detach()}
+
+
+def test_losses_are_joined_as_mmengine_joins_them():
+    encoder, size = ENCODERS['vit']
+    algorithm = ManyLosses(None, backbone=copy.deepcopy(encoder), data_preprocessor=dict(mean=MEAN, std=STD))
+    model = MODELS.build(dict(type='repre_mm.RePreAlgorithm', algorithm=algorithm))
+    views = make_views(size)
+    expected, log = algorithm.parse_losses(algorithm.loss(views))
+    out = model(views, None, mode='loss')
+    torch.testing.assert_close(out['contrast'], expected.detach())
+    torch.testing.assert_close(model.parse_losses(out)[1]['norm'], log['norm'])
+
+
+def test_a_loss_that_is_no_tensor_is_refused():
+    encoder, size = ENCODERS['vit']
+    algorithm = StackedViews(lambda v: v, backbone=copy.deepcopy(encoder))
+    forward = algorithm.loss
+    algorithm.loss = lambda *args: {**forward(*args), 'loss_other': 'three'}
+    model = MODELS.build(dict(type='repre_mm.RePreAlgorithm', algorithm=algorithm))
+    with pytest.raises(TypeError, match='loss_other is not a tensor or list of tensors'):
+        model(make_views(size), None, mode='loss')
+
+
+def test_public_attributes_of_the_algorithm_are_handed_on():
+    model = build('vit')
+    model.algorithm.register_buffer('queue', torch.zeros(2, 8))
+    model.algorithm._private = 1
+    assert model.queue is model.algorithm.queue
+    assert model.momentum_encoder is model.algorithm.momentum_encoder
+    assert model.head is model.algorithm.head
+    assert model.repre_neck is not None and model.tap is not None  # its own come first
+    assert not hasattr(model, '_private')
+    with pytest.raises(AttributeError, match="'RePreAlgorithm' object has no attribute 'nonesuch'"):
+        _ = model.nonesuch
+    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert twin.queue is twin.algorithm.queue is not model.queue
+        assert twin.state_dict().keys() == model.state_dict().keys()
+    assert len([name for name, _ in model.named_parameters() if 'patch_embed.projection.weight' in name]) == 2
