@@ -83,7 +83,9 @@ class FullyShardedDataParallel(nn.Module):
 
     def forward(self, *args, **kwargs) -> Any:
         """The model's forward."""
-        return self.module(*args, **kwargs)
+        outputs = self.module(*args, **kwargs)
+        self._settle_weights()
+        return outputs
 
     def train_step(self, data: Any, optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
         """One step; see ``mmengine.model.BaseModel.train_step``."""
@@ -93,7 +95,6 @@ class FullyShardedDataParallel(nn.Module):
             data = self.module.data_preprocessor(data, True)
             losses = self(**data, mode='loss')
         total, logged = self.module.parse_losses(losses)
-        self._settle_weights()
         optim_wrapper.update_params(total)
         return logged
 
@@ -105,9 +106,10 @@ class FullyShardedDataParallel(nn.Module):
 
     @torch.no_grad()
     def _settle_weights(self) -> None:
-        # Within the forward the weighting can only set a gathered copy of its parameters.
+        # Within its forward the weighting can only set a gathered copy of its parameters, which the backward drops.
         for child in self.module.modules():
-            if isinstance(child, UncertaintyWeighting):
+            if isinstance(child, UncertaintyWeighting) and child.sets_log_vars:
+                self.module.reshard()
                 child.log_vars.copy_(_split(child.settled(child.log_vars.full_tensor()), child.log_vars))
 
 

@@ -27,22 +27,23 @@ class UncertaintyWeighting(BaseModule):
     objective is a sum of logarithms; a loss that can be negative would make it unbounded below.
 
     The log-variances start at that minimum: in the first ``init_steps`` training steps they are the logarithms of the
-    losses' running means, over all processes. Starting at 0, they would take thousands of steps to get there, and
-    until then the pixels would weigh next to nothing. After that the optimizer moves them. They stay in fp32 and must
-    not be decayed, since weight decay would pull both weights back to 1, and they need a learning rate that a short run
-    can use: the shipped configs set ``lr_mult`` so that it peaks at 0.02, and ``decay_mult=0``, through
+    losses' running means over all processes; from then on the optimizer moves them. (Started at 0, both weights would
+    be 1 for thousands of steps, and the small L1 would hardly count.)
+
+    They stay in fp32. Weight decay would pull both weights towards 1, and the learning rate of the network moves them
+    too slowly, so the shipped configs give them ``decay_mult=0`` and an ``lr_mult`` with a peak of 0.02, through
     ``paramwise_cfg=dict(custom_keys={'loss_weighting': ...})``.
 
     Args:
-        contrast_shift: Added to the contrastive loss before weighting; the negative of its lower bound for
-            losses that can be negative (1.0 for SimSiam's negative cosine). The shift has no gradient of its own.
-        max_ratio: Bound on the ratio of the two weights, either way; None leaves it free.
-        init_steps: Training steps whose losses the log-variances start from; 0 starts them at 0 (both weights 1).
+        contrast_shift: Added to the contrastive loss before weighting: minus the lower bound of a loss that can be
+            negative (1.0 for SimSiam's negative cosine).
+        max_ratio: Bound on the ratio of the two weights, either way; None for no bound.
+        init_steps: Training steps whose losses set the start; 0 starts both log-variances at 0 (both weights 1).
 
     Raises:
-        ValueError: ``max_ratio`` is below 1 or ``init_steps`` below 0; or a loss of the first steps is negative after
-            the shift. Later steps are watched by :class:`repre_mm.engine.WeightingGuardHook`, so that no step waits
-            for the device.
+        ValueError: ``max_ratio`` is below 1 or ``init_steps`` below 0; or the contrastive loss of a first step is
+            negative after the shift. :class:`repre_mm.engine.WeightingGuardHook` checks the later steps at intervals,
+            since each look waits for the device.
     """
 
     def __init__(
@@ -62,10 +63,15 @@ class UncertaintyWeighting(BaseModule):
         self.init_steps = init_steps
         self.log_vars = nn.Parameter(torch.zeros(2))  # s_contrast, s_recon
         self.register_buffer('init_means', torch.zeros(2))  # of the losses of the first steps
-        self.register_buffer('steps', torch.zeros((), dtype=torch.int64))  # how many of them are done
+        self.register_buffer('steps', torch.zeros((), dtype=torch.int64))  # first steps done
         self.register_buffer('lowest', torch.full((), math.inf), persistent=False)  # shifted contrastive loss so far
-        self._steps = 0  # the same on the host, so that no step waits for the device
-        self._starting = False  # whether this step is one of them
+        self._steps = 0  # `steps` on the host: reading it after the first steps would wait for the device
+        self._starting = False  # whether the step under way is one of the first
+
+    @property
+    def sets_log_vars(self) -> bool:
+        """Whether this step assigns the log-variances (:meth:`settled`) rather than leaving them to the optimizer."""
+        return self._starting or self.max_ratio is not None
 
     def forward(self, contrast: Tensor, recon: Tensor) -> tuple[Tensor, Weights]:
         """Join two scalar losses.
@@ -76,22 +82,23 @@ class UncertaintyWeighting(BaseModule):
         with torch.autocast(contrast.device.type, enabled=False):
             losses = torch.stack([contrast.float() + self.contrast_shift, recon.float()])
             with torch.no_grad():
-                self.lowest.copy_(torch.minimum(self.lowest, losses[0]))
+                self.lowest.copy_(torch.fmin(self.lowest, losses[0]))
                 self._starting = self.training and self._steps < self.init_steps
                 if self._starting:
                     self.check_positive()
                     self._note(losses)
-                self.log_vars.copy_(self.settled(self.log_vars))
+                if self.sets_log_vars:
+                    self.log_vars.copy_(self.settled(self.log_vars))
             log_vars = self.log_vars.float()
             weights = torch.exp(-log_vars)
             total = (weights * losses).sum() + log_vars.sum()
         return total, {'weight_contrast': weights[0].detach(), 'weight_recon': weights[1].detach()}
 
     def check_positive(self) -> None:
-        """Wait for the device, and look at the lowest contrastive loss so far.
+        """Check the lowest contrastive loss so far; this waits for the device.
 
         Raises:
-            ValueError: It was negative, even after the shift; the message names the remedy.
+            ValueError: It was negative even after the shift; the message names the fix.
         """
         lowest = self.lowest.item()
         if lowest < 0:
@@ -104,15 +111,17 @@ class UncertaintyWeighting(BaseModule):
             )
 
     def _note(self, losses: Tensor) -> None:
+        """Add the losses of a first step to their running means; one that is not finite does not count."""
         losses = losses.clone()
         all_reduce(losses, op='mean')  # the parameters must be the same in all processes
-        self._steps += 1
-        self.steps += 1
-        self.init_means.lerp_(losses, 1 / self._steps)
+        if losses.isfinite().all():
+            self.steps += 1
+            self.init_means.lerp_(losses, 1 / self.steps)
+        self._steps = int(self.steps)  # not counted on the host: NonFiniteHook sets back the buffers of a skipped step
 
     def settled(self, log_vars: Tensor) -> Tensor:
         """Log-variances (2,) as this step sets them: at the minimum in the first steps, and within ``max_ratio``."""
-        if self._starting:
+        if self._starting and self._steps:
             log_vars = self.init_means.clamp(min=1e-6).log()
         if self.max_ratio is None:
             return log_vars
@@ -124,7 +133,7 @@ class UncertaintyWeighting(BaseModule):
         return torch.stack([middle + half_gap, middle - half_gap])
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
-        # Checkpoints from before the start at the minimum have learned log-variances and no count: keep what they have.
+        # Older checkpoints have learned log-variances and no count of first steps: keep them as they are.
         if prefix + 'log_vars' in state_dict and prefix + 'steps' not in state_dict:
             state_dict[prefix + 'steps'] = torch.tensor(self.init_steps)
             state_dict[prefix + 'init_means'] = state_dict[prefix + 'log_vars'].exp()

@@ -73,6 +73,29 @@ def test_start_is_kept_in_checkpoints():
         torch.testing.assert_close(second(*map(torch.tensor, pair))[0], whole(*map(torch.tensor, pair))[0])
 
 
+@pytest.mark.parametrize('bad', [float('nan'), float('inf')])
+@pytest.mark.parametrize('step', [0, 2])
+def test_non_finite_losses_do_not_enter_the_start(bad, step):
+    weighting = UncertaintyWeighting(init_steps=3)
+    for number in range(4):
+        broken = number == step
+        weighting(torch.tensor(bad if broken else 4.0), torch.tensor(0.2))
+    torch.testing.assert_close(weighting.log_vars.exp().detach(), torch.tensor([4.0, 0.2]))
+    weighting(torch.tensor(-1.0), torch.tensor(0.2))
+    with pytest.raises(ValueError, match='below zero'):
+        weighting.check_positive()
+
+
+def test_a_step_that_is_set_back_counts_once():
+    weighting = UncertaintyWeighting(init_steps=2)
+    before = {name: buffer.clone() for name, buffer in weighting.named_buffers()}
+    weighting(torch.tensor(8.0), torch.tensor(0.8))
+    for name, buffer in weighting.named_buffers():  # as NonFiniteHook does after a step that it skips
+        buffer.copy_(before[name])
+    _, weights = weighting(torch.tensor(4.0), torch.tensor(0.2))
+    torch.testing.assert_close([w.item() for w in weights.values()], [1 / 4.0, 1 / 0.2])
+
+
 def test_log_variances_of_older_checkpoints_are_kept():
     weighting = UncertaintyWeighting()
     weighting.load_state_dict({'log_vars': torch.tensor([0.5, -2.0])})
