@@ -103,7 +103,7 @@ def test_crops_of_several_sizes(family, size):
 
 def mocov3(backbone: dict, width: int) -> dict:
     head = dict(
-        type='MoCoV3Head',
+        type='repre_mm.MoCoV3Head',
         predictor=mlp(16, 2, with_avg_pool=False),
         loss=dict(type='CrossEntropyLoss', loss_weight=0.4),
         temperature=0.2,

@@ -52,7 +52,7 @@ def test_four_steps_equal_the_authors():
             ),
             neck=dict(MLP, in_channels=32, num_layers=3),
             head=dict(
-                type='MoCoV3Head',
+                type='repre_mm.MoCoV3Head',
                 predictor=dict(MLP, in_channels=16, num_layers=2),
                 loss=dict(type='CrossEntropyLoss', loss_weight=0.4),
                 temperature=0.2,

@@ -1,9 +1,9 @@
-"""Self-supervised algorithms that mmpretrain lacks, and what they share. One file each."""
+"""Self-supervised algorithms that mmpretrain lacks or does otherwise, one a file, and their target network."""
 
 from repre_mm.models.selfsup.dino import DINO, DINOHead, DINONeck
 from repre_mm.models.selfsup.ema import CosineEMA, disable_drop_path
 from repre_mm.models.selfsup.moby import MoBY
-from repre_mm.models.selfsup.moco import MoCo
+from repre_mm.models.selfsup.moco import MoCo, MoCoV3Head
 from repre_mm.models.selfsup.simclr import SimCLR
 
-__all__ = ['DINO', 'CosineEMA', 'DINOHead', 'DINONeck', 'MoBY', 'MoCo', 'SimCLR', 'disable_drop_path']
+__all__ = ['DINO', 'CosineEMA', 'DINOHead', 'DINONeck', 'MoBY', 'MoCo', 'MoCoV3Head', 'SimCLR', 'disable_drop_path']

@@ -1,27 +1,53 @@
-"""MoCo v2 with a queue that takes batches of any size."""
+"""MoCo v2 with a queue that takes batches of any size, and MoCo v3's head with logits in fp32."""
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from mmengine.dist import all_gather
 from mmpretrain.models import MoCo as MMPretrainMoCo
-from torch import Tensor
+from mmpretrain.models import MoCoV3Head as MMPretrainMoCoV3Head
+from mmpretrain.models.utils import batch_shuffle_ddp, batch_unshuffle_ddp
+from torch import Tensor, nn
 
 from repre_mm.registry import MODELS
 
 
 @MODELS.register_module()
 class MoCo(MMPretrainMoCo):
-    """MoCo v2 (arXiv 2003.04297) whose queue is a ring.
+    """MoCo v2 (arXiv 2003.04297) whose queue is a ring, and whose logits are in fp32 under autocast too.
 
-    mmpretrain's MoCo stops with a bare AssertionError at the first batch, the partial last one for instance, that
-    does not divide ``queue_len``. Here the keys wrap around the end of the queue; where the batch does divide it,
-    the queue is the same. Arguments and keys are those of mmpretrain's MoCo.
+    mmpretrain's MoCo stops with an AssertionError at a batch that does not divide ``queue_len``, such as a partial last
+    one. Here the keys wrap around the end of the queue. Arguments and checkpoint keys are those of mmpretrain's MoCo.
     """
+
+    def loss(self, inputs: list[Tensor], data_samples: list | None = None, **kwargs) -> dict[str, Tensor]:
+        """InfoNCE of view 1 against the keys of view 2 and the queue.
+
+        Args:
+            inputs: Two views, each (B, 3, H, W).
+            data_samples: Not used.
+
+        Returns:
+            ``loss``, a scalar.
+        """
+        online = nn.Sequential(self.backbone, self.neck)
+        queries = online(inputs[0])[0]  # (B, C)
+        with torch.no_grad():
+            self.encoder_k.update_parameters(online)
+            shuffled, order = batch_shuffle_ddp(inputs[1])
+            keys = batch_unshuffle_ddp(self.encoder_k(shuffled)[0], order)
+        with torch.autocast(queries.device.type, enabled=False):
+            queries, keys = F.normalize(queries.float(), dim=1), F.normalize(keys.float(), dim=1)
+            positive = (queries * keys).sum(dim=1, keepdim=True)  # (B, 1)
+            # A copy of the queue, which changes before the backward pass. (B, C) x (C, K) -> (B, K)
+            loss = self.head.loss(positive, queries @ self.queue.clone())
+        self._dequeue_and_enqueue(keys)
+        return {'loss': loss}
 
     @torch.no_grad()
     def _dequeue_and_enqueue(self, keys: Tensor) -> None:
-        """Overwrite the oldest keys with those of all processes, in rank order.
+        """Replace the oldest keys by those of all processes, in rank order.
 
         Args:
             keys: (B, C), those of this process.
@@ -38,3 +64,16 @@ class MoCo(MMPretrainMoCo):
         slots = (self.queue_ptr + torch.arange(len(keys), device=keys.device)) % self.queue_len
         self.queue[:, slots] = keys.T
         self.queue_ptr.copy_((self.queue_ptr + len(keys)) % self.queue_len)
+
+
+@MODELS.register_module()
+class MoCoV3Head(MMPretrainMoCoV3Head):
+    """mmpretrain's head of MoCo v3 in fp32 under autocast too: the predictor, the logits and their softmax.
+
+    In bf16 a logit of 5 (a similarity of 1 at temperature 0.2) is rounded to steps of 1/32.
+    """
+
+    def loss(self, base_out: Tensor, momentum_out: Tensor) -> Tensor:
+        """InfoNCE of (N, C) projections of the online network with (N, C) ones of the target network."""
+        with torch.autocast(base_out.device.type, enabled=False):
+            return super().loss(base_out.float(), momentum_out.float())
