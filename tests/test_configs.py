@@ -45,6 +45,11 @@ def algorithm(cfg: Config) -> ConfigDict:
     return cfg.model.get('algorithm', cfg.model)
 
 
+def plain_of(path: str) -> str:
+    """The baseline of a RePre config."""
+    return path.replace('/repre_', '/').replace('_fullwidth', '')
+
+
 def header(path: str) -> str:
     """The comment on top, with the lines of a command that go on joined."""
     lines = (ROOT / path).read_text().splitlines()
@@ -66,10 +71,10 @@ def test_no_config_names_a_place_of_one_machine():
 def test_name_says_what_it_is(path):
     name = re.fullmatch(
         r'configs/pretrain/(?P<folder>\w+)/(?P<repre>repre_)?(?P<method>[a-z0-9]+)_(?P<arch>[a-z0-9-]+)_'
-        r'(?P<gpus>\d+)xb(?P<batch>\d+)-amp-coslr-(?P<epochs>\d+)e_in1k\.py',
+        r'(?P<full>fullwidth_)?(?P<gpus>\d+)xb(?P<batch>\d+)-amp-coslr-(?P<epochs>\d+)e_in1k\.py',
         path,
     )
-    assert name, 'METHOD_ARCH_GPUSxbBATCH-amp-coslr-EPOCHSe_in1k.py'
+    assert name, 'METHOD_ARCH_[fullwidth_]GPUSxbBATCH-amp-coslr-EPOCHSe_in1k.py'
     cfg, inner = load(path), algorithm(load(path))
     gpus, batch, epochs = (int(name[key]) for key in ('gpus', 'batch', 'epochs'))
 
@@ -86,13 +91,17 @@ def test_name_says_what_it_is(path):
     assert cfg.optim_wrapper.type == 'repre_mm.BFloat16OptimWrapper'
     assert cfg.train_cfg.max_epochs == epochs
     assert cfg.data_root == 'data/imagenet'
+    if name['full']:
+        assert cfg.model.neck == dict(type='repre_mm.RePreNeck', out_channels=None)
+    else:
+        assert 'neck' not in cfg.model or cfg.model.type != 'repre_mm.RePreAlgorithm'
     assert f'{epochs} epochs' in header(path).splitlines()[0]
     assert f'a batch of {gpus * batch} over {gpus} GPUs ({gpus} x {batch})' in header(path)
 
 
 @pytest.mark.parametrize('path', [path for path in PRETRAIN + TOY if '/repre_' in path])
 def test_pair_differs_by_the_branch_only(path):
-    plain, repre = load(path.replace('/repre_', '/')), load(path)
+    plain, repre = load(plain_of(path)), load(path)
     assert repre.model.type == 'repre_mm.RePreAlgorithm'
     assert repre.model.algorithm == plain.model
     assert {k: v for k, v in repre.items() if k != 'model'} == {k: v for k, v in plain.items() if k != 'model'}
@@ -101,7 +110,7 @@ def test_pair_differs_by_the_branch_only(path):
 def test_every_config_has_its_pair():
     for paths in (PRETRAIN, TOY):
         plain = {path for path in paths if '/repre_' not in path}
-        assert {path.replace('/repre_', '/') for path in set(paths) - plain} == plain
+        assert {plain_of(path) for path in set(paths) - plain} == plain
         assert {Path(path).name.split('_')[0] for path in plain} == set(ALGORITHMS)
 
 
