@@ -1,5 +1,6 @@
 # DINO on ImageNet-1K: head, loss, optimizer, schedules (arXiv 2104.14294, Sec. 3.2; defaults of main_dino.py and the
-# "boosted" command of its README). Encoders and longer runs differ in what their configs say.
+# "boosted" command of its README). Encoders and longer runs differ in what their configs say. Precision: bf16, with the
+# last layer and both softmaxes in fp32.
 _base_ = ['./imagenet.py', './views/dino.py']
 
 epochs, warmup_epochs = 300, 10
@@ -21,7 +22,8 @@ optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.04, fused=True),
     paramwise_cfg=dict(
         flat_decay_mult=0.0,  # no weight decay on biases and norms
-        # The log-variances of the uncertainty weighting: a learning rate of their own, no weight decay.
+        # RePre: the log-variances of the losses start at their minimum, where each weight is 1 / loss, and follow
+        # at a rate that peaks at 0.02, without weight decay.
         custom_keys={'loss_weighting': dict(lr_mult=0.02 / 2e-3, decay_mult=0.0)},
     ),
 )

@@ -1,5 +1,6 @@
 # MoBY on ImageNet-1K: heads, optimizer, schedule (arXiv 2105.04553, Sec. 3 and 4; moby_swin_tiny.yaml,
-# moby_deit_small.yaml and config.py of Transformer-SSL).
+# moby_deit_small.yaml and config.py of Transformer-SSL). Precision: theirs is fp16 (apex, O1); here bf16, with the
+# logits and their softmax in fp32.
 _base_ = ['./imagenet.py', './views/mocov3.py']
 
 epochs, warmup_epochs = 300, 5
@@ -24,7 +25,8 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=5.0),
     paramwise_cfg=dict(
         flat_decay_mult=0.0,  # no weight decay on biases and norms
-        # The log-variances of the uncertainty weighting: a learning rate of their own, no weight decay.
+        # RePre: the log-variances of the losses start at their minimum, where each weight is 1 / loss, and follow
+        # at a rate that peaks at 0.02, without weight decay.
         custom_keys={'loss_weighting': dict(lr_mult=0.02 / 1e-3, decay_mult=0.0)},
     ),
 )

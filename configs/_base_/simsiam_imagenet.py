@@ -36,7 +36,8 @@ optim_wrapper = dict(
     paramwise_cfg=dict(
         custom_keys={
             'predictor': dict(fix_lr=True),
-            # The log-variances of the uncertainty weighting: a learning rate of their own, no weight decay.
+            # RePre: the log-variances of the losses start at their minimum, where each weight is 1 / loss, and follow
+            # at a rate that peaks at 0.02, without weight decay.
             'loss_weighting': dict(lr_mult=0.02 / lr, decay_mult=0.0),
         }
     ),

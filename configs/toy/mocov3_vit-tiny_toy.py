@@ -68,7 +68,7 @@ model = dict(
     ),
     neck=dict(in_channels=128, num_layers=3, **mlp),
     head=dict(
-        type='MoCoV3Head',
+        type='repre_mm.MoCoV3Head',
         predictor=dict(in_channels=128, num_layers=2, **mlp),
         loss=dict(type='CrossEntropyLoss', loss_weight=2 * temperature),
         temperature=temperature,
