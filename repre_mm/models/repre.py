@@ -1,7 +1,7 @@
 """RePre: any contrastive method plus a branch that reconstructs view 1 (RePre, Algorithm 1).
 
-One training step: open a tap on the online encoder, let the wrapped method run as it always does, decode the
-levels that the tap heard into pixels, join both losses.
+One training step: open a tap on the online encoder, run the wrapped method as it is, decode the levels that the tap
+heard into pixels, join both losses.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from repre_mm.models.taps import EncoderLevels, LevelTap, encoder_levels
 from repre_mm.registry import MODELS
 from repre_mm.utils.modules import eval_mode
 
-# Widths that keep the branch within 6 % of the multiply-adds of every configuration of the paper, 4 % on average.
-# A pyramid's shallow maps have 16 times the cells of a ViT's, so it affords less.
+# Widths that keep the branch within 6 % of the multiply-adds in every configuration of the paper. A pyramid's shallow
+# maps have 16 times the cells of a ViT's, so its levels are narrower.
 WIDTH_ISOTROPIC, WIDTH_PYRAMID = 128, 64
 
 _ALGORITHM_PREFIX = 'algorithm.'
@@ -31,10 +31,11 @@ _ALGORITHM_PREFIX = 'algorithm.'
 class RePreAlgorithm(BaseModel):
     """Wrap a self-supervised algorithm and add the reconstruction branch.
 
-    The wrapped algorithm is not changed: it makes its own encoder passes, and the branch listens to the one that
-    sees view 1 (``inputs[0]``) with gradients. Checkpoints keep the wrapped algorithm's own keys (``backbone.``,
-    ``neck.``, ``head.``, ...) and add ``repre_neck.``, ``repre_decoder.`` and ``loss_weighting.``, so
-    ``init_cfg=dict(type='Pretrained', checkpoint=..., prefix='backbone.')`` reads the encoder anywhere.
+    The wrapped algorithm is not changed: it makes its own encoder passes, and the branch listens to the one that sees
+    view 1 (``inputs[0]``) with gradients. The algorithm's public attributes can be read from the wrapper. Checkpoints
+    keep the algorithm's own keys (``backbone.``, ``neck.``, ``head.``, ...) and add ``repre_neck.``, ``repre_decoder.``
+    and ``loss_weighting.``, so ``init_cfg=dict(type='Pretrained', checkpoint=..., prefix='backbone.')`` reads the
+    encoder anywhere.
 
     Args:
         algorithm: Config of any registered mmpretrain self-supervised algorithm with a ``backbone``.
@@ -63,8 +64,8 @@ class RePreAlgorithm(BaseModel):
         super().__init__(data_preprocessor=algorithm.data_preprocessor, init_cfg=init_cfg)
         self.algorithm = algorithm
         levels = encoder_levels(algorithm.backbone)
-        # The branch must not move the random stream that the plain algorithm would see; and its parts may be named
-        # without their scope, whatever scope this model is built from.
+        # The branch must not move the random stream that the plain algorithm would see. Its parts may be named without
+        # their scope.
         with torch.random.fork_rng(devices=[]), DefaultScope.overwrite_default_scope('repre_mm'):
             self.repre_neck = MODELS.build(_neck_cfg(neck, levels))
             self.repre_decoder = MODELS.build(_decoder_cfg(decoder, levels, self.repre_neck))
@@ -110,7 +111,7 @@ class RePreAlgorithm(BaseModel):
 
         Returns:
             ``loss`` (the total, which is minimised), ``contrast`` and ``recon_l1`` (raw, detached),
-            ``weight_contrast`` and ``weight_recon``, and whatever else the algorithm logs.
+            ``weight_contrast`` and ``weight_recon``, and the algorithm's outputs that are no losses.
 
         Raises:
             ValueError: View 1 is not divisible by the patch size.
@@ -186,7 +187,7 @@ def _build_algorithm(cfg: dict, data_preprocessor: dict | nn.Module | None) -> B
     cfg = dict(cfg)
     if data_preprocessor is not None and cfg.get('data_preprocessor') is None:
         cfg['data_preprocessor'] = data_preprocessor
-    # An algorithm's parts are named in mmpretrain's scope, whatever scope RePre itself is built from.
+    # An algorithm's parts are named in mmpretrain's scope, also where RePre is built from another.
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         name = cfg.get('type')
         if isinstance(name, str) and MMPRETRAIN_MODELS.get(name) is None:

@@ -1,6 +1,6 @@
-"""Levels of one encoder forward: which modules produce them, and how to listen without running anything twice.
+"""Levels of one encoder forward: the modules that produce them, and a tap that listens without a second pass.
 
-``encoder_levels`` knows the families of encoders, ``LevelTap`` listens to one forward. Neither knows RePre.
+``encoder_levels`` knows the families of encoders, ``LevelTap`` listens to one forward.
 """
 
 from __future__ import annotations
@@ -123,15 +123,15 @@ def encoder_levels(backbone: nn.Module) -> EncoderLevels:
 
 
 class LevelTap:
-    """Listens to the one forward of the online encoder that sees a given view, and keeps its levels.
+    """Listen to the forward of the online encoder that sees a given view, and keep its levels.
 
-    The hooks exist only between opening and closing, so copies of the encoder (EMA targets, ``deepcopy``) never
-    carry them; what was heard leaves with the caller of :meth:`open`, so no graph tensor stays behind.
+    The hooks exist only while the tap is open, so copies of the encoder (EMA targets, ``deepcopy``) never carry them;
+    the caller of :meth:`open` holds the levels, so no graph tensor stays behind.
     """
 
     def __init__(self) -> None:
-        # Where the view sits in a stacked batch is a fact of the algorithm's code, not of the data: found by
-        # comparing pixels once per (call, batch shape), then reused, since a comparison makes a GPU wait.
+        # The place of the view in a stacked batch follows from the algorithm's code: found by comparing pixels once per
+        # (call, batch shape), then reused, since a comparison waits for the device.
         self._layouts: dict[tuple[int, int, int], slice | None] = {}
         self._reset()
 
@@ -153,7 +153,7 @@ class LevelTap:
             backbone: The online encoder.
             indices: The levels wanted.
             view: (B, 3, H, W), the very pixels whose levels are wanted, as the algorithm receives them.
-            need_grad: Pass over forwards without gradients (those that make the keys of a shared encoder).
+            need_grad: Skip forwards without gradients (those that make the keys of a shared encoder).
 
         Yields:
             A dict that holds ``{index: (B, C, h, w)}`` once the encoder has seen the view; it
@@ -174,7 +174,7 @@ class LevelTap:
             if missing and self._found is not None:
                 raise RuntimeError(
                     f'{type(backbone).__name__} encoded view 1 without calling the modules of its levels {missing} '
-                    f'({type(levels.modules[missing[0]]).__name__}): its forward goes round them, or re-computes their '
+                    f'({type(levels.modules[missing[0]]).__name__}): its forward bypasses them, or re-computes their '
                     'parts for the backward pass (activation checkpointing); choose another encoder, or switch that off'
                 )
             for index, output in self._heard.items():

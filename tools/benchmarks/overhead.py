@@ -181,7 +181,7 @@ def main() -> None:
         for name, configs in found.items():
             bar.set_description(name)
             repre = configs[0]
-            plain = repre.with_name(repre.name.removeprefix('repre_'))
+            plain = repre.with_name(repre.name.removeprefix('repre_').replace('_fullwidth', ''))
             row = {'name': name, 'configs': len(configs), 'batch': args.batch}
             row |= {'plain': count(plain), 'repre': count(repre)}
             row['macs_ratio'] = row['repre']['step_macs'] / row['plain']['step_macs']

@@ -16,8 +16,8 @@ from repre_mm.models.taps import EncoderLevels, tokens_to_map
 from repre_mm.registry import MODELS
 from repre_mm.utils.errors import UserError
 
-# The finest map that RePre decodes. A convolutional stem's map at half the resolution is not a stage (the pyramids
-# of the paper start at stride 4), and would make the decoder four times as dear.
+# Stride of the finest map that RePre decodes. The stride-2 map of a convolutional stem is not a stage (the pyramids of
+# the paper start at stride 4), and would make the decoder four times as expensive.
 FINEST_STRIDE = 4
 
 _SIZE_OPTIONS = {
@@ -30,12 +30,9 @@ _SIZE_OPTIONS = {
 class TimmBackbone(BaseModule):
     """A timm model without its classifier.
 
-    The timm model is the submodule ``model``, so checkpoints hold timm's own keys under ``backbone.model.``, and
-    ``model.state_dict()`` gives them back. (Hiding ``model.`` with state-dict hooks would make the keys of a
-    checkpoint differ from the names of the parameters, which loaders and sharded training rely on.)
-
-    ``model`` is initialised by timm when it is built, and MMEngine's ``init_weights()`` leaves that as it is.
-    The vector has no positions left, so mmpretrain's necks take ``with_avg_pool=False``.
+    The timm model is the submodule ``model``: checkpoints hold timm's own keys under ``backbone.model.``, and
+    ``model.state_dict()`` gives them without the prefix. timm initialises it; MMEngine's ``init_weights()`` leaves that
+    as it is. The output is a pooled vector, so mmpretrain's necks take ``with_avg_pool=False``.
 
     Args:
         model_name: A name from ``timm.list_models()``, with or without a pretrained tag (``'name.tag'``).
@@ -45,7 +42,6 @@ class TimmBackbone(BaseModule):
             ``prefix='backbone.'`` reads a training checkpoint.
         **kwargs: To ``timm.create_model``: ``drop_path_rate``, ``img_size``, ``dynamic_img_size=True`` (ViT and Swin
             on crops of any size, as DINO's), ``pretrained=True`` (downloads), and the model's own (``depth``, ...).
-            Those that are None or not given are timm's own.
 
     Attributes:
         model: The timm model.
@@ -66,7 +62,7 @@ class TimmBackbone(BaseModule):
         self.model_name = model_name
         self.checkpoint_path = checkpoint_path
         self.model = _create(model_name, kwargs)
-        self.model.is_init = True  # what MMEngine asks before it calls a child's init_weights()
+        self.model.is_init = True  # MMEngine then skips the child's init_weights()
         self.embed_dims: int = self.model.head_hidden_size
 
     def init_weights(self) -> None:
@@ -159,7 +155,7 @@ class TimmBackbone(BaseModule):
 
 def _create(name: str, kwargs: dict[str, Any]) -> nn.Module:
     architecture, _, tag = name.partition('.')
-    if ':' not in name:  # 'local-dir:...' and the like are timm's own affair
+    if ':' not in name:  # timm itself checks 'local-dir:...' and the like
         if not timm.is_model(architecture):
             near = difflib.get_close_matches(architecture, timm.list_models(), n=3)
             hint = f'did you mean {" or ".join(near)}? ' if near else ''

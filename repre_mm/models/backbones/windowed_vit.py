@@ -14,9 +14,9 @@ from repre_mm.registry import MODELS
 
 @MODELS.register_module()
 class WindowedViT(VisionTransformer):
-    """mmpretrain's VisionTransformer, with its parameter names, that attends in windows and gives one map.
+    """mmpretrain's VisionTransformer with attention inside windows; gives one map, keeps the parameters' names.
 
-    ViTDet's relative positions are left out: no pre-trained weights exist for them.
+    ViTDet's relative positions are left out: pre-trained weights have none.
 
     Args:
         window_size: Side of a window in patches.
@@ -37,7 +37,7 @@ class WindowedViT(VisionTransformer):
             raise ValueError(f'global_blocks={list(global_blocks)}: the encoder has blocks 0 to {self.num_layers - 1}')
         self.window_size = window_size
         self.global_blocks = frozenset(global_blocks)
-        # It is there to be filled from a checkpoint like everything else; a map of patches has no use for it.
+        # Not used in the map of patches, but checkpoints have one.
         self.cls_token.requires_grad = False
 
     def forward(self, x: Tensor) -> tuple[Tensor]:

@@ -1,7 +1,7 @@
-"""What is drawn for a batch: which image is changed how, in which order, by what number.
+"""Random draws of a batch's augmentation: which image is changed by which kernel, in which order, by how much.
 
-All draws are made on the host, from one generator, a fixed number of them per image and step: the same on every device,
-and no image's draws depend on another's. What is drawn is known before the device is asked for anything.
+All draws are made on the host from one generator, a fixed number per image and step: they are the same on every device,
+no image's draws depend on another's, and nothing waits for the device.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from repre_mm.datasets.views.steps import (
 
 
 class Change(NamedTuple):
-    """Apply the kernel of this name to some images of a batch, each by its number."""
+    """A kernel to apply to some images of a batch, each with a number of its own."""
 
     kernel: str
     images: Tensor  # (n,) int64: positions in the batch

@@ -1,8 +1,7 @@
-"""What augmentation does to pixels, for a batch on any device, each image by a number of its own.
+"""Kernels of augmentation for a batch on any device, each image with a number of its own.
 
 Every function takes float (N, 3, H, W) in [0, 1], RGB, and numbers (N,) on the same device, and returns new images in
-[0, 1]. It computes what torchvision's functions of the same names compute on float images, one by one; nothing here
-looks at a value from the host, so nothing waits for the device.
+[0, 1], equal to those of torchvision's functions of the same names image by image. Nothing waits for the device.
 """
 
 from __future__ import annotations
@@ -37,10 +36,10 @@ def greyscale(images: Tensor, _: Tensor) -> Tensor:
 
 
 def hue(images: Tensor, shifts: Tensor) -> Tensor:
-    """Turn the hue by shares of the full circle, -0.5 to 0.5, at constant value and saturation of HSV."""
+    """Shift the hue by shares of the full circle, -0.5 to 0.5, at constant value and saturation of HSV."""
     red, green, blue = images.unbind(1)
     value, chroma = images.amax(1), images.amax(1) - images.amin(1)
-    safe = chroma.clamp(min=1e-12)  # where it is 0 the hue is of no consequence
+    safe = chroma.clamp(min=1e-12)  # grey has no hue
     angle = torch.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe)
     angle = torch.where(value == red, (green - blue) / safe, angle)  # in sixths of the circle
     angle = angle + 6 * shifts[:, None, None]
@@ -51,12 +50,12 @@ def hue(images: Tensor, shifts: Tensor) -> Tensor:
 
 
 def solarize(images: Tensor, thresholds: Tensor) -> Tensor:
-    """Invert what is not below the threshold, 0 to 1."""
+    """Invert values that are not below the threshold, 0 to 1."""
     return torch.where(images >= _each(thresholds), 1 - images, images)
 
 
 def gaussian_blur(images: Tensor, sigmas: Tensor, radius: int) -> Tensor:
-    """Blur with standard deviations in pixels; beyond the edge the outermost pixels go on.
+    """Blur with standard deviations in pixels; edge pixels are repeated beyond the border.
 
     Args:
         images: (N, 3, H, W).

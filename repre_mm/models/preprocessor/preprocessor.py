@@ -18,15 +18,13 @@ from repre_mm.registry import MODELS
 
 @MODELS.register_module()
 class DeviceAugmentPreprocessor(SelfSupDataPreprocessor):
-    """mmpretrain's preprocessor of views, which in training first does what the loader left to the device.
+    """mmpretrain's preprocessor of views, after the part of the augmentation that the loader leaves to the device.
 
-    The loader gives each view cropped, resized and flipped, in 8 bits; the rest of the recipe is done here, batched,
-    every image by draws of its own, in fp32 whatever precision the model trains in. ``device_augment=True`` in a config
-    writes this preprocessor and the loader's part of the recipe into it.
+    The loader crops, resizes and flips each view, in 8 bits; the rest of the recipe is done here for whole batches, in
+    fp32 at any precision of training. ``device_augment=True`` in a config sets up this preprocessor and the loader.
 
-    The draws come from a generator that starts from a number of torch's own stream and the rank. In a run that stream
-    starts anew at every iteration (:mod:`repre_mm.engine.resilience.replay`), so a resumed run draws what it would
-    have drawn.
+    The draws come from a generator seeded by a number of torch's stream and the rank. In a run that stream is reseeded
+    at every iteration (:mod:`repre_mm.engine.resilience.replay`), so a resumed run draws the same.
 
     Args:
         num_views: How many views each list of steps is for, as in ``repre_mm.FastMultiView``.
@@ -74,7 +72,7 @@ class DeviceAugmentPreprocessor(SelfSupDataPreprocessor):
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             for count, recipe in zip(self.counts, self.recipes, strict=True):
                 alike = list(islice(views, count))
-                # As one batch: DINO's eight local views ask as much of the host as one. (count * B, 3, H, W)
+                # As one batch: eight local views cost the host no more than one. (count * B, 3, H, W)
                 done += self._augment(torch.cat(alike), recipe, generator).split([len(view) for view in alike])
         return {'inputs': done, 'data_samples': data.get('data_samples')}
 
@@ -112,7 +110,7 @@ def augment(images: Tensor, changes: Sequence[Change], blur_radius: int) -> Tens
     sizes = [len(change.images) for change in changes]
     if not sizes:
         return images
-    # All of it in two copies: a copy from the host that is not waited for has to come from pinned memory.
+    # All in two copies; a copy from the host that does not block has to come from pinned memory.
     where, numbers = (
         _send(torch.cat(tensors), images.device).split(sizes)
         for tensors in zip(*((change.images, change.numbers) for change in changes), strict=True)
@@ -130,7 +128,7 @@ def _send(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def _own_generator() -> Generator:
-    """A stream for one batch: one number of torch's stream on the host, and the rank, since ranks may share theirs."""
+    """Seed a generator for one batch by a number of torch's stream and the rank, since ranks may share their stream."""
     drawn = torch.randint(2**63 - 1, ()).item()
     (seed,) = np.random.SeedSequence((drawn, get_rank())).generate_state(1, np.uint64)
     return Generator().manual_seed(int(seed))

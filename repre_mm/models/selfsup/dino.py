@@ -1,10 +1,10 @@
 """DINO (Caron et al., ICCV 2021, arXiv 2104.14294): self-distillation with no labels, over several crops.
 
-One step: the teacher sees the global crops, the student all of them; every student output learns to predict the
-teacher's of each *other* global crop; the teacher follows the student. Centring (no output wins everywhere) and
-sharpening (a low teacher temperature) keep the two from agreeing on nothing.
+One step: the teacher sees the global crops, the student all crops; each student output learns to predict the teacher's
+output for every *other* global crop; the teacher follows the student. Centring and sharpening the teacher's outputs
+prevent collapse.
 
-What depends on the Runner is in :mod:`repre_mm.engine.hooks.dino` (the epoch, the frozen last layer, clipping) and
+The parts that need the Runner are in :mod:`repre_mm.engine.hooks.dino` (epoch, frozen last layer, clipping) and
 :class:`~repre_mm.engine.MomentumUpdateHook` (the teacher's update).
 """
 
@@ -27,25 +27,24 @@ from repre_mm.registry import MODELS
 
 @MODELS.register_module()
 class DINO(BaseSelfSupervisor):
-    """Student and teacher of one architecture, many crops of each image (Sec. 3.1, Algorithm 1).
+    """A student and a teacher of one architecture, on several crops of each image (Sec. 3.1, Algorithm 1).
 
-    The student drops paths where its backbone is told to; the teacher never does, but is in train mode otherwise,
-    as the authors' is. Crops of one size pass through the student's backbone in one batch, and the features of all
-    crops through its neck together.
+    The teacher stays in train mode, as the authors' does, but drops no paths. Crops of one size pass through the
+    student's backbone in one batch, and the features of all crops through its neck in one.
 
-    Training takes two hooks: ``custom_hooks=[dict(type='repre_mm.MomentumUpdateHook'),
+    Training needs two hooks: ``custom_hooks=[dict(type='repre_mm.MomentumUpdateHook'),
     dict(type='repre_mm.DINOHook')]``.
 
     Args:
         backbone: Config of the encoder; its last output is a vector (B, C) or a map (B, C, h, w), which is pooled.
-        neck: Config of the projection head, :class:`DINONeck` by default ("head" in the paper).
+        neck: Config of the projection head ("head" in the paper), :class:`DINONeck` by default.
         head: Config of the loss, :class:`DINOHead` by default. ``out_channels`` is the neck's.
-        base_momentum: Weight of the student in the teacher's update at the start; it falls to 0 along a cosine.
-            0.004 is the paper's momentum of 0.996.
+        base_momentum: First weight of the student in the teacher's update, one minus the paper's momentum of 0.996; it
+            falls to 0 along a cosine.
         data_preprocessor: As in every algorithm of mmpretrain.
 
     Attributes:
-        epoch: The epoch under way, from 0; :class:`~repre_mm.engine.DINOHook` sets it. None counts as 0.
+        epoch: The current epoch, from 0, set by :class:`~repre_mm.engine.DINOHook`. None counts as 0.
     """
 
     def __init__(
@@ -62,11 +61,10 @@ class DINO(BaseSelfSupervisor):
         super().__init__(backbone, neck, head, data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.momentum_encoder = _TeacherEMA(self._student(), momentum=base_momentum)
         disable_drop_path(self.momentum_encoder.module)
-        self.patch_size = _patch_size(self.backbone)
         self.epoch: int | None = None
 
     def init_weights(self) -> None:
-        """Initialise the student, and let the teacher start as its copy."""
+        """Initialise the student and copy it to the teacher."""
         super().init_weights()
         self.momentum_encoder.module.load_state_dict(self._student().state_dict())
 
@@ -81,8 +79,7 @@ class DINO(BaseSelfSupervisor):
             ``loss``, a scalar in fp32.
 
         Raises:
-            ValueError: Fewer than two crops, global crops of different sizes, or a crop that the encoder's patches
-                do not divide.
+            ValueError: Fewer than two crops, or global crops of different sizes.
             RuntimeError: A Runner trains without :class:`~repre_mm.engine.DINOHook`.
         """
         self._check(inputs)
@@ -109,17 +106,9 @@ class DINO(BaseSelfSupervisor):
                 f'the two global crops (views 1 and 2) must have one size, but are {first[0]} x {first[1]} and '
                 f'{second[0]} x {second[1]} pixels: give both the same scale, and list them before the local crops'
             )
-        rows, columns = self.patch_size
-        for number, view in enumerate(inputs, start=1):
-            height, width = view.shape[-2:]
-            if height % rows or width % columns:
-                raise ValueError(
-                    f'view {number} of {height} x {width} pixels is not divisible by the patch of {rows} x {columns}: '
-                    f'crop it to {max(height // rows, 1) * rows} x {max(width // columns, 1) * columns} pixels'
-                )
         if self.epoch is None and self.momentum_encoder.max_steps is not None:
             raise RuntimeError(
-                'nobody tells DINO the epoch, so its teacher temperature would stay at the start of the warm-up and '
+                'DINO does not know the epoch, so its teacher temperature would stay at the start of the warm-up and '
                 "its last layer would never be frozen: add dict(type='repre_mm.DINOHook') to custom_hooks"
             )
 
@@ -133,8 +122,8 @@ class DINONeck(BaseModule):
         hid_channels: Width of the two hidden layers.
         bottleneck_channels: Width of the vector that is scaled to unit length.
         out_channels: K, the number of outputs ("prototypes").
-        norm_last_layer: Keep each output's weight vector at length 1. The authors do so with ViT-B, for stability,
-            and let the lengths learn with ViT-S, which scores better.
+        norm_last_layer: Keep each output's weight vector at length 1. The authors do so for ViT-B, for stability, and
+            learn the lengths for ViT-S, which scores better.
     """
 
     def __init__(
@@ -227,7 +216,7 @@ class DINOHead(BaseModule):
         return self.warmup_teacher_temp + (self.teacher_temp - self.warmup_teacher_temp) * progress
 
     def loss(self, student: Tensor, teacher: Tensor, epoch: int) -> Tensor:
-        """The mean cross-entropy over all pairs of a teacher's crop and another crop; then the centre moves.
+        """The mean cross-entropy over all pairs of a teacher's crop and another crop; updates the centre.
 
         Args:
             student: (V * B, K), crop after crop, the global ones first.
@@ -235,7 +224,7 @@ class DINOHead(BaseModule):
             epoch: From 0.
 
         Returns:
-            A scalar in fp32, whatever the autocast. In train mode the centre takes the mean over all processes in.
+            A scalar in fp32 under any autocast. In train mode the centre moves towards the mean over all processes.
         """
         crops = 2 * len(student) // len(teacher)
         with torch.autocast(student.device.type, enabled=False):
@@ -258,14 +247,14 @@ class DINOHead(BaseModule):
 
 
 class _TeacherEMA(CosineEMA):
-    """The authors update after the optimizer step of iteration k with that iteration's momentum, not the next one's."""
+    """CosineEMA that updates after step k with the momentum of step k, as the authors do, not of step k + 1."""
 
     def momentum_at(self, step: int) -> float:
         return super().momentum_at(step - 1)
 
 
 def pool(outputs: Sequence[Tensor]) -> Tensor:
-    """An encoder's last output as one vector per image.
+    """Pool an encoder's last output to one vector per image.
 
     Args:
         outputs: What an encoder of mmpretrain gives; the last one is (B, C) or (B, C, h, w).
@@ -285,17 +274,3 @@ def pool(outputs: Sequence[Tensor]) -> Tensor:
             "set out_type='cls_token' or 'avg_featmap' in the backbone"
         )
     return output
-
-
-def _patch_size(backbone: nn.Module) -> tuple[int, int]:
-    """(rows, columns) of the patches that an encoder cuts its input into; (1, 1) if it cuts none.
-
-    mmpretrain pads an input that they do not divide, so the last patches would be partly black.
-    """
-    for name, module in backbone.named_modules():
-        if name.split('.')[-1] == 'patch_embed':
-            conv = next((child for child in module.modules() if isinstance(child, nn.Conv2d)), None)
-            # Overlapping patches (PVT v2, convolutional stems) take any size.
-            if conv is not None and conv.kernel_size == conv.stride:
-                return conv.stride
-    return (1, 1)

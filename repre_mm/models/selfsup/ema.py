@@ -1,4 +1,4 @@
-"""The moving-average target of every method that has one (MoCo v2 and v3, BYOL, MoBY, DINO)."""
+"""The moving-average target network of MoCo v2 and v3, BYOL, MoBY and DINO."""
 
 from __future__ import annotations
 
@@ -17,19 +17,18 @@ class CosineEMA(nn.Module):
     r"""A target network that follows an online one: ``target = (1 - m) * target + m * online``.
 
     The weight ``m`` of the new value goes from ``momentum`` to ``end_momentum`` along a cosine over ``max_steps``
-    updates and then stays. It is one minus what papers call momentum: 0.004 means "0.996".
+    updates and then stays. It is one minus the papers' momentum: 0.004 stands for 0.996.
 
     .. math:: m_k = m_{end} + (m_0 - m_{end}) \, (1 + \cos(\pi k / K)) / 2, \quad k \le K
 
     **When.** The authors of BYOL, MoCo, MoCo v3 and MoBY update the target in the forward of step k, from the weights
     that step k - 1 left, with :math:`m_k`. Here the algorithm's forward only notes the online network, and
-    :class:`~repre_mm.engine.MomentumUpdateHook` updates right after step k - 1, also with :math:`m_k`. Every forward
-    so sees the same target as the authors', and the target in a checkpoint is up to date. With gradient accumulation
-    the target moves once per optimizer step, not once per forward.
+    :class:`~repre_mm.engine.MomentumUpdateHook` updates right after step k - 1, also with :math:`m_k`. So every forward
+    sees the authors' target, and a checkpoint holds the updated one. With gradient accumulation the target moves once
+    per optimizer step, not once per forward.
 
-    **Start.** ``init_weights()`` of mmpretrain's algorithms fills the online network only, after the target was
-    copied from it. So the first forward (``steps`` = 0) copies it again, parameters and buffers; the authors' first
-    update, between equal networks, changes nothing either.
+    **Start.** ``init_weights()`` of mmpretrain's algorithms initialises the online network only, after the target was
+    copied from it. So the first forward (``steps`` = 0) copies parameters and buffers again.
 
     **Buffers.** Only parameters are averaged, as in the authors' code. The target stays in train mode, so its
     BatchNorm normalises with, and keeps statistics of, its own batches. (mmengine copies the online network's running
@@ -101,7 +100,7 @@ class CosineEMA(nn.Module):
         """The weight of the new value in update ``step`` (from 0).
 
         Raises:
-            RuntimeError: The momentum changes over training, and nobody has set ``max_steps``.
+            RuntimeError: The momentum changes over training, and ``max_steps`` is not set.
         """
         if self.momentum == self.end_momentum:
             return self.momentum
@@ -115,18 +114,18 @@ class CosineEMA(nn.Module):
 
     @torch.no_grad()
     def update_parameters(self, source: nn.Module) -> None:
-        """Note the online network in the forward; :meth:`step` makes the update.
+        """Note the online network in the forward, for the update in :meth:`step`.
 
         Args:
             source: The online network, with the structure of ``module``.
 
         Raises:
             ValueError: The parameters' names differ from the target's.
-            RuntimeError: The previous note was never followed by an update, and there is no hook to do that.
+            RuntimeError: No update followed the last forward, and no hook is there to make one.
         """
         if self._noted is not None and self.max_steps is None:
             raise RuntimeError(
-                'the target network was not updated after the last forward, so it would stay as it is for ever: '
+                'the target network was not updated after the last forward, so it would never change: '
                 "add dict(type='repre_mm.MomentumUpdateHook') to custom_hooks"
             )
         online, target = dict(source.named_parameters()), dict(self.module.named_parameters())
@@ -144,15 +143,15 @@ class CosineEMA(nn.Module):
 
     @torch.no_grad()
     def step(self) -> None:
-        """Move the target towards the noted online network; to be called after each optimizer step.
+        """Move the target towards the noted online network; call it after each optimizer step.
 
         Raises:
             RuntimeError: No forward has noted the online network since the last call.
         """
         if self._noted is None:
             raise RuntimeError(
-                'nothing to update the target network from: the algorithm has not called update_parameters() '
-                'since the last optimizer step'
+                'no online network to update the target network from: the algorithm has not called '
+                'update_parameters() since the last optimizer step'
             )
         count = self._read_count() + 1
         online, target = dict(self._noted[0].named_parameters()), dict(self.module.named_parameters())
@@ -177,10 +176,9 @@ class CosineEMA(nn.Module):
 
 
 def disable_drop_path(module: nn.Module) -> None:
-    """Keep every residual branch of a network, in train mode too, without touching its BatchNorm.
+    """Switch off drop-path in a network that stays in train mode for its BatchNorm.
 
-    For target networks of MoBY (Transformer-SSL: ``TARGET_DROP_PATH_RATE: 0.0``) and DINO, whose online network
-    drops paths. A target's BatchNorm has to stay in train mode, so ``eval()`` is not the way.
+    For the target networks of MoBY (Transformer-SSL: ``TARGET_DROP_PATH_RATE: 0.0``) and DINO.
     """
     for child in module.modules():
         if isinstance(child, (DropPath, TimmDropPath)):

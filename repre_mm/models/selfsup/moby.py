@@ -15,15 +15,14 @@ from repre_mm.registry import MODELS
 
 @MODELS.register_module()
 class MoBY(BaseSelfSupervisor):
-    """MoCo v2's queue joined with BYOL's asymmetric heads (Sec. 3; the authors' Transformer-SSL).
+    """MoCo v2's queue with BYOL's asymmetric heads (Sec. 3; the authors' Transformer-SSL).
 
     The online network is encoder, projector and predictor; the target is a moving average of encoder and projector
-    that drops no paths, whatever the online encoder's ``drop_path_rate`` (0.2 in the paper). Each view's prediction
-    is compared with the other view's key, against the past keys of that other view, which have a queue of their own.
+    that drops no paths. Each view's prediction is compared with the other view's key and with the queue of past keys
+    of that other view.
 
-    The queues are rings: a batch that does not divide their length, a partial last one included, goes on at the
-    start. (The authors' code asserts that it divides.) Several processes must bring equal batches, as mmengine's
-    samplers do.
+    The queues are rings: a batch that does not divide their length, such as a partial last one, wraps around (the
+    authors' code stops). All processes must bring batches of one size, as mmengine's samplers do.
 
     Args:
         backbone: Config of the encoder, with one output level.
@@ -33,7 +32,8 @@ class MoBY(BaseSelfSupervisor):
         queue_len: Keys in each of the two queues.
         feat_dim: Output channels of projector and predictor.
         temperature: Of the softmax.
-        base_momentum: The target's first weight of new values, one minus the paper's 0.99; falls to 0 by cosine.
+        base_momentum: First weight of the online network in the target's update, one minus the paper's 0.99; it falls
+            to 0 along a cosine.
         data_preprocessor: As in mmpretrain.
         init_cfg: As in mmpretrain.
     """
@@ -61,7 +61,7 @@ class MoBY(BaseSelfSupervisor):
         self.register_buffer('queue_ptr', torch.zeros(1, dtype=torch.long))
 
     def loss(self, inputs: list[Tensor], data_samples: list | None = None) -> dict[str, Tensor]:
-        """The sum of both views' contrastive losses (Sec. 3), and one more batch of keys in each queue.
+        """Sum both views' contrastive losses (Sec. 3), and add a batch of keys to each queue.
 
         Args:
             inputs: Two views, each (B, 3, H, W).
@@ -91,7 +91,7 @@ class MoBY(BaseSelfSupervisor):
         """InfoNCE of (B, C) queries with their (B, C) keys against a queue (C, K)."""
         if keys.shape[1] != len(queue):
             raise ValueError(f'the projector (neck) gives {keys.shape[1]} channels, but feat_dim={len(queue)}')
-        # In fp32 under autocast too. A copy of the queue, since it changes before the backward pass.
+        # In fp32 under autocast too. A copy of the queue, which changes before the backward pass.
         with torch.autocast(queries.device.type, enabled=False):
             queries = F.normalize(queries.float(), dim=1)
             positive = (queries * keys).sum(dim=1, keepdim=True)

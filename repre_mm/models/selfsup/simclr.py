@@ -16,14 +16,13 @@ from repre_mm.registry import MODELS
 class SimCLR(MMPretrainSimCLR):
     """SimCLR (arXiv 2002.05709, Algorithm 1): each view against all views of all processes.
 
-    mmpretrain's SimCLR gathers the embeddings of all processes, but its backward keeps only the part of the own
-    rank: after DDP's averaging, gradients are 1 / world size of the right ones. Here the gradient also returns
-    to the rank that an embedding came from, and each rank computes only the rows of its own images, so the mean
-    over the ranks is the loss, and DDP's average the gradient, of one process on the joined batch. The
-    similarities are computed in fp32 under autocast too.
+    mmpretrain's SimCLR gathers the embeddings of all processes, but its backward keeps only the part of its own rank:
+    after DDP's averaging, gradients are 1 / world size of the true ones. Here gradients return to the rank that an
+    embedding came from, and each rank computes the rows of its own images only, so the mean over the ranks is the loss,
+    and DDP's average the gradient, of one process on the joined batch. Similarities are in fp32 under autocast too.
 
-    Arguments, keys and the single-process loss are those of mmpretrain's SimCLR. The two views go through the
-    encoder in one batch, interleaved.
+    Arguments, checkpoint keys and the loss in one process are those of mmpretrain's SimCLR. The two views pass through
+    the encoder in one batch, interleaved.
     """
 
     def loss(self, inputs: list[Tensor], data_samples: list | None = None, **kwargs) -> dict[str, Tensor]:
