@@ -23,7 +23,7 @@ def test_each_weight_times_its_loss_is_near_one(method, tmp_path):
     args.cfg_options = {'train_dataloader.batch_size': 8, 'train_cfg.max_epochs': 20}
     cfg = load_config(args)
     cfg.model = tiny_method(method, 'vit', repre=True)
-    cfg.custom_hooks = [dict(type='repre_mm.MomentumUpdateHook'), dict(type='repre_mm.WeightingGuardHook')]
+    cfg.default_hooks.knn = cfg.default_hooks.reconstruction = None
     cfg.param_scheduler[0].end = 20
     custom_keys = cfg.optim_wrapper.paramwise_cfg.custom_keys
     custom_keys.loss_weighting.lr_mult = 0.02 / cfg.optim_wrapper.optimizer.lr

@@ -1,4 +1,4 @@
-"""The queue of repre_mm.MoCo."""
+"""MoCo v2's loss and queue."""
 
 import pytest
 import torch

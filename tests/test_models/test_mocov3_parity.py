@@ -1,4 +1,4 @@
-"""mmpretrain's MoCo v3 with our moving average against the authors' own code.
+"""MoCo v3 with our head (models/selfsup/moco.py) and moving average against the authors' own code.
 
 The numbers were printed by github.com/facebookresearch/moco-v3 at c349e6e24f40d3fedb22d973f92defa4cedf37a7: its
 ``MoCo_ViT`` (dim=16, mlp_dim=24, T=0.2) on its ``VisionTransformerMoCo``, with ``adjust_moco_momentum`` (moco_m=0.9,

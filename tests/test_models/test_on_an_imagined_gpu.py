@@ -1,4 +1,4 @@
-"""No step mixes devices, and next to nothing in it makes the host wait for the GPU. No GPU is needed."""
+"""Steps of every method on an imagined GPU (models/repre.py, selfsup): no mixed devices, no waiting but for labels."""
 
 import pytest
 import torch

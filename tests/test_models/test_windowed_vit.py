@@ -1,10 +1,10 @@
-"""Attention in windows, and the pyramid made from one map."""
+"""Attention in windows."""
 
 import pytest
 import torch
 from mmpretrain.models import VisionTransformer
 
-from repre_mm.models import SimpleFeaturePyramid, WindowedViT
+from repre_mm.models import WindowedViT
 from repre_mm.models.backbones.windowed_vit import from_windows, to_windows
 
 ARCH = dict(arch=dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32), img_size=32, patch_size=8)
@@ -90,21 +90,3 @@ def test_wrong_blocks_and_windows_are_refused():
         WindowedViT(**ARCH)
     with pytest.raises(ValueError, match='window_size must be at least 1'):
         make(window_size=0, global_blocks=())
-
-
-def test_pyramid_has_the_strides_that_heads_expect():
-    neck = SimpleFeaturePyramid(16, out_channels=8, num_outs=5)
-    levels = neck((torch.randn(2, 16, 6, 8),))
-    assert [tuple(level.shape) for level in levels] == [
-        (2, 8, 24, 32),
-        (2, 8, 12, 16),
-        (2, 8, 6, 8),
-        (2, 8, 3, 4),
-        (2, 8, 2, 2),
-    ]
-    assert torch.equal(levels[4], levels[3][..., ::2, ::2])
-    # Every level ends in a norm over its channels.
-    for level in levels[:4]:
-        torch.testing.assert_close(level.mean(1), torch.zeros_like(level[:, 0]), atol=1e-5, rtol=0)
-    sum(level.square().sum() for level in levels).backward()
-    assert all(parameter.grad is not None for parameter in neck.parameters())

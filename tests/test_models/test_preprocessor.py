@@ -1,4 +1,4 @@
-"""Augmentation on the device: each kernel against torchvision, the draws, whole views, and what a model gets."""
+"""Augmentation on the device (models/preprocessor): kernels against torchvision, draws, views, what a model gets."""
 
 from collections import Counter, defaultdict
 from pathlib import Path
