@@ -123,7 +123,7 @@ def test_without_the_hook_one_forward_works_and_the_second_says_what_is_missing(
 def test_step_without_a_forward_is_an_error():
     ema = CosineEMA(network(), momentum=0.1)
     ema.max_steps = 3
-    with pytest.raises(RuntimeError, match='nothing to update the target network from'):
+    with pytest.raises(RuntimeError, match='no online network to update the target network from'):
         ema.step()
 
 

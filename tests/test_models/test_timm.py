@@ -230,8 +230,8 @@ def test_evaluation_reads_every_kind_of_encoder(cfg, width):
 
 
 BAD = {
-    'name': (dict(model_name='vit_smal_patch16_224'), 'did you mean vit_small_patch16_224'),
-    'tag': (dict(model_name='vit_tiny_patch16_224.augreg'), "'augreg' is no pretrained tag .*augreg_in21k"),
+    'name': (dict(model_name='vit_smal_patch16_224'), 'Did you mean .*vit_small_patch16_224'),
+    'tag': (dict(model_name='vit_tiny_patch16_224.augreg'), 'Invalid pretrained tag .*augreg_in21k'),
     'option': (dict(model_name='test_resnet', img_size=64), 'does not take .*img_size.*they take any size'),
     'pyramid': (dict(model_name='test_resnet', features_only=True), 'features_only=True'),
 }

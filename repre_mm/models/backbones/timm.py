@@ -154,19 +154,6 @@ class TimmBackbone(BaseModule):
 
 
 def _create(name: str, kwargs: dict[str, Any]) -> nn.Module:
-    architecture, _, tag = name.partition('.')
-    if ':' not in name:  # timm itself checks 'local-dir:...' and the like
-        if not timm.is_model(architecture):
-            near = difflib.get_close_matches(architecture, timm.list_models(), n=3)
-            hint = f'did you mean {" or ".join(near)}? ' if near else ''
-            raise UserError(
-                f'model_name={name!r}: timm {timm.__version__} has no model {architecture!r}; {hint}'
-                "timm.list_models('*part*') lists the names; a pretrained tag follows after a dot"
-            )
-        tags = [known.partition('.')[2] for known in timm.list_models(f'{architecture}.*', pretrained=True)]
-        if tag and tag not in tags:
-            known = f'has the tags {", ".join(tags)}' if tags else 'has none'
-            raise UserError(f'model_name={name!r}: {tag!r} is no pretrained tag of {architecture}, which {known}')
     if kwargs.get('features_only'):
         raise UserError(
             f'features_only=True takes the vector away from timm model {name!r}: leave it out, RePre listens to the '
@@ -174,6 +161,12 @@ def _create(name: str, kwargs: dict[str, Any]) -> nn.Module:
         )
     try:
         return timm.create_model(name, **{**kwargs, 'num_classes': 0})
+    except RuntimeError as error:
+        if not str(error).startswith(('Unknown model', 'Invalid pretrained tag')):
+            raise
+        near = difflib.get_close_matches(name, timm.list_models() + timm.list_pretrained(), n=3)
+        hint = f'Did you mean {" or ".join(near)}?' if near else "timm.list_models('*part*') lists the names"
+        raise UserError(f'model_name={name!r}, timm {timm.__version__}: {str(error).rstrip(".")}. {hint}') from error
     except TypeError as error:
         if 'unexpected keyword argument' not in str(error):
             raise
