@@ -197,6 +197,35 @@ def test_learning_rate_follows_warmup_and_cosine(path, peak, warmup, last):
         assert set(decay) == {cfg.optim_wrapper.optimizer.weight_decay}
 
 
+#: From args.txt beside the released ViT-S/16 (800 epochs) and ViT-B/16 (400 epochs) of facebookresearch/dino.
+DINO_ARGS = {
+    'small-p16_16xb64': dict(norm=False, warmup=30, clip=0, freeze=1, lr=5e-4, min_lr=1e-5),
+    'base-p16_32xb32': dict(norm=True, warmup=50, clip=0.3, freeze=3, lr=7.5e-4, min_lr=2e-6),
+}
+
+
+@pytest.mark.parametrize('encoder', DINO_ARGS)
+def test_long_dino_runs_have_the_released_settings(encoder):
+    args = DINO_ARGS[encoder]
+    cfg = load(f'configs/pretrain/dino/dino_vit-{encoder}-amp-coslr-800e_in1k.py')
+    multi_view = cfg.train_dataloader.dataset.pipeline[0]
+    assert list(multi_view.num_views) == [1, 1, 10]
+    ratios = [view[0].crop_ratio_range for view in multi_view.transforms]
+    assert [list(ratio) for ratio in ratios] == [[0.25, 1.0], [0.25, 1.0], [0.05, 0.25]]
+    model = cfg.model
+    assert (model.backbone.drop_path_rate, model.base_momentum) == (0.1, pytest.approx(1 - 0.996))
+    assert (model.neck.out_channels, model.neck.norm_last_layer) == (65536, args['norm'])
+    assert (model.head.warmup_teacher_temp, model.head.teacher_temp) == (0.04, 0.07)
+    assert model.head.warmup_teacher_temp_epochs == args['warmup']
+    optimizer, (warmup, cosine, decay) = cfg.optim_wrapper.optimizer, cfg.param_scheduler
+    assert (optimizer.lr, cosine.eta_min) == (pytest.approx(args['lr'] * 1024 / 256), args['min_lr'])
+    assert (optimizer.weight_decay, decay.eta_min, warmup.end) == (0.04, 0.4, 10)
+    hooks = {hook.type: hook for hook in [*cfg.custom_hooks, *cfg.default_hooks.values()] if hook}
+    assert hooks['repre_mm.DINOHook'].freeze_last_layer == args['freeze']
+    clip = hooks.get('repre_mm.ClipGradPerParameterHook')
+    assert (clip.max_norm if clip else 0) == args['clip']
+
+
 @pytest.mark.parametrize('epochs', [100, 300])
 def test_moby_follows_its_authors_schedule(epochs):
     # timm's CosineLRScheduler, as lr_scheduler.py of Transformer-SSL sets it up: warm-up within the cosine.
