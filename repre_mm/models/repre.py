@@ -6,7 +6,6 @@ heard into pixels, join both losses.
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 import torch
@@ -46,7 +45,7 @@ class RePreAlgorithm(BaseModel):
             the normalisation for the reconstruction target.
 
     Raises:
-        KeyError: ``algorithm.type`` is not registered; the message lists the nearest names.
+        KeyError: ``algorithm.type`` is not registered.
         ValueError: More levels are asked for than the encoder has, or another mismatch of the parts.
     """
 
@@ -189,20 +188,7 @@ def _build_algorithm(cfg: dict, data_preprocessor: dict | nn.Module | None) -> B
         cfg['data_preprocessor'] = data_preprocessor
     # An algorithm's parts are named in mmpretrain's scope, also where RePre is built from another.
     with DefaultScope.overwrite_default_scope('mmpretrain'):
-        name = cfg.get('type')
-        if isinstance(name, str) and MMPRETRAIN_MODELS.get(name) is None:
-            raise KeyError(_unknown_algorithm(name))
         return MMPRETRAIN_MODELS.build(cfg)
-
-
-def _unknown_algorithm(name: str) -> str:
-    def names(base: type) -> set[str]:
-        return {base.__name__}.union(*(names(child) for child in base.__subclasses__()))
-
-    known = sorted(names(BaseSelfSupervisor) - {'BaseSelfSupervisor'})
-    near = difflib.get_close_matches(name.split('.')[-1], known, n=3, cutoff=0.4)
-    hint = f'did you mean {" or ".join(near)}? ' if near else ''
-    return f'algorithm.type={name!r} is not registered; {hint}Known algorithms: {", ".join(known)}'
 
 
 def _neck_cfg(cfg: dict | None, levels: EncoderLevels) -> dict:
