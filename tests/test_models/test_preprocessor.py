@@ -243,7 +243,7 @@ def test_draws_follow_from_run_rank_and_iteration(monkeypatch):
     ours, data = build(), batch_of(8, 16, 16)
 
     def views(iteration: int, rank: int = 0, before: int = 0) -> Tensor:
-        torch.rand(before)  # whatever happened earlier
+        torch.rand(before)  # random numbers that something else drew before
         monkeypatch.setattr(preprocessor, 'get_rank', lambda: rank)
         seed_step(3, 0, iteration)
         return torch.stack(ours(data, True)['inputs'])

@@ -1,9 +1,9 @@
-"""Every method on toy scenes, plain and with RePre: same seed, data, encoder and budget.
+"""Score every method on toy scenes, plain and with RePre: same seed, data, encoder and budget.
 
     python tools/benchmarks/methods.py --data data/toy_scenes [--epochs 6] [--out docs/benchmarks/NAME.md]
 
-Each row is one config of ``configs/toy``. A row that was measured is kept in the work dir and not run again, so a
-stopped run goes on. The last line of standard output is a JSON object with all rows.
+Each row is one config of ``configs/toy``. Measured rows are kept in the work dir and not run again, so a stopped run
+resumes. The last line of standard output is a JSON object with all rows.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What the reconstruction branch costs: every pre-training config with and without it.
+"""Measure the cost of the reconstruction branch: every pre-training config with and without it.
 
     python tools/benchmarks/overhead.py [--rounds 5] [--batch 4] [--configs GLOB ...] [--out docs/benchmarks/NAME]
 
@@ -99,7 +99,7 @@ def measure(plain: Path, repre: Path, args: argparse.Namespace, tick) -> dict:
         'gib': gib,
         'branch': [answer['branch'] for answer in answers['repre']],
         'time_ratios': [r / p for r, p in zip(seconds['repre'], seconds['plain'], strict=True)],
-        # Whatever else the machine does only ever adds to a step: the fastest ones are the least disturbed.
+        # Other work on the machine only adds to a step: the fastest steps are the least disturbed.
         'fastest_ratio': min(seconds['repre']) / min(seconds['plain']),
         'memory_ratio': gib['repre'] / gib['plain'],
     }

@@ -1,4 +1,4 @@
-"""The same steps of every method on the CPU and on a GPU, in fp32: how far the losses are apart.
+"""Compare the losses of the same steps of every method on the CPU and on a GPU, in fp32.
 
     python tools/benchmarks/parity.py [--device cuda] [--steps 3] [--out docs/benchmarks/NAME]
 
