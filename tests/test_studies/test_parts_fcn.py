@@ -10,6 +10,7 @@ from torch.testing import assert_close
 from repre_mm.evaluation import EvaluationError
 from repre_mm.evaluation.frozen import FrozenEncoder
 from repre_mm.models.taps import tokens_to_map
+from repre_mm.studies.parts import PartData
 from repre_mm.studies.parts.cub import read_cub
 from repre_mm.studies.parts.fcn import (
     IGNORED,
@@ -89,6 +90,30 @@ def test_head_learns_colours_and_leaves_the_encoder_alone(tmp_path):
     untrained = torch.nn.Conv2d(4 * WIDTH, 4, 1)
     assert score_head(encoder, untrained, val, 'part', SMALL, progress=False)['miou'] < result['miou'] - 20
     assert all(torch.equal(value, before[name]) for name, value in encoder.module.state_dict().items())
+
+
+def test_logits_of_overlapping_windows_are_averaged(tmp_path, monkeypatch):
+    data = make_coco(tmp_path, 2, seed=0)
+    house = PartData('house', data.parts, data.objects, None, data.paths[:1], data.regions[:1], data.decode)
+    # 32 pixels: windows of 24 at 0 and 8, each way. The first is sure of label 2, the others lean to 3: where all four
+    # overlap the mean of their logits says 2, the mean of their probabilities would say 3.
+    answers = iter([[13.0, 0.0], [0.0, 4.0], [0.0, 4.0], [0.0, 4.0]])
+    monkeypatch.setattr(
+        'repre_mm.studies.parts.fcn.block_maps',
+        lambda *_: torch.tensor(next(answers)).view(1, 2, 1, 1).expand(1, 2, 3, 3),
+    )
+    head = torch.nn.Conv2d(2, 4, 1)
+    head.weight.data = torch.tensor([[0.0, 0], [0, 0], [1, 0], [0, 1]]).view(4, 2, 1, 1)
+    head.bias.data = torch.tensor([-99.0, -99, 0, 0])
+    windows = Scales(train=(64, 32), test=(64, 32), crop=24, stride=8)
+    result = score_head(FrozenEncoder(mm_vit(), MEAN, STD, 24), head, house, 'part', windows, progress=False)
+    guesses = torch.full((32, 32), 3)
+    guesses[:24, :24] = 2
+    labels = torch.from_numpy(_labelled(house, 'part', 0)[1])
+    for label in (2, 3):
+        hit = ((guesses == label) & (labels == label)).sum()
+        either = ((guesses == label) & (labels != IGNORED) | (labels == label)).sum()
+        assert result['iou'][data.parts[label]] == pytest.approx(100 * (hit / either).item())
 
 
 def test_keypoints_cannot_be_segmented(tmp_path):

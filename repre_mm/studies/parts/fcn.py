@@ -207,6 +207,8 @@ def score_head(
 ) -> dict[str, Any]:
     """Slide windows over each image, average the logits, and compare at the size of the file.
 
+    An image so long that its shorter side would be below a window is enlarged on that side.
+
     Returns:
         ``miou`` (mean over the classes that occur, in percent) and ``iou`` per class; background is left out.
     """
@@ -222,12 +224,13 @@ def score_head(
         # mmseg resizes bilinearly, without a filter.
         resized = F.interpolate(image, size, mode='bilinear').to(next(head.parameters()).device)
         logits = torch.zeros(1, len(names), *size, device=resized.device)
+        seen = torch.zeros(size, device=resized.device)
         for top, left in _windows(*size, scales):
             window = slice(top, top + scales.crop), slice(left, left + scales.crop)
             maps = block_maps(encoder.module, encoder.normalised(resized[..., window[0], window[1]]))
-            scores = F.interpolate(head(maps), (scales.crop, scales.crop), mode='bilinear')
-            logits[..., window[0], window[1]] += scores.softmax(1)
-        guesses = F.interpolate(logits, (height, width), mode='bilinear')[0].argmax(dim=0).cpu()
+            logits[..., window[0], window[1]] += F.interpolate(head(maps), (scales.crop, scales.crop), mode='bilinear')
+            seen[window] += 1
+        guesses = F.interpolate(logits / seen, (height, width), mode='bilinear')[0].argmax(dim=0).cpu()
         labels = torch.from_numpy(labels)
         known = labels != IGNORED
         pairs = labels[known] * len(names) + guesses[known]
