@@ -43,7 +43,6 @@ from repre_mm.registry import MODELS
 
 #: Instead of a file: the model's own random initialisation, the floor that any training has to beat.
 RANDOM = 'random'
-NETWORKS = ('online', 'target')
 
 _TIMM = 'timm:'
 _GRAMMAR = 'CONFIG CHECKPOINT, CONFIG random, timm:MODEL[,OPTION=VALUE...][:FILE] or FILE'
@@ -142,7 +141,8 @@ def choose_network(
         return Network(prefix, f'under the prefix {prefix!r}', release)
     networks = own = _own_networks(checkpoint)
     if own:
-        method = provenance(checkpoint).get('method') or _method(config)
+        # 'repre_mm.RePreAlgorithm(repre_mm.DINO)' -> 'DINO'
+        method = re.findall(r'\w+', provenance(checkpoint).get('method') or _method(config))[-1]
         default = 'target' if _TEACHER_EVALUATED.search(method) and 'target' in networks else 'online'
     elif release is not None:
         method, networks, default = release.method, release.prefixes, release.default
@@ -177,7 +177,7 @@ def _own_networks(checkpoint: Mapping[str, Any]) -> dict[str, str]:
 
 def _method(config: Config | None) -> str:
     model = (config or {}).get('model') or {}
-    return str((model.get('algorithm') or model).get('type', 'this method')).split('.')[-1]
+    return str((model.get('algorithm') or model).get('type', 'method'))
 
 
 def named_weights(

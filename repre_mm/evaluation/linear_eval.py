@@ -23,7 +23,7 @@ from repre_mm.evaluation.frozen import FrozenEncoder
 from repre_mm.evaluation.linear_probe import LinearProbeResult
 from repre_mm.evaluation.linear_protocols import PROTOCOLS, LinearProtocol, features_for, lr_factor
 from repre_mm.evaluation.loaders import EvaluationError, image_folder_loader
-from repre_mm.evaluation.protocol import checked_data_root, describe
+from repre_mm.evaluation.protocol import describe
 from repre_mm.utils.modules import eval_mode
 
 
@@ -76,7 +76,7 @@ def linear_eval(
     if epochs < 1 or batch_size < 1 or not lrs or min(lrs) <= 0:
         raise EvaluationError(f'epochs={epochs}, batch_size={batch_size} and all of lrs={lrs} must be positive')
     loading = {'image_size': encoder.image_size, 'batch_size': batch_size, 'workers': workers}
-    train_loader = image_folder_loader(checked_data_root(data_root), 'train', augment=True, **loading)
+    train_loader = image_folder_loader(data_root, 'train', augment=True, **loading)
     classes = train_loader.dataset.metainfo['classes']
     val_loader = image_folder_loader(data_root, 'val', classes=classes, interpolation=recipe.interpolation, **loading)
     features = features_for(encoder.module, recipe)
@@ -239,7 +239,7 @@ def _train(
                 np.random.seed(epoch_seed)  # the transforms draw from numpy, in this process
             for step, (images, labels) in enumerate(loader):
                 vectors = probe(images, training=True)
-                if not vectors.isfinite().all():
+                if step == 0 and not vectors.isfinite().all():  # once per epoch: it waits for the device
                     raise EvaluationError(
                         'the encoder gives NaN or infinite features: it comes from a diverged training'
                     )

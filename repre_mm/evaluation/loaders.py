@@ -53,7 +53,7 @@ def training_pipeline(image_size: int) -> list[dict]:
 
 
 def image_folder_loader(
-    root: str | os.PathLike,
+    root: str | os.PathLike | None,
     split: str,
     image_size: int,
     *,
@@ -85,9 +85,11 @@ def image_folder_loader(
         names the labels.
 
     Raises:
-        EvaluationError: ``root/split`` does not exist.
+        EvaluationError: There is no ``root``, or no ``root/split``.
         repre_mm.datasets.DatasetError: It holds no images or no class folders, or unknown classes.
     """
+    if not root:
+        raise EvaluationError('no data folder: name one (--data DIR), or set data_root in the config')
     folder = Path(root).expanduser() / split
     if not folder.is_dir():
         raise EvaluationError(

@@ -64,7 +64,7 @@ def evaluate_encoder(
         raise EvaluationError(f"protocols must be among 'knn' and 'linear', got {list(protocols)}")
     loading = {'image_size': encoder.image_size, 'batch_size': batch_size, 'workers': workers}
     # Faults of data and options show before the first image is read.
-    train_loader = image_folder_loader(checked_data_root(data_root), 'train', **loading)
+    train_loader = image_folder_loader(data_root, 'train', **loading)
     classes = train_loader.dataset.metainfo['classes']
     val_loader = image_folder_loader(data_root, 'val', classes=classes, **loading)
     images = len(train_loader.dataset)
@@ -110,17 +110,6 @@ def evaluate_config(
     loading = {'device': device, 'seed': seed, 'prefix': prefix, 'network': network, 'trust': trust}
     frozen = load_frozen_encoder(EncoderName(cfg, str(checkpoint)), **loading)
     return evaluate_encoder(frozen, data_root or cfg.get('data_root'), seed=seed, **options)
-
-
-def checked_data_root(data_root: str | os.PathLike | None) -> str | os.PathLike:
-    """The data folder.
-
-    Raises:
-        EvaluationError: There is none.
-    """
-    if not data_root:
-        raise EvaluationError('no data folder: name one (--data DIR), or set data_root in the config')
-    return data_root
 
 
 def describe(

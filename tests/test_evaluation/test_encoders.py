@@ -155,6 +155,15 @@ def test_swapping_student_and_teacher_in_the_file_changes_the_features(tmp_path)
     assert_close(features('swapped.pth', network='online'), features('epoch_1.pth'))
 
 
+def test_a_training_checkpoint_tells_its_method_itself(tmp_path):
+    training_checkpoint('dino', tmp_path / 'epoch_1.pth', repre=True)
+    checkpoint = torch.load(tmp_path / 'epoch_1.pth')
+    text = "model = dict(type='repre_mm.RePreAlgorithm', algorithm=dict(type='repre_mm.DINO', backbone=dict()))"
+    torch.save({**checkpoint, 'meta': {'cfg': text}}, tmp_path / 'epoch_2.pth')
+    assert choose_network(tmp_path / 'epoch_2.pth').reason == "target (teacher), as DINO's authors evaluate"
+    assert choose_network(tmp_path / 'epoch_1.pth').reason.startswith('online')  # no one says that it is DINO's
+
+
 def test_wrong_choices(tmp_path):
     training_checkpoint('dino', tmp_path / 'epoch_1.pth', repre=False)
     config = method_config('dino')

@@ -7,20 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from fixtures.data import make_image_folder
 from fixtures.encoders import HEADS, mm_swin, mm_vit
-from fixtures.models import MEAN, STD, VIT, mocov3
-from mmengine.config import Config
+from fixtures.models import MEAN, STD
 from numpy.testing import assert_array_equal
 from PIL import Image
-from torch.testing import assert_close
 
 from repre_mm.evaluation import EvaluationError
 from repre_mm.evaluation.frozen import FrozenEncoder
 from repre_mm.evaluation.loaders import ImageSource
 from repre_mm.evaluation.pictures import attention_picture, components_picture, embedding_picture, retrieval_picture
-from repre_mm.evaluation.pretraining import load_repre
 from repre_mm.visualization.text import letters
 
 TILE, GAP, MARGIN, TOP = 192, 6, 12, 34
@@ -47,12 +43,6 @@ def encoder(out_type='cls_token'):
 @pytest.fixture
 def source(tmp_path):
     return ImageSource(make_image_folder(tmp_path / 'data', val=12))
-
-
-def test_normalisation_is_that_of_training(source):
-    images = source.load([0], 32)
-    expected = (images.float() - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
-    assert_close(encoder().normalised(images), expected)
 
 
 def test_attention_picture_has_a_row_per_encoder_or_a_column_per_head_or_layer(source):
@@ -102,25 +92,6 @@ def test_retrieval_finds_the_copy_and_frames_by_class(tmp_path):
         assert_array_equal(tile(picture, 0, column)[6:-6, 6:-6], shown)
     with pytest.raises(EvaluationError, match='2 images are too few'):
         retrieval_picture({'a': encoder()}, source, [0, 1], top=2)
-
-
-def config(wrapped=True):
-    plain = mocov3(VIT)
-    return Config({'model': {'type': 'repre_mm.RePreAlgorithm', 'algorithm': plain} if wrapped else plain})
-
-
-def test_repre_is_loaded_whole(tmp_path):
-    path = tmp_path / 'epoch_1.pth'
-    model = load_repre(config(), 'random', seed=1)
-    torch.save({'state_dict': model.state_dict(), 'meta': {}}, path)
-    images = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8)
-    assert_close(load_repre(config(), path).reconstruct(images), model.reconstruct(images))
-    assert not torch.equal(load_repre(config(), 'random').reconstruct(images), model.reconstruct(images))
-    with pytest.raises(EvaluationError, match=r"model\.type='MoCoV3' does not reconstruct"):
-        load_repre(config(wrapped=False), path)
-    torch.save({'state_dict': model.backbone.state_dict()}, path)
-    with pytest.raises(EvaluationError, match='not an exported encoder'):
-        load_repre(config(), path)
 
 
 @pytest.fixture
