@@ -57,6 +57,10 @@ def main() -> None:
 
 
 if __name__ == '__main__':
+    from repre_mm.cli.start import prepare_process
+
+    prepare_process()
+
     from repre_mm.distributed.processes import run_to_the_end
 
     run_to_the_end(main)

@@ -9,11 +9,12 @@ from typing import Any
 
 from mmengine.dist import broadcast_object_list, get_rank, is_main_process
 from mmengine.hooks import Hook
-from mmengine.logging import print_log
+from mmengine.logging import MMLogger, print_log
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
 from repre_mm.checkpoint import CheckpointError, read_checkpoint
 from repre_mm.distributed.sharding import is_sharded, split_optimizer_state, whole_states
+from repre_mm.engine.first_screen import filter_console, training_summary
 from repre_mm.engine.resilience.background import wait_for_background
 from repre_mm.engine.resilience.replay import make_replayable, seed_step
 from repre_mm.engine.resilience.saving import ResumePoint, newest_checkpoint, resume_point, verify_checkpoint
@@ -97,6 +98,13 @@ class ResumableRunner(Runner):
     def __init__(self, *args, **kwargs) -> None:
         install_safe_loading()
         super().__init__(*args, **kwargs)
+        self._console.setting_up = False
+
+    def build_logger(self, *args, **kwargs) -> MMLogger:
+        """Build the logger; see :mod:`repre_mm.engine.first_screen` for what the console shows of it."""
+        logger = super().build_logger(*args, **kwargs)
+        self._console = filter_console(logger)
+        return logger
 
     @property
     def base_seed(self) -> int:
@@ -146,6 +154,7 @@ class ResumableRunner(Runner):
         built = super().build_train_loop(loop)
         make_replayable(built.dataloader, self.base_seed, get_rank())
         self.register_hook(ReplayHook())
+        self.logger.info(training_summary(self, built))
         return built
 
     def save_checkpoint(self, *args, **kwargs) -> None:

@@ -1,0 +1,21 @@
+"""Prepare the process of a command, before torch is loaded."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import warnings
+
+
+def prepare_process() -> None:
+    """Let waiting threads sleep, and import the stack without what it prints.
+
+    OpenMP's threads spin while they wait for each other. Where something else runs on the same cores, they take away
+    the time that the others need: docs/stack.md has the numbers. libgomp reads the variable when torch loads it.
+    """
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # deprecations inside the stack
+        import mmpretrain.datasets
+        import mmpretrain.models  # noqa: F401

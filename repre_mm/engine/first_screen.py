@@ -1,0 +1,88 @@
+"""Keep the console readable: a summary when a training starts; config, environment and hooks in the log file only."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+from mmengine.dist import get_world_size
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
+
+from repre_mm.utils.modules import unwrap
+
+# Starts of messages that belong into the log file only.
+_FILE_ONLY = (
+    '"FileClient" will be deprecated',
+    '"HardDiskBackend" is the alias',
+    'Checkpoints will be saved to',
+    'Exp name: ',
+    'paramwise_options -- ',
+)
+
+
+class ConsoleFilter(logging.Filter):
+    """Show warnings only while a Runner is set up; afterwards everything but what is for the log file."""
+
+    setting_up = True
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a record is shown."""
+        if self.setting_up:
+            return record.levelno >= logging.WARNING
+        return not record.getMessage().startswith(_FILE_ONLY)
+
+
+def filter_console(logger: logging.Logger) -> ConsoleFilter:
+    """Put a filter before the console of a logger; its files get everything."""
+    console = ConsoleFilter()
+    for handler in logger.handlers:
+        if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
+            handler.addFilter(console)
+    return console
+
+
+def training_summary(runner: Runner, loop: BaseLoop) -> str:
+    """Summarise a training that is about to start: one line for each thing that a user may want to check."""
+    model, loader, cfg = unwrap(runner.model), loop.dataloader, runner.cfg
+    algorithm = getattr(model, 'algorithm', model)
+    backbone = getattr(algorithm, 'backbone', None)
+    encoder = _sized(backbone) if backbone is not None else 'none'
+    method = type(algorithm).__name__ if algorithm is model else f'RePre on {type(algorithm).__name__}'
+    batch, processes = loader.batch_size or cfg.train_dataloader.get('batch_size'), get_world_size()
+    total = f' x {processes} processes = {batch * processes}' if processes > 1 else ''
+    by_epoch = isinstance(loop, EpochBasedTrainLoop)
+    optimizer = cfg.get('optim_wrapper', {}).get('optimizer', {})
+    device = next(model.parameters()).device
+    name = torch.cuda.get_device_name(device) if device.type == 'cuda' else f'CPU, {torch.get_num_threads()} threads'
+    lines = {
+        'config': cfg.filename or 'none',
+        'data': f'{len(loader.dataset):,} images{_root(loader.dataset)}',
+        'encoder': encoder,
+        'method': method,
+        'batch': f'{batch}{total}',
+        'length': f'{loop.max_iters:,} steps' + (f' in {loop.max_epochs} epochs' if by_epoch else ''),
+        'optimizer': f'{optimizer.get("type", "?")}, learning rate {optimizer.get("lr", "?")}',
+        'device': f'{name}, {_precision(cfg.get("optim_wrapper", {}))}',
+        'seed': str(runner.seed),
+        'work dir': f'{runner.work_dir} (log and whole config: {runner.timestamp}/)',
+    }
+    return 'training starts\n' + '\n'.join(f'  {name:<10} {value}' for name, value in lines.items())
+
+
+def _sized(module: torch.nn.Module) -> str:
+    return f'{type(module).__name__}, {sum(p.numel() for p in module.parameters()) / 1e6:.1f} M parameters'
+
+
+def _root(dataset: Any) -> str:
+    while hasattr(dataset, 'dataset'):
+        dataset = dataset.dataset
+    root = getattr(dataset, 'folder', None) or getattr(dataset, 'data_root', None)
+    return f' under {root}' if root else ''
+
+
+def _precision(wrapper: dict) -> str:
+    kind = str(wrapper.get('type', 'OptimWrapper'))
+    if kind.endswith('BFloat16OptimWrapper'):
+        return 'bf16'
+    return 'mixed precision' if 'Amp' in kind else 'fp32'
