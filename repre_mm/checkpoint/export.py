@@ -23,6 +23,7 @@ from repre_mm.checkpoint.provenance import provenance
 from repre_mm.checkpoint.reading import EXPORT_FORMAT, SAFETENSORS_META, CheckpointError, read_checkpoint
 from repre_mm.checkpoint.recognise import Source, recognise
 from repre_mm.checkpoint.resize import resize_position_embedding, square_grid
+from repre_mm.utils.atomic import write_atomically
 from repre_mm.version import __version__
 
 TARGETS = ('mmpretrain', 'mmdet', 'mmseg', 'timm', 'torchvision', 'safetensors')
@@ -122,9 +123,9 @@ def export_encoder(
     }
     if to == 'safetensors':
         header = {'format': 'pt', SAFETENSORS_META: json.dumps(meta)}
-        write_atomically(out, lambda file: file.write_bytes(to_safetensors(state, header)))
+        _write(out, lambda file: file.write_bytes(to_safetensors(state, header)))
     else:
-        write_atomically(out, lambda file: _torch_save({'state_dict': state, 'meta': meta}, file))
+        _write(out, lambda file: _torch_save({'state_dict': state, 'meta': meta}, file))
     if tensors_sha256(read_checkpoint(out)['state_dict']) != meta['sha256']:
         raise CheckpointError(f'{out} reads back other than it was written: the disk or its file system is damaged')
     return meta
@@ -139,22 +140,11 @@ def tensors_sha256(state: State) -> str:
     return digest.hexdigest()
 
 
-def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let ``write`` make a file beside ``path``, then put it in its place: the old file or the new one, never half.
-
-    Raises:
-        CheckpointError: The folder cannot be written, or the disk is full.
-    """
-    draft = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+def _write(path: Path, write: Callable[[Path], Any]) -> None:
     try:
-        write(draft)
-        with draft.open('rb+') as file:
-            os.fsync(file.fileno())
-        os.replace(draft, path)
+        write_atomically(path, write)
     except (OSError, RuntimeError) as error:  # torch.save wraps a full disk in a RuntimeError
         raise CheckpointError(f'cannot write {path}: {error}') from error
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _check_out(out: Path, to: str) -> None:

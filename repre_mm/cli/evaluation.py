@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from repre_mm.cli.arguments import SettingsAction, add_encoder_options, add_traceback_argument
 from repre_mm.cli.errors import one_line_errors
 from repre_mm.evaluation import EncoderName, EvaluationError, FrozenEncoder, evaluate_encoder, load_frozen_encoder
+from repre_mm.utils.atomic import write_atomically
 from repre_mm.utils.stack import stack_versions
 
 ENCODER_HELP = (
@@ -108,6 +108,4 @@ def run_guarded(
 
 def write_json(result: dict[str, Any], path: Path) -> None:
     """Write a result so that an interrupted run leaves the old file or the new one, never half of one."""
-    temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
-    temporary.write_text(json.dumps(result, indent=2) + '\n')
-    temporary.replace(path)
+    write_atomically(path, lambda draft: draft.write_text(json.dumps(result, indent=2) + '\n'))

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from mmengine.config import Config
 from mmengine.logging import MessageHub
-from mmengine.registry import MODELS, DefaultScope
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from repre_mm.datasets import view_sizes
+from repre_mm.models.build import build_model
 
 #: Words of a device's name -> peak of its data sheet: dense TFLOP/s in bf16 with fp32 sums, or in fp16 where there is
 #: no bf16 (V100, T4). The first match counts.
@@ -68,8 +68,7 @@ def count_cost(cfg: Config, batch: int = 2) -> Cost:
     hub = MessageHub.get_current_instance()
     if hub.get_info('max_iters') is None:
         hub.update_info('max_iters', 1)  # mmpretrain's moving average asks for it
-    with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmpretrain'):
-        model = MODELS.build({'data_preprocessor': cfg.get('data_preprocessor'), **cfg.model})
+    model = build_model(cfg)
     model.init_weights()
     views = [torch.randn(batch, 3, size, size) for size in view_sizes(cfg.train_dataloader.dataset.pipeline)]
     # Attention as plain products: the counter does not know the fused kernels of CPUs.

@@ -24,6 +24,7 @@ from repre_mm.evaluation.linear_probe import LinearProbeResult
 from repre_mm.evaluation.linear_protocols import PROTOCOLS, LinearProtocol, features_for, lr_factor
 from repre_mm.evaluation.loaders import EvaluationError, image_folder_loader
 from repre_mm.evaluation.protocol import describe
+from repre_mm.utils.atomic import write_atomically
 from repre_mm.utils.modules import eval_mode
 
 
@@ -203,10 +204,8 @@ class _Kept:
     def save(self, classifiers: LinearClassifiers, history: list[_Scores]) -> None:
         if self.path is None:
             return
-        temporary = self.path.with_name(f'{self.path.name}.{os.getpid()}.tmp')
         state = {'made_with': self.made_with, 'history': history, 'classifiers': classifiers.state_dict()}
-        torch.save(state, temporary)
-        temporary.replace(self.path)
+        write_atomically(self.path, lambda draft: torch.save(state, draft))
 
     def remove(self) -> None:
         if self.path is not None:

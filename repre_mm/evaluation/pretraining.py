@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 from tqdm import tqdm
 
@@ -16,6 +15,7 @@ from repre_mm.checkpoint import read_checkpoint
 from repre_mm.evaluation.encoders import RANDOM
 from repre_mm.evaluation.loaders import EvaluationError, image_folder_loader
 from repre_mm.evaluation.protocol import evaluate_config
+from repre_mm.models.build import build_model
 from repre_mm.visualization import reconstruction_grid, save_png
 
 
@@ -69,9 +69,9 @@ def load_repre(cfg: Config, checkpoint: str | os.PathLike, seed: int = 0, *, tru
 
 
 def _build(cfg: Config, seed: int = 0) -> nn.Module:
-    with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmpretrain'), torch.random.fork_rng():
+    with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return MODELS.build({'data_preprocessor': cfg.get('data_preprocessor'), **cfg.model})
+        return build_model(cfg)
 
 
 def _filled(model: nn.Module, cfg: Config, checkpoint: str | os.PathLike, trust: bool) -> nn.Module:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+from repre_mm.utils.atomic import write_atomically
 
 
 def write_json(result: dict[str, Any], path: Path) -> None:
@@ -16,9 +17,7 @@ def write_json(result: dict[str, Any], path: Path) -> None:
 
 def write_text(text: str, path: Path) -> None:
     """Write a text file, whole or not at all."""
-    temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
-    temporary.write_text(text)
-    temporary.replace(path)
+    write_atomically(path, lambda draft: draft.write_text(text))
 
 
 def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

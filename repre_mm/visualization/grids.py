@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from repre_mm.utils.atomic import write_atomically
 from repre_mm.visualization.maps import enlarged, heat_map, with_scale
 from repre_mm.visualization.overlays import sheet
 
@@ -72,12 +73,7 @@ def save_png(array: np.ndarray, path: str | os.PathLike) -> None:
         raise ValueError(f'a picture is uint8 of shape (H, W, 3), not {array.dtype} of shape {array.shape}')
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try:
-        Image.fromarray(array).save(draft, format='PNG')
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+    write_atomically(path, lambda draft: Image.fromarray(array).save(draft, format='PNG'))
 
 
 def _to_numpy(name: str, images: Array) -> np.ndarray:

@@ -30,7 +30,7 @@ from mmengine.config import ConfigDict
 from torch import Tensor, nn
 
 from repre_mm.checkpoint import CheckpointError, export_encoder, load_pretrained, read_checkpoint
-from repre_mm.checkpoint.export import TARGETS, tensors_sha256, write_atomically
+from repre_mm.checkpoint.export import TARGETS, _write, tensors_sha256
 from repre_mm.models.backbones import TimmBackbone
 
 TIMM_VIT = dict(patch_size=PATCH, embed_dim=WIDTH, depth=DEPTH, num_heads=HEADS, mlp_ratio=2, num_classes=0)
@@ -328,6 +328,6 @@ def test_interrupted_write_leaves_the_old_file(tmp_path):
         raise OSError(28, os.strerror(28))
 
     with pytest.raises(CheckpointError, match=r'cannot write .*out\.pth.*No space left'):
-        write_atomically(path, fail)
+        _write(path, fail)
     assert [file.name for file in tmp_path.iterdir()] == ['out.pth']
     assert path.read_text() == 'old'

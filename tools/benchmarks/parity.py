@@ -17,13 +17,13 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.logging import MessageHub, MMLogger
-from mmengine.registry import MODELS, DefaultScope
 from report import command_line, describe, machine, publish, table
 from tqdm import tqdm
 
 from repre_mm.datasets import view_sizes
 from repre_mm.distributed.sync_batchnorm import sync_batchnorm_on_cpu
 from repre_mm.engine.hooks.momentum import take_over_averages
+from repre_mm.models.build import build_model
 from repre_mm.models.selfsup import DINO, CosineEMA
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,8 +33,7 @@ def losses(config: Path, device: str, steps: int, batch: int) -> list[dict[str, 
     """Both losses of each step; weights, images and random draws come from the CPU's generator."""
     torch.manual_seed(0)
     cfg = Config.fromfile(config)
-    with DefaultScope.overwrite_default_scope('mmpretrain'):
-        model = MODELS.build({'data_preprocessor': cfg.get('data_preprocessor'), **cfg.model})
+    model = build_model(cfg)
     model.init_weights()
     take_over_averages(model)
     sync_batchnorm_on_cpu(model)

@@ -38,11 +38,13 @@ def make_runner(config: Path, folder: Path) -> SimpleNamespace:
     from mmengine.config import Config
     from mmengine.logging import MessageHub, MMLogger
     from mmengine.optim import build_optim_wrapper
-    from mmengine.registry import MODELS, init_default_scope
+    from mmengine.registry import init_default_scope
+
+    from repre_mm.models.build import build_model
 
     cfg = Config.fromfile(config)
     init_default_scope('mmpretrain')
-    model = MODELS.build({'data_preprocessor': cfg.get('data_preprocessor'), **cfg.model})
+    model = build_model(cfg)
     cfg.optim_wrapper.type = 'OptimWrapper'
     for key in ('loss_scale', 'dtype'):
         cfg.optim_wrapper.pop(key, None)

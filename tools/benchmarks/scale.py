@@ -20,7 +20,6 @@ import torch
 import torch.distributed as dist
 from mmengine.config import Config
 from mmengine.logging import MessageHub, MMLogger
-from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 from torch.testing._internal.distributed.fake_pg import FakeStore
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -31,6 +30,7 @@ from repre_mm.distributed import FullyShardedDataParallel
 from repre_mm.distributed.sync_batchnorm import sync_batchnorm_on_cpu
 from repre_mm.engine.cost import count_cost
 from repre_mm.engine.hooks.momentum import take_over_averages
+from repre_mm.models.build import build_model
 from repre_mm.models.selfsup import DINO, CosineEMA
 from repre_mm.utils.stack import stack_versions
 
@@ -97,8 +97,7 @@ def load(config: Path, arch: str | None) -> Config:
 
 def build(cfg: Config) -> nn.Module:
     """A config's model as training has it."""
-    with DefaultScope.overwrite_default_scope('mmpretrain'):
-        model = MODELS.build({'data_preprocessor': cfg.get('data_preprocessor'), **cfg.model})
+    model = build_model(cfg)
     take_over_averages(model)
     sync_batchnorm_on_cpu(model)
     for module in model.modules():

@@ -24,12 +24,12 @@ class TimedModel:
         import torch
         from mmengine.config import Config
         from mmengine.logging import MessageHub, MMLogger
-        from mmengine.registry import MODELS, DefaultScope
 
         from repre_mm.datasets import view_sizes
         from repre_mm.distributed.sync_batchnorm import sync_batchnorm_on_cpu
         from repre_mm.engine.hooks.momentum import take_over_averages
         from repre_mm.engine.hooks.step import set_switches
+        from repre_mm.models.build import build_model
         from repre_mm.models.selfsup import CosineEMA
 
         switches = dict(switches or {})
@@ -40,8 +40,7 @@ class TimedModel:
         torch.manual_seed(0)
         cfg = Config.fromfile(config)
         MessageHub.get_instance('benchmark').update_info('max_iters', 1000)
-        with DefaultScope.overwrite_default_scope('mmpretrain'):
-            self.model = MODELS.build({'data_preprocessor': cfg.get('data_preprocessor'), **cfg.model})
+        self.model = build_model(cfg)
         self.model.init_weights()
         if own_average:
             take_over_averages(self.model)

@@ -11,13 +11,14 @@ from typing import Any
 
 from mmengine.model import BaseDataPreprocessor, BaseModel
 from mmengine.optim import OptimWrapper, build_optim_wrapper
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
 from repre_mm.checkpoint import CheckpointError, read_checkpoint
 from repre_mm.engine.hooks.momentum import take_over_averages
 from repre_mm.engine.launch import read_config
 from repre_mm.engine.resilience.replay import set_random_states
+from repre_mm.models.build import build_model
 from repre_mm.models.selfsup import DINO, CosineEMA
 
 
@@ -104,7 +105,7 @@ def replay_step(
     args = Namespace(config=config, work_dir=None, data=None, amp=amp, launcher='none', cfg_options=None)
     cfg = read_config(args)
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
-    model = MODELS.build({'data_preprocessor': cfg.get('data_preprocessor'), **cfg.model})
+    model = build_model(cfg)
     take_over_averages(model)
     try:
         model.load_state_dict(state['state_dict'])

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from repre_mm.checkpoint.export import write_atomically
 from repre_mm.checkpoint.reading import CheckpointError, read_checkpoint
+from repre_mm.utils.atomic import write_atomically
 
 #: Name of the file that holds the path of the newest checkpoint; mmengine's.
 POINTER = 'last_checkpoint'
@@ -47,13 +49,11 @@ def write_checkpoint(data: bytes, path: Path) -> None:
         # Between here and the new checksum the file has none: better than one that belongs to the old file.
         checksum.unlink(missing_ok=True)
 
-    try:
+    with _write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CheckpointError(f'cannot write {path}: {error}') from error
-    write_atomically(path, write)
-    write_atomically(checksum, lambda draft: draft.write_text(f'{digest}  {path.name}\n'))
-    _sync_folder(path.parent)
+        write_atomically(path, write)
+        write_atomically(checksum, lambda draft: draft.write_text(f'{digest}  {path.name}\n'))
+        _sync_folder(path.parent)
 
 
 def write_pointer(folder: Path, checkpoint: Path) -> None:
@@ -62,8 +62,9 @@ def write_pointer(folder: Path, checkpoint: Path) -> None:
     Raises:
         CheckpointError: It cannot be written.
     """
-    write_atomically(folder / POINTER, lambda draft: draft.write_text(str(checkpoint)))
-    _sync_folder(folder)
+    with _write_errors(folder / POINTER):
+        write_atomically(folder / POINTER, lambda draft: draft.write_text(str(checkpoint)))
+        _sync_folder(folder)
 
 
 def remove_checkpoint(path: Path) -> None:
@@ -174,6 +175,14 @@ def resume_point(path: Path) -> ResumePoint | None:
     if 'optimizer' not in checkpoint or 'iter' not in meta:
         return None
     return ResumePoint(path, meta['iter'], meta.get('seed'))
+
+
+@contextmanager
+def _write_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CheckpointError(f'cannot write {path}: {error}') from error
 
 
 def _sha256(path: Path) -> str:
