@@ -2,13 +2,16 @@
 PYTHON_IN_VENV := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo report transfer-demo test test-slow lint format doctor lock clean clean-env
+.PHONY: help setup setup-ops demo report transfer-demo test test-slow test-openmmlab lint format doctor lock clean clean-env
 
 help: ## list these targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
-setup: ## make .venv (again only when requirements.lock or pyproject.toml changed)
+setup: ## make .venv for pre-training (again only when requirements.lock or pyproject.toml changed)
 	@tools/setup_env.sh
+
+setup-ops: ## add what detection and segmentation need: compiles mmcv's ops, once
+	@tools/setup_env.sh ops
 
 demo: setup ## pre-train on toy scenes in some minutes, on the CPU too
 	$(PYTHON_IN_VENV) tools/demo.py
@@ -17,33 +20,38 @@ report: setup ## one page about the demo run: curves, scores, pictures
 	@test -d work_dirs/demo || { echo 'error: there is no demo run yet; it takes some minutes: make demo' >&2; exit 1; }
 	$(PYTHON_IN_VENV) tools/report.py --draw work_dirs/demo
 
-transfer-demo: setup ## detect and segment toy scenes, from scratch and from RePre
+transfer-demo: setup-ops ## detect and segment toy scenes, from scratch and from RePre
 	$(PYTHON_IN_VENV) tools/transfer_demo.py
 
-test: setup ## the quick tests, on all cores
+test: setup-ops ## the quick tests, on all cores
 	$(PYTHON_IN_VENV) -m pytest -n auto --dist worksteal
 
-test-slow: setup ## the slow tests too, one after another
+test-slow: setup-ops ## the slow tests too, one after another
 	$(PYTHON_IN_VENV) -m pytest -m ''
+
+test-openmmlab: ## the quick tests that depend on the stack, on OpenMMLab's originals, in .venv-openmmlab
+	@FAMILY=openmmlab tools/setup_env.sh
+	.venv-openmmlab/bin/python -m pytest -n auto --dist worksteal -m 'not slow and not dist and not ops' \
+	    tests/test_utils tests/test_models tests/test_checkpoint tests/test_datasets tests/test_evaluation tests/test_engine
 
 lint: setup ## check style and the rules between rooms, change nothing
 	$(PYTHON_IN_VENV) -m ruff check
 	$(PYTHON_IN_VENV) -m ruff format --check
 	.venv/bin/lint-imports
 
-format: setup ## mend what the linter can mend
+format: setup ## fix what the linter can fix
 	$(PYTHON_IN_VENV) -m ruff check --fix
 	$(PYTHON_IN_VENV) -m ruff format
 
 doctor: setup ## is this installation able to pre-train, and if not, what is the fix?
 	$(PYTHON_IN_VENV) -m repre_mm.doctor
 
-lock: setup ## renew requirements.lock from pyproject.toml
+lock: setup ## renew both locks from pyproject.toml
 	tools/renew_lock.sh
 
 clean: ## remove caches and build files, keep .venv and your runs
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
 	find repre_mm tests tools configs -name __pycache__ -type d -exec rm -rf {} +
 
-clean-env: ## remove .venv; `make setup` then makes a new one
-	rm -rf .venv
+clean-env: ## remove .venv and .venv-openmmlab; `make setup` then makes a new one
+	rm -rf .venv .venv-openmmlab

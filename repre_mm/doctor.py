@@ -16,36 +16,29 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from repre_mm.utils.stack import FAMILIES, StackError, distributions_of, find_family, installed_version
+
 # Not `make setup` alone: that returns at once where it was complete before something was changed by hand.
 SETUP_FIX = 'run `make clean-env setup` in the repository and use its .venv/bin/python'
+OPS_FIX = 'only detection and segmentation need it: `make setup-ops` in the repository, or with pip see docs/stack.md'
 PYTHON_RANGE = ((3, 10), (3, 13))  # first supported, first unsupported
 MIN_FREE_GIB = 5  # a ViT-S run that keeps three checkpoints with optimizer state, and its logs
 
-# label: (distribution, module, needed for pre-training). mmpretrain imports mmcv, but not its ops.
+# Import package: needed for pre-training. mmpretrain imports mmcv, but not its ops.
 PACKAGES = {
-    'torch': ('torch', 'torch', True),
-    'torchvision': ('torchvision', 'torchvision', True),
-    'mmengine': ('onedl-mmengine', 'mmengine', True),
-    'mmcv': ('onedl-mmcv', 'mmcv', True),
-    'mmpretrain': ('onedl-mmpretrain', 'mmpretrain', True),
-    'mmdet': ('onedl-mmdetection', 'mmdet', False),
-    'mmseg': ('onedl-mmsegmentation', 'mmseg', False),
-    'timm': ('timm', 'timm', True),
-    'repre_mm': ('repre_mm', 'repre_mm', True),
+    'torch': True,
+    'torchvision': True,
+    'mmengine': True,
+    'mmcv': True,
+    'mmpretrain': True,
+    'mmdet': False,
+    'mmseg': False,
+    'timm': True,
+    'repre_mm': True,
 }
 
-# Other distributions that unpack into the same folder: whichever was installed last wins, file by file.
-CLASHES = {
-    'mmengine': 'onedl-mmengine',
-    'mmcv': 'onedl-mmcv',
-    'mmcv-full': 'onedl-mmcv',
-    'mmcv-lite': 'onedl-mmcv',
-    'mmpretrain': 'onedl-mmpretrain',
-    'mmdet': 'onedl-mmdetection',
-    'mmsegmentation': 'onedl-mmsegmentation',
-    'opencv-python': 'opencv-python-headless',
-    'opencv-contrib-python': 'opencv-python-headless',
-}
+# Builds of OpenCV unpack into the same folder: whichever was installed last wins, file by file.
+OPENCV = ('opencv-python', 'opencv-python-headless', 'opencv-contrib-python', 'opencv-contrib-python-headless')
 
 # One name per registry and package that a config reaches: (registry, name, needed for pre-training).
 REGISTERED = (
@@ -84,13 +77,6 @@ def _cause(error: BaseException) -> str:
     return f'{type(error).__name__}: {lines[0]}' if lines else type(error).__name__
 
 
-def _installed_version(distribution: str) -> str | None:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
 def check_python(version: tuple[int, ...] = sys.version_info[:3]) -> list[Finding]:
     """Python itself: 3.10, 3.11 or 3.12."""
     text = '.'.join(map(str, version))
@@ -121,10 +107,12 @@ def check_package(label: str, wanted: dict[str, str]) -> Finding:
         label: A key of :data:`PACKAGES`.
         wanted: Ranges by distribution, as :func:`wanted_versions` gives them.
     """
-    distribution, module, needed = PACKAGES[label]
-    version = _installed_version(distribution)
+    needed = PACKAGES[label]
+    fix = SETUP_FIX if needed else OPS_FIX
+    found = distributions_of(label) if label in FAMILIES['onedl'] else {label: installed_version(label)}
+    distribution, version = next(iter(found.items()), (label, None))
     if version is None:
-        return _fault(label, f'{distribution} is not installed', SETUP_FIX, needed)
+        return _fault(label, f'{label} is not installed', fix, needed)
     specifier = wanted.get(distribution, '')
     if specifier:
         from packaging.specifiers import SpecifierSet
@@ -132,24 +120,36 @@ def check_package(label: str, wanted: dict[str, str]) -> Finding:
         if not SpecifierSet(specifier).contains(version, prereleases=True):
             return _fault(label, f'{version}, but repre_mm is tested with {specifier}', SETUP_FIX, needed)
     try:
-        imported = importlib.import_module(module)
+        imported = importlib.import_module(label)
     except Exception as error:  # a broken install raises anything, such as OSError for a missing library
-        return _fault(label, f'{version} does not import: {_cause(error)}', SETUP_FIX, needed)
+        return _fault(label, f'{version} does not import: {_cause(error)}', fix, needed)
     # torch says its build there: 2.11.0+cu130
     return Finding(label, getattr(imported, '__version__', version))
 
 
-def check_clashes(version_of: Callable[[str], str | None] = _installed_version) -> list[Finding]:
-    """Distributions that share a folder with one of ours (see :data:`CLASHES`).
+def check_family(version_of: Callable[[str], str | None] = installed_version) -> list[Finding]:
+    """OpenMMLab's originals or the onedl forks: exactly one of them.
 
     Args:
         version_of: Installed version of a distribution, or None.
     """
-    found = [(other, ours) for other, ours in CLASHES.items() if version_of(other) and version_of(ours)]
-    return [
-        _fault(other, f'installed beside {ours}: both write the same files', SETUP_FIX, needed=False)
-        for other, ours in found
-    ]
+    try:
+        return [Finding('family', find_family(version_of))]
+    except StackError as error:
+        return [_fault('family', str(error), 'the command at the end of that line', needed=True)]
+
+
+def check_opencv(version_of: Callable[[str], str | None] = installed_version) -> list[Finding]:
+    """At most one build of OpenCV (see :data:`OPENCV`).
+
+    Args:
+        version_of: Installed version of a distribution, or None.
+    """
+    found = [name for name in OPENCV if version_of(name)]
+    if len(found) < 2:
+        return []
+    fix = f'pip uninstall -y {" ".join(found)}, then pip install one of them'
+    return [_fault('opencv', f'{" and ".join(found)} write the same files', fix, needed=False)]
 
 
 def _nms_works(device: str) -> bool:
@@ -179,12 +179,12 @@ def check_mmcv_ops(run_nms: Callable[[str], bool] = _nms_works) -> list[Finding]
         try:
             right = run_nms(device)
         except Exception as error:  # missing extension, missing symbol, op without a kernel for this device
-            fix = SETUP_FIX
+            fix = OPS_FIX
             if device == 'cuda':
-                fix = f'install the CUDA {torch.version.cuda} compiler (nvcc) and {SETUP_FIX}'
+                fix = f'install the CUDA {torch.version.cuda} compiler (nvcc) and `make clean-env setup-ops`'
             return [_fault(name, f'NMS fails on {device}: {_cause(error)}', fix, needed=False)]
         if not right:
-            return [_fault(name, f'NMS on {device} gives wrong boxes', SETUP_FIX, needed=False)]
+            return [_fault(name, f'NMS on {device} gives wrong boxes', OPS_FIX, needed=False)]
     return [Finding(name, f'compiled; NMS is right on {" and ".join(devices)}')]
 
 
@@ -242,18 +242,20 @@ def check_disk(folder: str | Path = '.', free_bytes: int | None = None) -> list[
 def examine() -> Iterator[Finding]:
     """All checks, one row at a time: the imports take some seconds together."""
     yield from check_python()
+    yield from check_family()
     wanted = wanted_versions()
     packages_work = True
     for label in PACKAGES:
         finding = check_package(label, wanted)
         packages_work &= finding.level != 'error'
         yield finding
-    yield from check_clashes()
+    yield from check_opencv()
     yield from check_mmcv_ops()
     yield from check_devices()
     if packages_work:  # otherwise every look-up would fail for the reasons given above
-        for entry in REGISTERED:
-            yield check_registered(*entry)
+        for registry, name, needed in REGISTERED:
+            if needed or distributions_of(name.partition('.')[0]):
+                yield check_registered(registry, name, needed)
     yield from check_disk()
 
 

@@ -38,7 +38,7 @@ def package(tmp_path, monkeypatch):
         (info / 'METADATA').write_text('Metadata-Version: 2.1\nName: sickly\nVersion: 1.5\n')
         monkeypatch.syspath_prepend(str(tmp_path))
         monkeypatch.delitem(sys.modules, 'sickly', raising=False)
-        monkeypatch.setitem(doctor.PACKAGES, 'sickly', ('sickly', 'sickly', needed))
+        monkeypatch.setitem(doctor.PACKAGES, 'sickly', needed)
         return 'sickly'
 
     yield make
@@ -66,17 +66,25 @@ def test_package_of_another_version(package):
 
 
 def test_package_that_is_missing(monkeypatch):
-    monkeypatch.setitem(doctor.PACKAGES, 'mmdet', ('no-such-distribution', 'mmdet', False))
+    monkeypatch.setattr(doctor, 'distributions_of', lambda module: {})
     finding = doctor.check_package('mmdet', {})
-    assert (finding.level, finding.value) == ('warning', 'no-such-distribution is not installed')
+    assert (finding.level, finding.value) == ('warning', 'mmdet is not installed')
+    assert 'only detection and segmentation need it: `make setup-ops`' in finding.fix
 
 
-def test_clashes_need_both_distributions():
-    installed = {'opencv-python': '5', 'opencv-python-headless': '5', 'mmcv': '2.1'}
-    findings = doctor.check_clashes(installed.get)
-    assert [finding.name for finding in findings] == ['opencv-python']
-    assert levels(findings) == ['warning']
-    assert doctor.check_clashes({'onedl-mmcv': '2.3.6'}.get) == []
+def test_family_is_reported_and_a_mixture_is_an_error():
+    originals = {'mmengine': '0.10.7', 'mmcv-lite': '2.1.0', 'mmpretrain': '1.2.0'}
+    assert doctor.check_family(originals.get) == [Finding('family', 'openmmlab')]
+    (finding,) = doctor.check_family({**originals, 'onedl-mmcv': '2.3.6'}.get)
+    assert finding.level == 'error'
+    assert 'pip uninstall -y mmengine mmcv-lite onedl-mmcv mmpretrain' in finding.value
+
+
+def test_two_builds_of_opencv_are_a_warning():
+    assert doctor.check_opencv({'opencv-python': '5'}.get) == []
+    (finding,) = doctor.check_opencv({'opencv-python': '5', 'opencv-python-headless': '5'}.get)
+    assert finding.level == 'warning'
+    assert 'opencv-python and opencv-python-headless' in finding.value
 
 
 def test_mmcv_without_ops_is_a_warning():
@@ -86,7 +94,7 @@ def test_mmcv_without_ops_is_a_warning():
     (finding,) = doctor.check_mmcv_ops(run_nms)
     assert finding.level == 'warning'
     assert "NMS fails on cpu: ModuleNotFoundError: No module named 'mmcv._ext'" in finding.value
-    assert 'make clean-env setup' in finding.fix
+    assert 'make setup-ops' in finding.fix
 
 
 def test_mmcv_with_wrong_ops_is_a_warning():

@@ -1,10 +1,11 @@
-"""pyproject.toml, requirements.lock and the set-up script agree, and the script refuses what it must."""
+"""Belongs to pyproject.toml, the two locks, the wheel and tools/setup_env.sh."""
 
 import os
 import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -13,15 +14,24 @@ from packaging.utils import canonicalize_name
 from setuptools.config.pyprojecttoml import read_configuration
 
 import repre_mm
+from repre_mm.utils.stack import FAMILIES, find_family
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = read_configuration(ROOT / 'pyproject.toml')
-LOCK = (ROOT / 'requirements.lock').read_text().splitlines()
+# Lock: the extras that it is made of.
+LOCKS = {
+    'requirements.lock': ('onedl', 'detection', 'segmentation', 'plots'),
+    'requirements-openmmlab.lock': ('openmmlab',),
+}
 PYTHONS = ('3.10', '3.11', '3.12')
 
 
-def locked_versions(python: str) -> dict[str, list[str]]:
-    """Versions that the lock installs on one Python: ``{'torch': ['2.11.0'], ...}``."""
+def lines_of(lock: str) -> list[str]:
+    return (ROOT / lock).read_text().splitlines()
+
+
+def locked_versions(lock: str, python: str) -> dict[str, list[str]]:
+    """Versions that a lock installs on one Python: ``{'torch': ['2.11.0'], ...}``."""
     environment = {
         'python_version': python,
         'python_full_version': f'{python}.0',
@@ -29,7 +39,7 @@ def locked_versions(python: str) -> dict[str, list[str]]:
         'platform_machine': 'x86_64',
     }
     versions: dict[str, list[str]] = {}
-    for line in LOCK:
+    for line in lines_of(lock):
         if re.match('[a-z0-9]', line):
             requirement = Requirement(line.rstrip(' \\'))
             if requirement.marker is None or requirement.marker.evaluate(environment):
@@ -37,33 +47,48 @@ def locked_versions(python: str) -> dict[str, list[str]]:
     return versions
 
 
-def wanted_requirements() -> list[Requirement]:
-    project = PROJECT['project']
-    lines = project['dependencies'] + project['optional-dependencies']['dev'] + PROJECT['dependency-groups']['setup']
-    return [Requirement(line) for line in lines]
+def wanted_requirements(lock: str) -> list[Requirement]:
+    project, extras = PROJECT['project'], PROJECT['project']['optional-dependencies']
+    lines = project['dependencies'] + PROJECT['dependency-groups']['setup']
+    lines += [line for extra in (*LOCKS[lock], 'dev') for line in extras[extra]]
+    return [Requirement(line) for line in lines if not line.startswith('repre_mm[')]
 
 
-def test_lock_holds_versions_and_hashes_only():
+@pytest.mark.parametrize('lock', LOCKS)
+def test_lock_holds_versions_and_hashes_only(lock):
     """No registry host, index line or path, as the lock must serve every mirror; and nothing unhashed."""
+    lines = lines_of(lock)
     allowed = re.compile(r'#.*|[a-z0-9][a-z0-9.-]*==[A-Za-z0-9.!+]+ ;[^/@]* \\|    --hash=sha256:[0-9a-f]{64}( \\)?')
-    assert [line for line in LOCK if not allowed.fullmatch(line)] == []
-    assert [line for line in LOCK if line.startswith('#') and re.search('://|index|find-links', line)] == []
-    heads = [number for number, line in enumerate(LOCK) if re.match('[a-z0-9]', line)]
-    assert all('--hash=' in LOCK[number + 1] for number in heads)
+    assert [line for line in lines if not allowed.fullmatch(line)] == []
+    assert [line for line in lines if line.startswith('#') and re.search('://|index|find-links', line)] == []
+    heads = [number for number, line in enumerate(lines) if re.match('[a-z0-9]', line)]
+    assert all('--hash=' in lines[number + 1] for number in heads)
 
 
 @pytest.mark.parametrize('python', PYTHONS)
-def test_lock_has_one_version_of_everything_wanted(python):
-    locked = locked_versions(python)
+@pytest.mark.parametrize('lock', LOCKS)
+def test_lock_has_one_version_of_everything_wanted(lock, python):
+    locked = locked_versions(lock, python)
     assert {name: versions for name, versions in locked.items() if len(versions) != 1} == {}
-    for requirement in wanted_requirements():
+    for requirement in wanted_requirements(lock):
         (version,) = locked[canonicalize_name(requirement.name)]
         assert requirement.specifier.contains(version), f'{requirement} is locked at {version}'
 
 
-@pytest.mark.parametrize('python', PYTHONS)
-def test_lock_has_only_the_headless_opencv(python):
-    assert {name for name in locked_versions(python) if 'opencv' in name} == {'opencv-python-headless'}
+@pytest.mark.parametrize('lock', LOCKS)
+def test_lock_has_one_family_and_only_the_headless_opencv(lock):
+    locked = locked_versions(lock, '3.11')
+    assert find_family(lambda name: locked.get(name, [None])[0]) == LOCKS[lock][0]
+    assert {name for name in locked if 'opencv' in name} == {'opencv-python-headless'}
+
+
+def test_installing_it_touches_no_openmmlab_package():
+    """Nor OpenCV, of which several builds unpack into one folder; and no version is pinned."""
+    requirements = [Requirement(line) for line in PROJECT['project']['dependencies']]
+    members = {name for family in FAMILIES.values() for names in family.values() for name in names}
+    assert not {requirement.name for requirement in requirements} & members
+    assert not [requirement for requirement in requirements if 'opencv' in requirement.name]
+    assert not [requirement for requirement in requirements if '==' in str(requirement.specifier)]
 
 
 def test_supported_pythons_are_the_locked_ones():
@@ -82,18 +107,43 @@ def test_every_folder_with_code_is_packaged():
     assert set(packaged) == with_code
 
 
+@pytest.fixture(scope='module')
+def wheel(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp('wheel')
+    source = folder / 'source'
+    names = ['pyproject.toml', 'README.md', 'LICENSE', 'model-index.yml', 'repre_mm', 'configs', 'tools']
+    source.mkdir()
+    for name in names:
+        (source / name).symlink_to(ROOT / name)  # the build writes beside the sources
+    code = f'import setuptools.build_meta as backend; print(backend.build_wheel({str(folder)!r}))'
+    subprocess.run([sys.executable, '-c', code], cwd=source, check=True, capture_output=True, timeout=120)
+    (built,) = folder.glob('*.whl')
+    return built
+
+
+def test_wheel_holds_configs_tools_and_templates(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    for folder in ('configs', 'tools'):
+        files = [path for path in (ROOT / folder).rglob('*') if path.suffix in ('.py', '.yml', '.sh')]
+        assert {f'repre_mm/.mim/{path.relative_to(ROOT)}' for path in files} <= names
+    assert {'repre_mm/.mim/model-index.yml', 'repre_mm/py.typed'} < names
+    assert {f'repre_mm/visualization/templates/{name}' for name in ('report.html', 'report.css')} < names
+    assert not [name for name in names if '__pycache__' in name or name.startswith(('tests', 'configs', 'tools'))]
+
+
 @pytest.fixture
 def clone(tmp_path) -> Path:
     """What the set-up script reads, in a folder of its own."""
     (tmp_path / 'tools').mkdir()
-    for name in ('tools/setup_env.sh', 'requirements.lock', 'pyproject.toml'):
+    for name in ('tools/setup_env.sh', *LOCKS, 'pyproject.toml'):
         shutil.copy2(ROOT / name, tmp_path / name)
     return tmp_path
 
 
-def run_setup(clone: Path, **environment: str) -> subprocess.CompletedProcess:
+def run_setup(clone: Path, *words: str, **environment: str) -> subprocess.CompletedProcess:
     environment = {**os.environ, 'XDG_CACHE_HOME': str(clone / 'cache'), **environment}
-    command = [str(clone / 'tools' / 'setup_env.sh')]
+    command = [str(clone / 'tools' / 'setup_env.sh'), *words]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
 
 
@@ -112,12 +162,13 @@ def test_setup_lists_all_that_is_missing_at_once(clone):
         'df',
         'awk',
         'stat',
-        'realpath',
+        'cat',
+        'sha256sum',
     ]:
         (tools / name).symlink_to(shutil.which(name))
-    done = run_setup(clone, PATH=str(tools), PYTHON='/nowhere/python3', CXX='g++')
+    done = run_setup(clone, 'ops', PATH=str(tools), PYTHON='/nowhere/python3', CXX='g++')
     assert done.returncode == 1
-    for part in ('/nowhere/python3: no such command', 'no C++ compiler (g++)', 'no git'):
+    for part in ('/nowhere/python3: no such command', 'no C++17 compiler (g++)', 'no git'):
         assert part in done.stderr
     assert not (clone / '.venv').exists()
 

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from functools import cache
 from importlib import metadata
 
+from repre_mm.version import __version__
+
 #: Import package -> distributions that contain it, by family. The first one is the full package.
 FAMILIES = {
     'openmmlab': {
@@ -96,8 +98,9 @@ def check_stack() -> None:
 
 def stack_versions() -> dict[str, str]:
     """Versions of Python and of the installed packages that decide a result."""
-    names = ['torch', 'torchvision', 'timm', *(name for module in NEEDED for name in distributions_of(module))]
-    return {'python': platform.python_version(), **{name: metadata.version(name) for name in [*names, 'repre_mm']}}
+    members = {name: version for module in NEEDED for name, version in distributions_of(module).items()}
+    libraries = {name: metadata.version(name) for name in ('torch', 'torchvision', 'timm')}
+    return {'python': platform.python_version(), **libraries, **members, 'repre_mm': __version__}
 
 
 def _listed(versions: dict[str, str]) -> str:
