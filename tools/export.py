@@ -44,8 +44,6 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if args.img_size and len(args.img_size) > 2:
         parser.error('--img-size takes one number, or height and width')
-    if args.config and not Path(args.config).is_file():
-        parser.error(f'there is no config {args.config}')
     return args
 
 
@@ -53,11 +51,13 @@ def main() -> None:
     from repre_mm.checkpoint import export_encoder
     from repre_mm.evaluation.encoders import EncoderName, named_weights
     from repre_mm.utils.errors import UserError
+    from repre_mm.utils.package import find_config
 
     args = parse_args()
     try:
         options = {name: getattr(args, name) for name in ('prefix', 'network', 'trust')}
         path, network = named_weights(args.encoder, **options)
+        config = args.config or EncoderName.parse(args.encoder).config_path
         meta = export_encoder(
             path,
             args.out,
@@ -65,7 +65,7 @@ def main() -> None:
             trust=args.trust,
             prefix=network.prefix,
             image_size=(args.img_size[0], args.img_size[-1]) if args.img_size else None,
-            config=args.config or EncoderName.parse(args.encoder).config_path,
+            config=find_config(config) if config else None,
         )
     except UserError as error:
         sys.exit(f'error: {error}')

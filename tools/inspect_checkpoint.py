@@ -6,7 +6,6 @@ python tools/inspect_checkpoint.py ENCODER, named as for the other tools: CONFIG
 
 import argparse
 import sys
-from pathlib import Path
 
 
 def parse_args() -> argparse.Namespace:
@@ -25,11 +24,10 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    from mmengine.config import Config
-
-    from repre_mm.checkpoint import CheckpointError, build_encoder, inspect_checkpoint, load_pretrained
+    from repre_mm.checkpoint import build_encoder, inspect_checkpoint, load_pretrained
     from repre_mm.evaluation.encoders import EncoderName, load_frozen_encoder, named_weights
     from repre_mm.utils.errors import UserError
+    from repre_mm.utils.package import load_config
 
     args = parse_args()
     options = {name: getattr(args, name) for name in ('prefix', 'network', 'trust')}
@@ -41,9 +39,7 @@ def main() -> None:
         print(f'{"evaluated":<14} {network.reason}')
         config = args.config or name.config_path
         if config:
-            if not Path(config).is_file():
-                raise CheckpointError(f'there is no config {config}')
-            encoder = build_encoder(Config.fromfile(config))
+            encoder = build_encoder(load_config(config))
             loading = dict(prefix=network.prefix, trust=args.trust, source_grid=args.source_grid)
             report = load_pretrained(encoder, path, **loading)
             print(f'\n{type(encoder).__name__} of {config}\n{report.table(max_keys=20)}')

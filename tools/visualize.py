@@ -98,14 +98,14 @@ def encoder_names(args: argparse.Namespace, sources: list[list[str]]) -> list[st
 
 def draw_reconstruction(args: argparse.Namespace):
     from repre_mm.evaluation import EncoderName
-    from repre_mm.evaluation.encoders import read_config
     from repre_mm.evaluation.pretraining import load_repre
+    from repre_mm.utils.package import load_config
     from repre_mm.visualization import reconstruction_grid
 
     name = EncoderName.parse(args.encoder)
     if name.model is None or name.model.startswith('timm:'):
         raise UserError(f'{name} does not reconstruct: name a config of RePre and its training checkpoint')
-    cfg = read_config(name.model)
+    cfg = load_config(name.model)
     source = image_source(args, cfg.get('data_root'))
     model = load_repre(cfg, name.weights, args.seed, trust=args.trust).to(args.device)
     images = source.load(source.sample(args.num_images, args.seed), args.size or cfg.image_size)

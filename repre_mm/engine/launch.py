@@ -16,6 +16,7 @@ from repre_mm.engine.device_augment import augment_on_device
 from repre_mm.engine.runner import ResumableRunner
 from repre_mm.utils.configs import is_transfer
 from repre_mm.utils.errors import UserError, plain_message
+from repre_mm.utils.package import find_config, load_config
 
 
 def read_config(args: argparse.Namespace) -> Config:
@@ -24,11 +25,9 @@ def read_config(args: argparse.Namespace) -> Config:
     Raises:
         UserError: There is no such config, it is no Python that mmengine can run, or has no use for an option.
     """
-    path = Path(args.config)
-    if not path.is_file():
-        raise UserError(f'no such config: {path}. The configs that come with the project are under configs/')
+    path = find_config(args.config)
     try:
-        cfg = Config.fromfile(path)
+        cfg = load_config(path)
     except Exception as error:  # a config is a program
         place = f', line {error.lineno}' if isinstance(error, SyntaxError) else ''
         raise UserError(

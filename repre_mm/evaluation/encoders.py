@@ -40,6 +40,7 @@ from repre_mm.evaluation.frozen import FrozenEncoder
 from repre_mm.evaluation.loaders import EvaluationError
 from repre_mm.models.backbones import TimmBackbone
 from repre_mm.registry import MODELS
+from repre_mm.utils.package import load_config
 
 #: Instead of a file: the model's own random initialisation, the floor that any training has to beat.
 RANDOM = 'random'
@@ -201,7 +202,7 @@ def named_weights(
     name = EncoderName.parse([words] if isinstance(words, str) else words)
     if name.weights == RANDOM:
         raise EvaluationError(f'{name}: name a file of weights')
-    config = read_config(name.config_path) if name.config_path else None
+    config = load_config(name.config_path) if name.config_path else None
     return name.weights, choose_network(name.weights, config=config, prefix=prefix, network=network, trust=trust)
 
 
@@ -251,11 +252,11 @@ def load_frozen_encoder(
         **backbone_options: Settings that the encoder is built with, such as ``drop_path_rate``.
 
     Raises:
-        EvaluationError: There is no such config or network, or the config lacks an encoder, normalisation or size.
+        UserError: There is no such config or network, or the config lacks an encoder, normalisation or size.
         repre_mm.checkpoint.CheckpointError: The file is unreadable or does not fit.
         ValueError: timm knows no such model or option.
     """
-    cfg = read_config(name.config_path) if name.config_path else name.model
+    cfg = load_config(name.config_path) if name.config_path else name.model
     cfg = cfg if isinstance(cfg, Config) else None
     if cfg_options:
         if cfg is None:
@@ -286,17 +287,6 @@ def load_frozen_encoder(
     data_root = None if cfg is None else cfg.get('data_root')
     weights = Path(name.weights).name
     return FrozenEncoder(module.to(device), mean, std, size, called, weights, chosen.reason, data_root)
-
-
-def read_config(path: str | os.PathLike) -> Config:
-    """Read a config.
-
-    Raises:
-        EvaluationError: There is none.
-    """
-    if not Path(path).is_file():
-        raise EvaluationError(f'there is no config {path}: name one under configs/')
-    return Config.fromfile(path)
 
 
 def _from_config(

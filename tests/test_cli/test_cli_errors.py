@@ -72,10 +72,10 @@ def test_the_traceback_on_request(monkeypatch):
 def test_option_of_the_commands(tool, monkeypatch):
     command = [tool, 'no_config.py', *(['a.pth'] if tool == 'test.py' else [])]
     monkeypatch.setattr(sys, 'argv', command)
-    with pytest.raises(SystemExit, match=r'error: no such config: no_config\.py'):
+    with pytest.raises(SystemExit, match=r'error: there is no config no_config\.py'):
         runpy.run_path(str(ROOT / 'tools' / tool), run_name='__main__')
     monkeypatch.setattr(sys, 'argv', [*command, '--traceback'])
-    with pytest.raises(ValueError, match=r'no such config: no_config\.py'):
+    with pytest.raises(ValueError, match=r'there is no config no_config\.py'):
         runpy.run_path(str(ROOT / 'tools' / tool), run_name='__main__')
 
 

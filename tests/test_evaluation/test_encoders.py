@@ -14,6 +14,7 @@ from torch.testing import assert_close
 from repre_mm.checkpoint import CheckpointError
 from repre_mm.evaluation import EncoderName, EvaluationError, choose_network, global_features, load_frozen_encoder
 from repre_mm.evaluation.encoders import live_networks
+from repre_mm.utils.errors import UserError
 
 BACKBONE = """dict(
     type='MoCoV3ViT', img_size=32, patch_size=8,
@@ -182,7 +183,7 @@ def test_wrong_choices(tmp_path):
         choose_network(tmp_path / 'resnet.pth', network='target')
     with pytest.raises(EvaluationError, match='does not tell which model'):
         load(tmp_path / 'resnet.pth')
-    with pytest.raises(EvaluationError, match='there is no config'):
+    with pytest.raises(UserError, match='there is no config'):
         load('none.py', 'random')
     with pytest.raises(CheckpointError, match='there is no checkpoint'):
         load('timm:vit_tiny_patch16_224', tmp_path / 'none.pth')

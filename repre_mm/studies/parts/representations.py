@@ -18,11 +18,12 @@ from torch import Tensor, nn
 
 from repre_mm.checkpoint import CheckpointError, read_checkpoint
 from repre_mm.evaluation import EncoderName, EvaluationError
-from repre_mm.evaluation.encoders import RANDOM, choose_network, read_config
+from repre_mm.evaluation.encoders import RANDOM, choose_network
 from repre_mm.evaluation.features import global_features
 from repre_mm.evaluation.frozen import FrozenEncoder
 from repre_mm.studies.parts.crops import Crops, check_finite, crop_batches, tokens_of
 from repre_mm.utils.modules import eval_mode
+from repre_mm.utils.package import load_config
 
 REPRESENTATIONS = ('encoded', 'class token', 'projected')
 
@@ -67,7 +68,7 @@ def load_projector(
         EvaluationError: There is none, or it does not fit the config.
         repre_mm.checkpoint.CheckpointError: The file is unreadable, or a release without a projector.
     """
-    cfg = read_config(name.model) if isinstance(name.model, str) and name.model.endswith('.py') else name.model
+    cfg = load_config(name.model) if isinstance(name.model, str) and name.model.endswith('.py') else name.model
     cfg = cfg if isinstance(cfg, Config) else None
     if name.weights == RANDOM:
         if cfg is None:
