@@ -13,13 +13,10 @@ from PIL import Image
 from tqdm import tqdm
 
 from repre_mm.evaluation import EvaluationError
-from repre_mm.studies.parts.data import PartData, Region, checked_mask, label_index, require_files
-
-# (object class, part class, number of the object in the image, mask file)
-_Part = tuple[str, str, int, Path]
+from repre_mm.studies.parts.data import NamedPart, Splits, checked_mask, labelled_splits
 
 
-def read_ade20k(root: str | os.PathLike, min_masks: int = 1) -> tuple[PartData, PartData]:
+def read_ade20k(root: str | os.PathLike, min_masks: int = 1) -> Splits:
     """Read ``root/images/ADE/{training,validation}``: parts of objects, not parts of parts.
 
     Beside ``NAME.jpg`` lies ``NAME.json``, whose objects say what they are part of (``parts.ispartof``) and where their
@@ -38,27 +35,10 @@ def read_ade20k(root: str | os.PathLike, min_masks: int = 1) -> tuple[PartData, 
     common = {key for key in counts[0] if all(count[key] >= min_masks for count in counts)}
     if not common:
         raise EvaluationError(f'{root}: no part class has {min_masks} masks in training and in validation images')
-    parts, objects = label_index(f'{obj} {part}' for obj, part in common), label_index(obj for obj, _ in common)
-
-    def split_data(split: str) -> PartData:
-        paths, regions = [], []
-        for path, image in splits[split].items():
-            kept = [
-                Region(parts[f'{obj} {part}'], objects[obj], instance, mask)
-                for obj, part, instance, mask in image
-                if (obj, part) in common
-            ]
-            if kept:
-                paths.append(path)
-                regions.append(kept)
-        require_files(paths, str(root))
-        note = "the data set's object classes"
-        return PartData(f'{root} ({split})', tuple(parts), tuple(objects), note, paths, regions, _mask)
-
-    return split_data('train'), split_data('val')
+    return labelled_splits(root, splits, common, _mask)
 
 
-def _read_split(root: Path, split: str) -> dict[Path, list[_Part]]:
+def _read_split(root: Path, split: str) -> dict[Path, list[NamedPart]]:
     folder = root / 'images/ADE' / split
     files = sorted(folder.rglob('*.json'))
     if not files:
@@ -67,7 +47,7 @@ def _read_split(root: Path, split: str) -> dict[Path, list[_Part]]:
     return {file.with_suffix('.jpg'): _parts(file) for file in bar}
 
 
-def _parts(file: Path) -> list[_Part]:
+def _parts(file: Path) -> list[NamedPart]:
     try:
         entries = json.loads(file.read_bytes().decode('utf-8', 'replace'))['annotation']['object']
         by_id = {entry['id']: entry for entry in entries}

@@ -22,6 +22,10 @@ Box = tuple[int, int, int, int]
 Splits = tuple['PartData', 'PartData']
 
 
+#: One part as a file names it: object class, the part's name, number of the object in its image, and shape.
+NamedPart = tuple[str, str, int, Any]
+
+
 class Region(NamedTuple):
     """One annotated part: its labels, the object it belongs to (a number within its image), and its shape."""
 
@@ -158,6 +162,43 @@ def check_pair(train: PartData, val: PartData) -> None:
             raise EvaluationError(
                 f'{train.source} and {val.source} have different {what} classes ({strangers}): they must have the same'
             )
+
+
+def labelled_splits(
+    root: Path,
+    splits: dict[str, dict[Path, list[NamedPart]]],
+    classes: set[tuple[str, str]],
+    decode: Callable[[Any, int, int], np.ndarray],
+) -> Splits:
+    """Label the parts of both splits, in alphabetical order; a part class is an object class with a part's name.
+
+    Args:
+        root: Of the data set, for messages.
+        splits: Name of the split -> image file -> its parts.
+        classes: The (object class, part's name) that are kept.
+        decode: See :class:`PartData`.
+
+    Raises:
+        EvaluationError: An image file is missing.
+    """
+    parts, objects = label_index(f'{obj} {part}' for obj, part in classes), label_index(obj for obj, _ in classes)
+    found = []
+    for split, images in splits.items():
+        regions = {
+            path: [
+                Region(parts[f'{obj} {part}'], objects[obj], instance, shape)
+                for obj, part, instance, shape in image
+                if (obj, part) in classes
+            ]
+            for path, image in images.items()
+        }
+        regions = {path: one for path, one in regions.items() if one}
+        require_files(list(regions), str(root))
+        source, note = f'{root} ({split})', "the data set's object classes"
+        data = PartData(source, tuple(parts), tuple(objects), note, list(regions), list(regions.values()), decode)
+        found.append(data)
+    train, val = found
+    return train, val
 
 
 def checked_mask(mask: np.ndarray, height: int, width: int, name: str) -> np.ndarray:

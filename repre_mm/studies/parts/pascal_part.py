@@ -11,10 +11,10 @@ from scipy.io import loadmat
 from tqdm import tqdm
 
 from repre_mm.evaluation import EvaluationError
-from repre_mm.studies.parts.data import PartData, Region, checked_mask, label_index, require_files
+from repre_mm.studies.parts.data import NamedPart, Splits, checked_mask, labelled_splits
 
 
-def read_pascal_part(root: str | os.PathLike) -> tuple[PartData, PartData]:
+def read_pascal_part(root: str | os.PathLike) -> Splits:
     """Read both splits of ``root``: VOC 2010 with ``Annotations_Part/`` of Pascal-Part in it.
 
     Files: ``JPEGImages/*.jpg``, ``Annotations_Part/*.mat``, ``ImageSets/Main/{train,val}.txt``. A part class is an
@@ -30,28 +30,11 @@ def read_pascal_part(root: str | os.PathLike) -> tuple[PartData, PartData]:
     common = set.intersection(*found)
     if not common:
         raise EvaluationError(f'{root}: the training and validation images have no part class in common')
-    parts, objects = label_index(f'{obj} {part}' for obj, part in common), label_index(obj for obj, _ in common)
-
-    def split_data(split: str) -> PartData:
-        paths, regions = [], []
-        for name, image in splits[split].items():
-            kept = [
-                Region(parts[f'{obj} {part}'], objects[obj], instance, place)
-                for obj, part, instance, place in image
-                if (obj, part) in common
-            ]
-            if kept:
-                paths.append(root / 'JPEGImages' / f'{name}.jpg')
-                regions.append(kept)
-        require_files(paths, f'{root / "Annotations_Part"}')
-        note = "the data set's object classes"
-        return PartData(f'{root} ({split})', tuple(parts), tuple(objects), note, paths, regions, _mask)
-
-    return split_data('train'), split_data('val')
+    return labelled_splits(root, splits, common, _mask)
 
 
-def _read_split(root: Path, split: str) -> dict[str, list[tuple[str, str, int, Any]]]:
-    """Image -> its parts: object class, name, number of the object in the image, and place in the file."""
+def _read_split(root: Path, split: str) -> dict[Path, list[NamedPart]]:
+    """Image file -> its parts, each with its place in the MATLAB file."""
     listing = root / 'ImageSets/Main' / f'{split}.txt'
     if not listing.is_file() or not (root / 'Annotations_Part').is_dir():
         raise EvaluationError(f'{root} is not VOC 2010 with Pascal-Part: it needs {listing} and Annotations_Part/')
@@ -59,7 +42,7 @@ def _read_split(root: Path, split: str) -> dict[str, list[tuple[str, str, int, A
     for name in tqdm(listing.read_text().split(), desc=f'reading {split}', unit='image', delay=2):
         path = root / 'Annotations_Part' / f'{name}.mat'
         if path.is_file():  # Pascal-Part leaves some images of VOC out
-            images[name] = [
+            images[root / 'JPEGImages' / f'{name}.jpg'] = [
                 (obj['class'], part['part_name'], instance, (path, instance, number))
                 for instance, obj in enumerate(_objects(path))
                 for number, part in enumerate(_list(obj['parts']))

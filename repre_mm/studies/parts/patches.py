@@ -17,14 +17,14 @@ def patch_map(encoder: nn.Module, images: Tensor) -> Tensor:
     """The patch tokens of the last block (the last map of a pyramid) after the encoder's final norm, laid out.
 
     Args:
-        encoder: Any encoder that :func:`repre_mm.models.taps.encoder_levels` knows.
+        encoder: Any encoder that :func:`repre_mm.models.taps.encoder_levels` accepts.
         images: (B, 3, H, W), normalised as in training, on the encoder's device.
 
     Returns:
         (B, C, h, w), float32.
 
     Raises:
-        EvaluationError: The encoder has no patch tokens that are known here.
+        EvaluationError: The encoder has no patch tokens.
     """
     if isinstance(encoder, TimmBackbone) and hasattr(encoder.model, 'forward_intermediates'):
         options = {'indices': 1, 'norm': True, 'output_fmt': 'NCHW', 'intermediates_only': True}
