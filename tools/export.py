@@ -41,7 +41,7 @@ def parse_args() -> argparse.Namespace:
         '--img-size', nargs='+', type=int, metavar='PIXELS', help='interpolate the positions of a ViT to this size'
     )
     add_encoder_options(parser)
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     if args.img_size and len(args.img_size) > 2:
         parser.error('--img-size takes one number, or height and width')
     return args

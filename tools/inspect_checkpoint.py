@@ -20,7 +20,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--source-grid', nargs=2, type=int, metavar=('ROWS', 'COLUMNS'), help='patches, where they are not square'
     )
-    return parser.parse_args()
+    return parser.parse_intermixed_args()
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ def main() -> None:
     parser.add_argument(
         '--temperature', type=float, default=knn.TEMPERATURE, help='of the votes (default: %(default)s)'
     )
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     result = run_evaluation(args, 'knn', {'k': args.k, 'temperature': args.temperature})['knn']
     print(f'\nkNN top-1 in percent ({result["protocol"]}, temperature {result["temperature"]:g})')
     for k, top1 in result['top1'].items():

@@ -17,7 +17,7 @@ def main() -> None:
     parser.add_argument('--epochs', type=int, help="instead of the protocol's 90 or 100")
     parser.add_argument('--lrs', type=float, nargs='+', help="to sweep, instead of the protocol's")
     parser.set_defaults(batch_size=None)
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     options = {name: value for name in ('epochs', 'lrs') if (value := getattr(args, name)) is not None}
     if args.protocol == 'cached':
         args.batch_size = args.batch_size or 128

@@ -13,7 +13,7 @@ def main() -> None:
     parser.add_argument('--epochs', type=int, default=100, help='over the cached features (default: %(default)s)')
     parser.add_argument('--lrs', type=float, nargs='+', default=LEARNING_RATES, help='to sweep (default: %(default)s)')
     parser.add_argument('--weight-decay', type=float, help='default: 0 for sgd, 1e-4 for lbfgs')
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     options = {name: getattr(args, name) for name in ('solver', 'epochs', 'lrs', 'weight_decay')}
     result = run_evaluation(args, 'linear', options)['linear']
     print(f'\nlinear probe, accuracy in percent ({result["protocol"]})')

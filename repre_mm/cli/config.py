@@ -121,9 +121,9 @@ def start_weights(cfg: Config, args: argparse.Namespace) -> tuple[str | None, di
     Raises:
         UserError: There is no such file or network.
     """
-    words = args.pretrained or cfg.get('pretrained')
-    if not words or list(words) == [RANDOM] or words == RANDOM:
+    name = args.pretrained or cfg.get('pretrained') or RANDOM
+    if name == RANDOM:
         return None, {}, 'random weights'
-    path, network = named_weights(words, prefix=args.prefix, network=args.network, trust=args.trust)
+    path, network = named_weights([name], prefix=args.prefix, network=args.network, trust=args.trust)
     options = {'prefix': network.prefix, 'trust': args.trust, 'source_grid': args.source_grid}
     return path, options, network.reason

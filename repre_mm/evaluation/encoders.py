@@ -182,7 +182,7 @@ def _method(config: Config | None) -> str:
 
 
 def named_weights(
-    words: str | Sequence[str], *, prefix: str | None = None, network: str | None = None, trust: bool = False
+    words: Sequence[str], *, prefix: str | None = None, network: str | None = None, trust: bool = False
 ) -> tuple[str, Network]:
     """Find the weights that a name stands for, where the model is known otherwise, as for a fine-tuning.
 
@@ -199,7 +199,7 @@ def named_weights(
         EvaluationError: They name no file, or the file has no such network.
         repre_mm.checkpoint.CheckpointError: The file is unreadable.
     """
-    name = EncoderName.parse([words] if isinstance(words, str) else words)
+    name = EncoderName.parse(words)
     if name.weights == RANDOM:
         raise EvaluationError(f'{name}: name a file of weights')
     config = load_config(name.config_path) if name.config_path else None

@@ -18,9 +18,9 @@ from repre_mm.engine.checks import ConfigError
 from repre_mm.utils.errors import UserError
 
 
-def arguments(*pretrained, **options):
+def arguments(pretrained=None, **options):
     defaults = {'prefix': None, 'network': None, 'trust': False, 'source_grid': None}
-    return argparse.Namespace(pretrained=list(pretrained), **{**defaults, **options})
+    return argparse.Namespace(pretrained=pretrained, **{**defaults, **options})
 
 
 def test_fine_tuning_starts_from_the_network_that_the_authors_evaluate(tmp_path):
@@ -32,14 +32,13 @@ def test_fine_tuning_starts_from_the_network_that_the_authors_evaluate(tmp_path)
     torch.save({'state_dict': model.state_dict()}, file)
     encoder = build('mocov3', 'vit', repre=False).backbone
     teacher, student = model.momentum_encoder.module[0].state_dict(), model.backbone.state_dict()
-    for words, options, expected in (
-        ([config, file], {}, teacher),
-        ([f'{config}:{file}'], {}, teacher),
-        ([file], {'network': 'target'}, teacher),
-        ([config, file], {'network': 'online'}, student),
-        ([file], {'prefix': 'backbone.'}, student),
+    for name, options, expected in (
+        (f'{config}:{file}', {}, teacher),
+        (file, {'network': 'target'}, teacher),
+        (f'{config}:{file}', {'network': 'online'}, student),
+        (file, {'prefix': 'backbone.'}, student),
     ):
-        path, loading, _ = start_weights(Config(), arguments(*map(str, words), **options))
+        path, loading, _ = start_weights(Config(), arguments(str(name), **options))
         load_pretrained(encoder, path, **loading)
         assert_close(encoder.state_dict(), expected, rtol=0, atol=0)
 

@@ -21,7 +21,8 @@ def _run(monkeypatch, tool: str, *arguments) -> None:
 
 def test_knn_command(monkeypatch, capsys, config, data_root, tmp_path):
     out = tmp_path / 'knn.json'
-    _run(monkeypatch, 'knn.py', config, 'random', '--data', data_root, '--k', 1, 5, '--out', out)
+    # Options may stand between the words that name the encoder.
+    _run(monkeypatch, 'knn.py', config, '--data', data_root, 'random', '--k', 1, 5, '--out', out)
     result = json.loads(out.read_text())
     assert result['checkpoint'] == 'random'
     assert result['knn'] == {'protocol': 'knn-v1', 'temperature': 0.07, 'top1': {'1': 100.0, '5': 100.0}}
