@@ -6,6 +6,7 @@ from fixtures.data import make_image_folder
 from fixtures.encoders import filled
 from fixtures.methods import build
 from fixtures.models import MEAN, STD
+from fixtures.resuming import make_runner
 from mmengine.logging import MessageHub, MMLogger
 
 from repre_mm.engine.hooks import online_knn
@@ -76,3 +77,27 @@ def test_others_are_scored_by_their_online_network(root):
     model = build('mocov3', 'vit')
     collapse(model.algorithm.momentum_encoder)
     assert scalars(model, root) == {'val/knn_top1': score(model.backbone, root)}
+
+
+@pytest.mark.parametrize(('timeout', 'scored'), [(1e-3, False), (600, True)])
+def test_a_score_never_outlasts_a_collective(timeout, scored, tmp_path, monkeypatch):
+    """The main process of several encodes alone; the others wait in the next collective, which has a time limit."""
+    images = make_image_folder(tmp_path / 'images')
+    knn = dict(
+        type='repre_mm.OnlineKNNHook',
+        dataset=dict(type='repre_mm.ImageFolder', root=str(images)),
+        image_size=32,
+        mean=[0.0] * 3,
+        std=[255.0] * 3,
+        interval=1,
+        k=3,
+        batch_size=2,
+        workers=0,
+    )
+    options = {'default_hooks.knn': knn, 'env_cfg.dist_cfg': dict(backend='gloo', timeout=timeout)}
+    runner = make_runner(images, tmp_path / 'run', **options)
+    monkeypatch.setattr('repre_mm.engine.hooks.online_knn.get_world_size', lambda: 2)
+    runner.train()
+    assert ('val/knn_top1' in runner.message_hub.log_scalars) == scored
+    log = next((tmp_path / 'run').glob('*/*.log')).read_text()
+    assert ('no online kNN score: encoding 8 images would take' in log) == (not scored)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import torch
-from mmengine.dist import is_main_process
+from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from torch import nn
+from torch import Tensor, nn
+from torch.distributed.constants import default_pg_nccl_timeout, default_pg_timeout
 from torch.utils.data import DataLoader
 
 from repre_mm.datasets import DatasetError
@@ -23,6 +26,8 @@ from repre_mm.utils.modules import unwrap
 
 #: Images of the bank up to which a second network is scored: a pass over it is cheap then.
 _SMALL = 10_000
+#: Share of the time limit of collectives that a score may take: the estimate is rough, and machines get busier.
+_SHARE = 0.5
 
 
 @HOOKS.register_module()
@@ -33,7 +38,8 @@ class OnlineKNNHook(Hook):
     most 10,000 images to look in, DINO's student is scored too, as ``val/knn_top1_online``.
 
     The bank is the training split, the queries are the validation split of the same folder. Without class folders
-    or without ``val`` there is no score, which is said once at the start.
+    or without ``val`` there is no score, which is said once at the start. Neither is there one where the main process
+    would need longer than the others may wait for it in a collective; the start times a few batches for that.
 
     Args:
         dataset: Config of the image folder (``type``, ``root``); ``--data`` replaces its root.
@@ -81,6 +87,41 @@ class OnlineKNNHook(Hook):
             runner.logger.info(f'no online kNN score: k={self.k} neighbours of {len(bank.dataset)} images')
             return
         self._loaders = bank, queries
+        # Where parameters are split, all processes encode together.
+        if get_world_size() > 1 and not is_sharded(runner.model):
+            self._check_time(runner)
+
+    def _check_time(self, runner: Runner) -> None:
+        """Give up the score where the other processes would wait for it beyond the time limit of a collective."""
+        bank, queries = self._loaders
+        networks = live_networks(unwrap(runner.model))
+        networks = 1 if len(bank.dataset) > _SMALL else len(networks)
+        seconds = self._seconds_per_batch(runner) * (len(bank) + len(queries)) * networks
+        limit = collective_timeout(runner.cfg)
+        if seconds < _SHARE * limit:
+            runner.logger.info(f'online kNN score: about {seconds:.0f} s each, while the other processes wait')
+            return
+        self._loaders = None
+        runner.logger.warning(
+            f'no online kNN score: encoding {len(bank.dataset):,} images would take about {seconds:.0f} s on one '
+            f'process, and the others may wait {limit:.0f} s for it (env_cfg.dist_cfg.timeout). Raise that limit '
+            f'above {seconds / _SHARE:.0f}, or score the checkpoints afterwards with tools/knn.py'
+        )
+
+    def _seconds_per_batch(self, runner: Runner) -> float:
+        starts = []
+
+        def first_batches() -> Iterator[tuple[Tensor, Tensor]]:
+            for batch in islice(self._loaders[0], 3):
+                starts.append(time.monotonic())
+                yield batch
+
+        encoder = next(iter(live_networks(unwrap(runner.model)).values()))
+        with torch.random.fork_rng():
+            frozen = FrozenEncoder(encoder, self.mean, self.std, self.image_size)
+            extract_features(frozen, first_batches(), progress=False)
+        begin = starts[1] if len(starts) > 1 else starts[0]  # the first batch waits for the loading processes to start
+        return (time.monotonic() - begin) / max(len(starts) - 1, 1)
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Score on schedule."""
@@ -108,3 +149,11 @@ class OnlineKNNHook(Hook):
         queries, truth = extract_features(frozen, self._loaders[1], progress=False)
         guesses = knn_classify(bank.to(frozen.device), labels, queries.to(frozen.device), k=self.k)[self.k]
         return 100 * (guesses == truth).double().mean().item()
+
+
+def collective_timeout(cfg: dict) -> float:
+    """Seconds that a process waits for the others in a collective, by a config or by torch's default."""
+    dist_cfg = cfg.get('env_cfg', {}).get('dist_cfg', {})
+    on_gpus = torch.cuda.is_available() and dist_cfg.get('backend', 'nccl') == 'nccl'
+    default = default_pg_nccl_timeout if on_gpus and default_pg_nccl_timeout else default_pg_timeout
+    return dist_cfg.get('timeout', default.total_seconds())
