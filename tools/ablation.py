@@ -28,7 +28,9 @@ def parse_args() -> argparse.Namespace:
         '--study', nargs='+', choices=list(STUDIES), default=['features', 'fusion'], help='default: %(default)s'
     )
     parser.add_argument('--size', choices=list(BASES), default='paper', help='of the configs (default: %(default)s)')
-    parser.add_argument('--config', type=Path, help='one RePre config to ablate instead')
+    parser.add_argument(
+        '--config', help='one RePre config to ablate instead: a file, or the name of one that comes with it'
+    )
     parser.add_argument('--method', nargs='+', choices=methods, default=[], help='only these (default: all of a study)')
     parser.add_argument('--arch', nargs='+', choices=archs, default=[], help='only these (default: all of a study)')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0], help='default: %(default)s')
@@ -68,9 +70,8 @@ def main() -> None:
             args.data = Path('data/toy_scenes/cls')
         names = ('size', 'epochs', 'gpus', 'amp', 'k')
         common = {name: getattr(args, name) for name in names}
-        config = str(args.config) if args.config else None
         settings = Settings(
-            data=str(args.data), train_images=0, config=config, options=args.cfg_options or {}, **common
+            data=str(args.data), train_images=0, config=args.config, options=args.cfg_options or {}, **common
         )
         wanted = cells_of(settings, args.study, args.seeds, args.method, args.arch)
         settings, cells = prepare(settings, wanted, args.work_dir, ROOT / 'configs')

@@ -17,6 +17,7 @@ from mmengine.config import Config, ConfigDict
 
 from repre_mm.engine.launch import set_data_root
 from repre_mm.utils.errors import UserError
+from repre_mm.utils.package import load_config
 
 #: In an override: replaced by the number of training steps in an epoch.
 STEPS_PER_EPOCH = 'steps per epoch'
@@ -214,7 +215,7 @@ def base_config(base: Base, settings: Settings, configs: Path) -> Config:
         UserError: It does not wrap its method in RePre.
     """
     name, overrides = (settings.config, {}) if settings.config else BASES[settings.size][base]
-    cfg = Config.fromfile(name if settings.config else configs / name)
+    cfg = load_config(name if settings.config else str(configs / name))
     if cfg.get('model', {}).get('type') != 'repre_mm.RePreAlgorithm':
         raise UserError(f'{name} has no RePreAlgorithm to ablate: name one of the repre_* configs')
     cfg.merge_from_dict(copy.deepcopy(overrides))

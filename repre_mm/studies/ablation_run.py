@@ -21,6 +21,7 @@ from repre_mm.evaluation import EncoderName, evaluate_config, linear_eval, load_
 from repre_mm.studies.ablation import Cell, Settings, base_config, cell_config, kept_scores
 from repre_mm.studies.results import write_json
 from repre_mm.utils.errors import UserError
+from repre_mm.utils.package import FILES
 from repre_mm.visualization.runs import read_curves
 
 #: Method -> whose linear evaluation its paper-size encoders are scored by.
@@ -125,8 +126,15 @@ def _train_there(cfg: Config, gpus: int, bar: tqdm) -> int:
     done = max((int(path.stem.split('_')[1]) for path in folder.glob('epoch_*.pth')), default=0)
     config = folder / 'cell.py'
     cfg.dump(config)
-    script = Path(__file__).parents[2] / 'tools/dist_train.sh'
-    command = ['bash', str(script), str(config), str(gpus), '--work-dir', str(folder), '--resume']
+    command = [
+        'bash',
+        str(FILES / 'tools/dist_train.sh'),
+        str(config),
+        str(gpus),
+        '--work-dir',
+        str(folder),
+        '--resume',
+    ]
     subprocess.run(command, check=True, env=os.environ)
     bar.update(cfg.train_cfg.max_epochs)
     return done

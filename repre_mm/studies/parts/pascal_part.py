@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.io import loadmat
 from tqdm import tqdm
 
 from repre_mm.evaluation import EvaluationError
@@ -51,6 +50,10 @@ def _read_split(root: Path, split: str) -> dict[Path, list[NamedPart]]:
 
 
 def _objects(path: Path) -> list[dict[str, Any]]:
+    try:
+        from scipy.io import loadmat
+    except ImportError:
+        raise EvaluationError('the MATLAB files of Pascal-Part are read by scipy: pip install scipy') from None
     try:
         return _list(loadmat(path, simplify_cells=True)['anno']['objects'])
     except (KeyError, TypeError, ValueError) as error:
