@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from repre_mm.evaluation.frozen import FrozenEncoder
 from repre_mm.models.backbones import TimmBackbone
+from repre_mm.utils.errors import UserError
 from repre_mm.utils.modules import eval_mode
 
 #: What a linear classifier can be given, see :func:`probe_features`.
@@ -30,7 +31,7 @@ def global_features(encoder: nn.Module, images: Tensor) -> Tensor:
         positions.
 
     Raises:
-        ValueError: The last output has another shape.
+        UserError: The last output has another shape.
     """
     with eval_mode(encoder), torch.no_grad():
         return pooled(encoder(images), encoder)
@@ -43,7 +44,7 @@ def pooled(output: Tensor | Sequence[Tensor], encoder: nn.Module) -> Tensor:
     if output.ndim == 4:
         return output.mean(dim=(2, 3))  # (B, C, H, W) -> (B, C)
     if output.ndim != 2:
-        raise ValueError(
+        raise UserError(
             f'{type(encoder).__name__} returned {list(output.shape)}: expected (B, C) or (B, C, H, W). '
             "For an mmpretrain vision transformer set out_type='cls_token', 'avg_featmap' or 'featmap'"
         )
@@ -62,7 +63,7 @@ def block_tokens(encoder: nn.Module, images: Tensor, count: int) -> list[tuple[T
         Pairs of (B, C) and (B, N, C), shallow to deep.
 
     Raises:
-        ValueError: The encoder has no blocks with a class token, or fewer of them.
+        UserError: The encoder has no blocks with a class token, or fewer of them.
     """
     with eval_mode(encoder), torch.no_grad():
         if isinstance(encoder, VisionTransformer) and encoder.with_cls_token and count <= len(encoder.layers):
@@ -81,7 +82,7 @@ def block_tokens(encoder: nn.Module, images: Tensor, count: int) -> list[tuple[T
             options = {'norm': True, 'return_prefix_tokens': True, 'output_fmt': 'NLC', 'intermediates_only': True}
             pairs = encoder.model.forward_intermediates(images, indices=count, **options)
             return [(prefix[:, 0], patches) for patches, prefix in pairs]
-    raise ValueError(
+    raise UserError(
         f'{type(encoder).__name__} does not have {count} block{"s" if count > 1 else ""} with class tokens: '
         "take its own output instead (features='output')"
     )
@@ -105,7 +106,7 @@ def probe_features(encoder: nn.Module, images: Tensor, features: str = 'output')
         (B, C), (B, 4 C) or (B, 2 C).
 
     Raises:
-        ValueError: Unknown ``features``, or the encoder has none such.
+        UserError: Unknown ``features``, or the encoder has none such.
     """
     if features == 'output':
         return global_features(encoder, images)
@@ -114,7 +115,7 @@ def probe_features(encoder: nn.Module, images: Tensor, features: str = 'output')
     if features == 'class_and_patches':
         ((token, patches),) = block_tokens(encoder, images, 1)
         return torch.cat([token, patches.mean(dim=1)], dim=1)
-    raise ValueError(f'features={features!r} is unknown: choose from {", ".join(FEATURES)}')
+    raise UserError(f'features={features!r} is unknown: choose from {", ".join(FEATURES)}')
 
 
 def extract_features(
@@ -133,7 +134,7 @@ def extract_features(
         Features (N, C), float32, and labels (N,), int64, both on the CPU.
 
     Raises:
-        ValueError: There are no batches, or the encoder gave NaN or infinite values.
+        UserError: There are no batches, or the encoder gave NaN or infinite values.
     """
     features, labels = [], []
     with eval_mode(encoder.module):
@@ -143,11 +144,11 @@ def extract_features(
             features.append(vectors.float().cpu())
             labels.append(targets.long().cpu())
     if not features:
-        raise ValueError('there are no images to extract features from: the iterable gave no batches')
+        raise UserError('there are no images to extract features from: the iterable gave no batches')
     features = torch.cat(features)
     finite = features.isfinite().all(dim=1)
     if not finite.all():
-        raise ValueError(
+        raise UserError(
             f'the features of {int((~finite).sum())} of {len(finite)} images are NaN or infinite: the '
             'checkpoint comes from a diverged training, or reduced precision overflows'
         )

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from repre_mm.utils.errors import UserError
+
 #: The temperature and the numbers of neighbours of DINO's evaluation.
 TEMPERATURE = 0.07
 KS = (10, 20, 100, 200)
@@ -47,7 +49,7 @@ def knn_classify(
         k -> predicted classes (Q,), int64, for each k in rising order.
 
     Raises:
-        ValueError: A k is below 1 or larger than the bank, the temperature is not positive, or shapes
+        UserError: A k is below 1 or larger than the bank, the temperature is not positive, or shapes
             disagree.
     """
     ks = sorted({k} if isinstance(k, int) else set(k))
@@ -57,7 +59,7 @@ def knn_classify(
     if num_classes is None:
         num_classes = int(train_labels.max()) + 1
     elif train_labels.max() >= num_classes:
-        raise ValueError(f'training label {int(train_labels.max())} is not below num_classes={num_classes}')
+        raise UserError(f'training label {int(train_labels.max())} is not below num_classes={num_classes}')
     predictions: dict[int, list[Tensor]] = {count: [] for count in ks}
     steps = -(-len(test_features) // query_chunk) * -(-len(train_features) // bank_chunk)
     with torch.no_grad(), tqdm(total=steps, desc='kNN', unit='chunk', disable=not progress) as bar:
@@ -109,14 +111,14 @@ def _stable_topk(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 def _check(train: Tensor, labels: Tensor, test: Tensor, ks: list[int], temperature: float) -> None:
     if not ks or ks[0] < 1:
-        raise ValueError(f'k must name one or more numbers of neighbours, each at least 1; got {ks}')
+        raise UserError(f'k must name one or more numbers of neighbours, each at least 1; got {ks}')
     if ks[-1] > len(train):
-        raise ValueError(f'k={ks[-1]} is larger than the bank of {len(train)} training images: choose a smaller k')
+        raise UserError(f'k={ks[-1]} is larger than the bank of {len(train)} training images: choose a smaller k')
     if temperature <= 0:
-        raise ValueError(f'temperature must be positive, got {temperature}')
+        raise UserError(f'temperature must be positive, got {temperature}')
     if labels.shape != train.shape[:1]:
-        raise ValueError(f'{len(train)} training features but labels of shape {list(labels.shape)}')
+        raise UserError(f'{len(train)} training features but labels of shape {list(labels.shape)}')
     if train.ndim != 2 or test.ndim != 2 or train.shape[1] != test.shape[1]:
-        raise ValueError(
+        raise UserError(
             f'features must be (N, C) and (Q, C) of one width; got {list(train.shape)} and {list(test.shape)}'
         )

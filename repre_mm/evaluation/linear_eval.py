@@ -25,6 +25,7 @@ from repre_mm.evaluation.linear_protocols import PROTOCOLS, LinearProtocol, feat
 from repre_mm.evaluation.loaders import EvaluationError, image_folder_loader
 from repre_mm.evaluation.protocol import describe
 from repre_mm.utils.atomic import write_atomically
+from repre_mm.utils.errors import UserError
 from repre_mm.utils.modules import eval_mode
 
 
@@ -90,7 +91,7 @@ def linear_eval(
     weights = sum(value.double().abs().sum().item() for value in encoder.module.state_dict().values())
     try:
         result['feature_width'] = probe.width()
-    except ValueError as error:
+    except UserError as error:
         raise EvaluationError(str(error)) from error
     classifiers = LinearClassifiers(
         result['feature_width'],

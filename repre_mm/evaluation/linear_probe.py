@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from repre_mm.evaluation.classifiers import LinearClassifiers, count_hits
 from repre_mm.evaluation.logistic import Standardise, fit_logistic
+from repre_mm.utils.errors import UserError
 
 #: Learning rates of the sweep. The features are standardised, so one grid serves every encoder.
 LEARNING_RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
@@ -95,7 +96,7 @@ def linear_probe(
         The scores.
 
     Raises:
-        ValueError: Fewer than 10 training rows, empty validation features, shapes or labels that do not fit,
+        UserError: Fewer than 10 training rows, empty validation features, shapes or labels that do not fit,
             or unusable settings.
     """
     if weight_decay is None:
@@ -211,14 +212,14 @@ def _accuracy(data: _Data, classifiers: _Classifiers, *, guesses: int = 1, rows:
 def _check_data(train: Tensor, train_labels: Tensor, val: Tensor, val_labels: Tensor) -> None:
     shapes = [list(tensor.shape) for tensor in (train, train_labels, val, val_labels)]
     if train.ndim != 2 or val.ndim != 2 or train.shape[1] != val.shape[1]:
-        raise ValueError(f'features must be (N, C) and (M, C) of one width; got {shapes[0]} and {shapes[2]}')
+        raise UserError(f'features must be (N, C) and (M, C) of one width; got {shapes[0]} and {shapes[2]}')
     if train_labels.shape != train.shape[:1] or val_labels.shape != val.shape[:1]:
-        raise ValueError(f'labels {shapes[1]} and {shapes[3]} do not fit features {shapes[0]} and {shapes[2]}')
+        raise UserError(f'labels {shapes[1]} and {shapes[3]} do not fit features {shapes[0]} and {shapes[2]}')
     if len(train) < 10 or not len(val):
-        raise ValueError(f'need 10 training images or more and validation images; got {len(train)} and {len(val)}')
+        raise UserError(f'need 10 training images or more and validation images; got {len(train)} and {len(val)}')
     low, high = min(train_labels.min(), val_labels.min()), train_labels.max()
     if low < 0 or val_labels.max() > high:
-        raise ValueError(
+        raise UserError(
             f'labels must lie between 0 and the largest training label, {int(high)}; '
             f'got {int(low)} to {int(val_labels.max())}'
         )
@@ -226,11 +227,11 @@ def _check_data(train: Tensor, train_labels: Tensor, val: Tensor, val_labels: Te
 
 def _check_settings(solver: str, epochs: int, lrs: Sequence[float], batch_size: int, weight_decay: float) -> None:
     if solver not in ('sgd', 'lbfgs'):
-        raise ValueError(f"solver must be 'sgd' or 'lbfgs', got {solver!r}")
+        raise UserError(f"solver must be 'sgd' or 'lbfgs', got {solver!r}")
     if epochs < 1 or batch_size < 1 or weight_decay < 0 or not lrs or min(lrs) <= 0:
-        raise ValueError(
+        raise UserError(
             f'epochs={epochs}, batch_size={batch_size} and all of lrs={tuple(lrs)} must be positive, '
             f'weight_decay={weight_decay} not negative'
         )
     if solver == 'lbfgs' and weight_decay == 0:
-        raise ValueError("solver='lbfgs' needs weight_decay > 0: separable classes have no optimum without it")
+        raise UserError("solver='lbfgs' needs weight_decay > 0: separable classes have no optimum without it")

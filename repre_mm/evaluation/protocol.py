@@ -21,6 +21,9 @@ from repre_mm.evaluation.loaders import EvaluationError, image_folder_loader
 __all__ = ['RANDOM', 'EvaluationError', 'describe', 'evaluate_config', 'evaluate_encoder']
 
 
+from repre_mm.utils.errors import UserError
+
+
 def evaluate_encoder(
     encoder: FrozenEncoder,
     data_root: str | os.PathLike | None,
@@ -89,7 +92,7 @@ def evaluate_encoder(
         if 'linear' in protocols:
             options = {'seed': seed, 'progress': progress, **(linear_options or {})}
             result['linear'] = asdict(linear_probe(*features, val_labels, **options))
-    except ValueError as error:  # settings that the functions refuse, such as a temperature of 0
+    except UserError as error:  # settings that the functions refuse, such as a temperature of 0
         raise EvaluationError(str(error)) from error
     return result
 

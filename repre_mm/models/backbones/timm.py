@@ -97,9 +97,9 @@ class TimmBackbone(BaseModule):
         try:
             vector = self.model(x)
         except AssertionError as error:  # how timm's patch embeddings check the size
-            raise ValueError(self._refusal(x, error)) from error
+            raise UserError(self._refusal(x, error)) from error
         if vector.ndim != 2:
-            raise ValueError(
+            raise UserError(
                 f'timm model {self.model_name!r} gave {list(vector.shape)} where (B, C) is needed: '
                 "leave global_pool out, or set it to 'avg' or 'token'"
             )
@@ -129,7 +129,7 @@ class TimmBackbone(BaseModule):
             # Pyramids of tokens keep them in orders of their own (windows, masked units).
             elif isinstance(output, Tensor) and isotropic and output.shape[1] - grid[0] * grid[1] in extras:
                 return tokens_to_map(output, grid)
-            raise ValueError(self._unknown_layout(output, grid))
+            raise UserError(self._unknown_layout(output, grid))
 
         modules = [self.model.get_submodule(info['module']) for info in infos]
         return EncoderLevels(modules, widths, [(stride, stride) for stride in strides], to_map)
