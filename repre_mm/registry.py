@@ -15,8 +15,19 @@ from mmengine.registry import Registry  # noqa: E402
 _SCOPE = 'repre_mm'
 
 
+class _ChildRegistry(Registry):
+    def get(self, key: str) -> type | None:
+        """Look a name up here, and then in mmpretrain.
+
+        mmengine resolves what a user's config inherits from ``repre_mm::...`` in the scope ``repre_mm``, and these
+        configs name mmpretrain's classes without a prefix.
+        """
+        found = super().get(key)
+        return self.parent.get(f'mmpretrain.{key}') if found is None and '.' not in key else found
+
+
 def _child(parent: Registry, *locations: str) -> Registry:
-    return Registry(parent.name, scope=_SCOPE, parent=parent, locations=list(locations))
+    return _ChildRegistry(parent.name, scope=_SCOPE, parent=parent, locations=list(locations))
 
 
 MODELS = _child(root.MODELS, 'repre_mm.models')

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 
+from repre_mm.utils.configs import find_nodes
 from repre_mm.utils.errors import UserError
 
 #: Where mim and mmengine look for a package's configs and tools; in a clone these are links.
@@ -49,7 +50,11 @@ def load_config(name: str) -> Config:
     """
     path = find_config(name)
     register_configs()
-    return Config.fromfile(path)
+    cfg = Config.fromfile(path)
+    # What mmengine notes in each dictionary that comes from another package's config: here types are spelled in full.
+    for node in list(find_nodes(cfg._cfg_dict, '_scope_', 'repre_mm')):
+        del node['_scope_']
+    return cfg
 
 
 def register_configs() -> None:

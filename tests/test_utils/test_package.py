@@ -62,10 +62,13 @@ def test_package_has_what_mim_looks_for():
 def test_users_config_inherits_from_ours(tmp_path):
     (tmp_path / 'mine.py').write_text("_base_ = 'repre_mm::toy/repre_mocov3_vit-tiny_toy.py'\nwork_dir = 'mine'\n")
     code = (
-        'from mmengine.config import Config; from repre_mm.utils.package import register_configs\n'
+        'from mmengine.config import Config; from repre_mm.utils.package import load_config, register_configs\n'
         'try: Config.fromfile("mine.py")\nexcept AssertionError as error: print("before:", error)\n'
-        'register_configs(); cfg = Config.fromfile("mine.py"); print(cfg.model.type, cfg.work_dir)'
+        'register_configs(); cfg = Config.fromfile("mine.py"); print(cfg.model.type, cfg.work_dir)\n'
+        # As mmengine's own Runner does it.
+        'from mmengine.registry import MODELS; model = MODELS.build(cfg.model); print(type(model.algorithm).__name__)\n'
+        'print("scopes:", load_config("mine.py").pretty_text.count("_scope_"))'
     )
     done = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert 'before: mmengine does not support to load repre_mm config' in done.stdout, done.stderr
-    assert 'repre_mm.RePreAlgorithm mine' in done.stdout, done.stderr
+    assert 'repre_mm.RePreAlgorithm mine\nMoCoV3\nscopes: 0' in done.stdout, done.stderr
