@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from mmengine.config import Config
+from mmengine.logging import print_log
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
@@ -98,10 +99,11 @@ def load_projector(
 
 
 def find_projector(name: EncoderName, **options: Any) -> Projector | None:
-    """:func:`load_projector`, or None for a file or model without one."""
+    """:func:`load_projector`, or None, with the reason in the log, for a file or model without one that fits."""
     try:
         return load_projector(name, **options)
-    except (CheckpointError, EvaluationError):
+    except (CheckpointError, EvaluationError) as error:
+        print_log(f'no projections: {error}', logger='current')
         return None
 
 

@@ -58,7 +58,7 @@ def _block(hits: list[Hit] | None, most: int) -> np.ndarray:
     """Tiles in rows of six, room for ``most``."""
     canvas = Image.new('RGB', _size(most), 'white')
     if hits is None:
-        ImageDraw.Draw(canvas).text((8, 8), 'this file holds no projector', (110, 118, 129), letters(14))
+        ImageDraw.Draw(canvas).text((8, 8), 'no projector', (110, 118, 129), letters(14))
     for index, hit in enumerate(hits or ()):
         left, top, width, height = hit.box
         around = (left - width // 2, top - height // 2, left + width + width // 2, top + height + height // 2)
