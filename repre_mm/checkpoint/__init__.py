@@ -4,6 +4,7 @@ from repre_mm.checkpoint.config import build_encoder
 from repre_mm.checkpoint.encoder import load_encoder, load_pretrained
 from repre_mm.checkpoint.export import export_encoder
 from repre_mm.checkpoint.inspection import inspect_checkpoint
+from repre_mm.checkpoint.projectors import Projector, projector
 from repre_mm.checkpoint.reading import CheckpointError, read_checkpoint
 from repre_mm.checkpoint.recognise import recognise
 from repre_mm.checkpoint.releases import Release, identify
@@ -12,6 +13,7 @@ from repre_mm.checkpoint.report import LoadReport
 __all__ = [
     'CheckpointError',
     'LoadReport',
+    'Projector',
     'Release',
     'build_encoder',
     'export_encoder',
@@ -19,6 +21,7 @@ __all__ = [
     'inspect_checkpoint',
     'load_encoder',
     'load_pretrained',
+    'projector',
     'read_checkpoint',
     'recognise',
 ]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from torch import nn
 
@@ -16,6 +19,12 @@ from repre_mm.checkpoint.resize import Grid, fit_positions
 #: Below this share of filled parameters an encoder counts as not loaded: features would be those of random
 #: weights.
 MIN_FILLED = 0.95
+
+# What decides the features and must not be lost with a warning, in any library's names: positions, layer scale, a
+# distillation token, biases and statistics of norms that the encoder has otherwise.
+_POSITIONS = re.compile(r'(^|\.)(absolute_)?(pos_embed|pos_embedding|relative_position_bias_table)$')
+_DECISIVE = re.compile(r'(^|\.)(gamma\w*|ls\d\.gamma|gamma\d\.weight|dist_token|[qv]_bias|running_\w+)$')
+_FINAL_NORM = re.compile(r'^(norm|fc_norm|ln1|ln2|encoder\.ln)\.(weight|bias)$')
 
 # Buffers that follow from the architecture: nothing is lost when a file lacks them or has those of another window.
 _CONSTANTS = ('relative_position_index', 'attn_mask')
@@ -59,7 +68,7 @@ def load_pretrained(
         source = recognise(checkpoint, prefix=prefix, like=layout)
         check_finite(source)
         if source.layout and source.layout.family == 'ViT':
-            _check_heads(backbone, provenance(checkpoint).get('num_heads', source.num_heads))
+            _check_heads(backbone, known_heads(checkpoint, source))
         state = {root + name: value for name, value in _renamed(source, layout, backbone).items()}
         resized = fit_positions(state, backbone, layout, tuple(source_grid) if source_grid else None)
     except CheckpointError as error:
@@ -71,6 +80,7 @@ def load_pretrained(
             f'{path} does not fit the encoder: only {report.filled:.1%} of its parameters would be filled, '
             f'{min_share:.0%} are needed. {_likely_cause(report, backbone)}\n{report.table()}'
         )
+    _check_nothing_decisive_is_lost(report, source, backbone, root, path)
     left_over = sum(state[name].numel() for name in report.unexpected)
     share = left_over / sum(value.numel() for value in state.values())
     if share > 1 - min_share:
@@ -103,6 +113,11 @@ def check_finite(source: Source) -> None:
         )
 
 
+def known_heads(checkpoint: Mapping[str, Any], source: Source) -> int | None:
+    """Attention heads of a ViT, which no shape shows: from the training's config, or those of the release."""
+    return provenance(checkpoint).get('num_heads', source.release.options.get('num_heads') if source.release else None)
+
+
 def _check_heads(backbone: nn.Module, theirs: int | None) -> None:
     """A ViT's number of heads shows in no shape: every weight would fit, and mean something else."""
     ours = next((m.num_heads for m in backbone.modules() if isinstance(getattr(m, 'num_heads', None), int)), None)
@@ -113,13 +128,40 @@ def _check_heads(backbone: nn.Module, theirs: int | None) -> None:
         )
 
 
+def _check_nothing_decisive_is_lost(
+    report: LoadReport, source: Source, backbone: nn.Module, root: str, path: str | os.PathLike
+) -> None:
+    def matching(pattern: re.Pattern, names: Iterable[str]) -> list[str]:
+        return [name for name in names if pattern.search(name.removeprefix(root))]
+
+    unplaced = [*report.unexpected, *report.mismatched]
+    lost = [*matching(_POSITIONS, unplaced), *matching(_DECISIVE, unplaced)]
+    if source.layout and source.layout.family != 'Swin' and matching(_FINAL_NORM, report.missing):
+        # An encoder may have no final norm on purpose; another one in its place would be left at random.
+        lost += matching(_FINAL_NORM, unplaced)
+    unfilled = matching(_POSITIONS, report.missing)
+    if lost or unfilled:
+        names = ', '.join((lost or unfilled)[:4]) + (', ...' if len(lost or unfilled) > 4 else '')
+        cause = f'has no place for {names}' if lost else f'needs {names}, which the file lacks'
+        raise CheckpointError(
+            f'{path} does not fit the encoder: {type(backbone).__name__} {cause}, and its features would be others. '
+            f'{_hint(source)}\n{report.table()}'
+        )
+
+
+def _hint(source: Source) -> str:
+    if source.release and source.release.architecture:
+        return f'The file holds {source.release.method} weights, which fit {source.release.timm}'
+    return 'Use the config that it was trained with'
+
+
 def _renamed(source: Source, layout: Layout, backbone: nn.Module) -> State:
     if source.layout is None:
         return source.state
     if source.layout.family != layout.family:
         raise CheckpointError(
-            f'it holds a {source.layout.family} ({source}), another kind of encoder than {type(backbone).__name__}: '
-            'use the config that it was trained with'
+            f'it holds a {source.layout.family} ({source}), another kind of encoder than {type(backbone).__name__}. '
+            f'{_hint(source)}'
         )
     return convert(source.state, source.layout, layout)
 

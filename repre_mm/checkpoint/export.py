@@ -17,7 +17,7 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from repre_mm.checkpoint.config import build_encoder
-from repre_mm.checkpoint.encoder import check_finite, load_pretrained
+from repre_mm.checkpoint.encoder import check_finite, known_heads, load_pretrained
 from repre_mm.checkpoint.layouts import State, describe, get_layout
 from repre_mm.checkpoint.provenance import provenance
 from repre_mm.checkpoint.reading import EXPORT_FORMAT, SAFETENSORS_META, CheckpointError, read_checkpoint
@@ -99,8 +99,8 @@ def export_encoder(
     try:
         source = recognise(checkpoint, prefix=prefix)
         check_finite(source)
-        if source.num_heads:
-            known.setdefault('num_heads', source.num_heads)
+        if heads := known_heads(checkpoint, source):
+            known['num_heads'] = heads
         state = dict(source.state)
         if image_size is not None:
             _resize(state, source, image_size)

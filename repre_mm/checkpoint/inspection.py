@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from repre_mm.checkpoint.encoder import known_heads
 from repre_mm.checkpoint.export import tensors_sha256
 from repre_mm.checkpoint.layouts import describe
 from repre_mm.checkpoint.provenance import provenance
@@ -47,7 +48,7 @@ def inspect_checkpoint(path: str | os.PathLike, *, prefix: str | None = None, tr
     facts['tensors'] = f'{len(source.state):,}, {sum(value.numel() for value in source.state.values()):,} numbers'
     if source.heads:
         facts['left out'] = ', '.join(source.heads[:5]) + (', ...' if len(source.heads) > 5 else '')
-    if source.num_heads:
-        facts['num_heads'] = source.num_heads
+    if heads := known_heads(checkpoint, source):
+        facts['num_heads'] = heads
     facts['sha256'] = tensors_sha256(source.state)
     return facts | provenance(checkpoint)

@@ -1,15 +1,20 @@
 """Tensors-only reading of checkpoint files: a file from elsewhere must not be able to run code."""
 
 import json
+import logging
 import os
 import re
+import zipfile
+from argparse import Namespace
+from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 import torch
-from mmengine.logging import HistoryBuffer
+from mmengine.logging import HistoryBuffer, print_log
 from safetensors import SafetensorError, safe_open
 
 from repre_mm.utils.errors import UserError
@@ -41,8 +46,9 @@ class CheckpointError(UserError):
 def read_checkpoint(path: str | os.PathLike, *, map_location: Any = 'cpu', trust: bool = False) -> dict[str, Any]:
     """Read a checkpoint written by MMEngine, ``torch.save`` or safetensors.
 
-    Only tensors, plain containers, NumPy arrays and MMEngine's log history are read. MMEngine's own loader
-    falls back to full unpickling, which runs whatever code the file holds; this one does so only if told to.
+    Only tensors, plain containers, NumPy arrays, MMEngine's log history and the options of a training (an
+    ``argparse.Namespace`` of plain values) are read. MMEngine's own loader falls back to full unpickling, which runs
+    the code that the file holds; this one does so only if told to.
 
     Args:
         path: The file.
@@ -64,8 +70,7 @@ def read_checkpoint(path: str | os.PathLike, *, map_location: Any = 'cpu', trust
         return _read_safetensors(path, map_location)
     mmap = map_location == 'meta' and head.startswith(_ZIP_MAGIC)
     try:
-        with torch.serialization.safe_globals(_allowed_globals()):
-            checkpoint = torch.load(path, map_location=map_location, weights_only=not trust, mmap=mmap)
+        checkpoint = _load(path, {'map_location': map_location, 'weights_only': not trust, 'mmap': mmap})
     except UnpicklingError as error:
         raise CheckpointError(_unpickling_message(path, str(error))) from error
     except Exception as error:  # a damaged file surfaces as almost any exception of the unpickler
@@ -80,6 +85,60 @@ def read_checkpoint(path: str | os.PathLike, *, map_location: Any = 'cpu', trust
             'Save model.state_dict(), or a dictionary with the key "state_dict"'
         )
     return checkpoint
+
+
+class _Unread:
+    """Stands for an object of a class that is not allowed; it takes whatever the file says of it and keeps nothing."""
+
+    path = ''
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> '_Unread':
+        return object.__new__(cls)
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+def _load(path: Path, options: dict[str, Any]) -> Any:
+    """``torch.load``; classes that are not allowed are passed over inside a Namespace.
+
+    Raises:
+        UnpicklingError: There is one elsewhere.
+    """
+    with torch.serialization.safe_globals(_allowed_globals()):
+        try:
+            return torch.load(path, **options)
+        except UnpicklingError:
+            if not zipfile.is_zipfile(path):  # torch lists the classes of its zip format only
+                raise
+            unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+            if not unsafe:
+                raise
+    classes = [(type('_Unread', (_Unread,), {'path': name}), name) for name in unsafe]
+    with torch.serialization.safe_globals([*_allowed_globals(), *classes]):
+        checkpoint = torch.load(path, **options)
+    left_out: list[str] = []
+    for found in _unread(checkpoint, left_out):
+        raise UnpicklingError(f'Unsupported class {found}')
+    print_log(f'{path}: left out of its options: {", ".join(left_out)}', logger='current', level=logging.WARNING)
+    return checkpoint
+
+
+def _unread(value: Any, left_out: list[str]) -> Iterator[str]:
+    """The classes that were not read, anywhere but in a Namespace, which is rid of them and noted in ``left_out``."""
+    if isinstance(value, Namespace):
+        for name, inside in list(vars(value).items()):
+            if found := next(_unread(inside, left_out), None):
+                delattr(value, name)
+                left_out.append(f'{name} ({found})')
+    elif isinstance(value, _Unread) or (isinstance(value, type) and issubclass(value, _Unread)):
+        yield value.path
+    elif isinstance(value, dict):
+        for pair in value.items():
+            yield from _unread(pair, left_out)
+    elif isinstance(value, (list, tuple, set)):
+        for inside in value:
+            yield from _unread(inside, left_out)
 
 
 def _read_safetensors(path: Path, map_location: Any) -> dict[str, Any]:
@@ -147,7 +206,7 @@ def _first_line(error: object) -> str:
 
 
 def _allowed_globals() -> list:
-    """What MMEngine's training checkpoints hold besides tensors, as an allow-list for ``torch.load``.
+    """What training checkpoints hold besides tensors, as an allow-list for ``torch.load``.
 
     The list is our own: only some releases of MMEngine have one, and that one allows ``getattr``, for the four
     methods that a pickled HistoryBuffer names. A crafted file can walk from there to ``exec`` and run it through
@@ -155,6 +214,8 @@ def _allowed_globals() -> list:
     and nothing else.
     """
     allowed = [slice, np.ndarray, np.dtype, HistoryBuffer, (_history_method, 'builtins.getattr')]
+    # The options of a training: DINO's, MAE's and others'; MoBY and Swin save those of yacs, read as a dictionary.
+    allowed += [Namespace, (OrderedDict, 'yacs.config.CfgNode')]
     allowed += [type(np.dtype(code)) for code in '?bhilqBHILQefdFD']
     # NumPy 2 moved these two; files written under either version must load under either.
     for function in (np.zeros(0).__reduce__()[0], np.float64(0).__reduce__()[0]):

@@ -5,25 +5,24 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
 
 from repre_mm.checkpoint.layouts import LAYOUTS, Layout, State
 from repre_mm.checkpoint.reading import EXPORT_FORMAT, CheckpointError
+from repre_mm.checkpoint.releases import WRAPPERS, Release, identify
 
-# Where encoders are kept: (container, prefix, what it is), the one to take first. A container is an entry of the
-# checkpoint that holds tensors ('' is the checkpoint itself). Where a file has several, each project's own
-# evaluation decides: DINO's takes the teacher, MoCo's and MoBY's the online encoder, timm's the averaged weights.
-_MOCO_V3 = "MoCo v3's release, the online encoder"
+# Where files that are no known release keep encoders: (container, prefix, what it is), the one to take first. A
+# container is an entry of the checkpoint that holds tensors ('' is the checkpoint itself). Where a file has several,
+# the one is taken that its project evaluates: DINO's teacher, MoCo's online encoder, timm's averaged weights.
 _PLACES = (
-    ('teacher', r'backbone\.', "DINO's release, the teacher"),
-    ('student', r'backbone\.', "DINO's release, the student (there is no teacher)"),
-    ('state_dict', r'base_encoder\.', _MOCO_V3),
+    ('teacher', r'backbone\.', 'DINO, the target encoder'),
+    ('student', r'backbone\.', 'DINO, the online encoder (there is no target)'),
+    ('state_dict', r'base_encoder\.', 'MoCo v3, the online encoder'),
     ('state_dict', r'encoder_q\.(0\.)?', 'MoCo, the query encoder'),
-    ('model', r'encoder\.', "MoBY's release, the online encoder"),
-    ('state_dict_ema|model_ema', '', 'timm or DeiT training checkpoint, the averaged weights'),
+    ('state_dict_ema|model_ema', '', 'timm training checkpoint, the averaged weights'),
     ('state_dict|', r'backbone\.(model\.)?', 'OpenMMLab checkpoint, the online encoder'),
     ('ema_state_dict', r'(backbone\.(model\.)?)?', 'averaged weights only, as MMEngine keeps them'),
     ('state_dict|model|', '', 'weights of an encoder'),
@@ -33,12 +32,9 @@ _PLACES = (
         'the target encoder only (there is no online one)',
     ),
 )
-# What distributed and compiled models put before names, and moving averages around the model they copy.
-_WRAPPERS = re.compile(r'(?:(?<=^)|(?<=\.))(module|_orig_mod)\.')
-
 CLASSIFIERS = ('head', 'heads', 'fc', 'classifier', 'head_dist', 'last_linear', 'lm_head')
-# Attention heads of releases whose files do not tell, and whose number is not the usual one.
-_HEADS = {_MOCO_V3: 12}
+# Decoders and tokens of masked image modelling, which stand beside the encoder's own tensors.
+_PRETEXT = re.compile(r'(decoder_\w+|mask_token|masked_embed)(\.|$)')
 
 # Names by which files show that cannot be read as one of the layouts, and what to do.
 _CONVERT = 'which are not read: convert it to the names of timm first'
@@ -56,10 +52,10 @@ class Source:
         what: For people, e.g. ``"DINO's release, the teacher"``.
         place: Its container and prefix, e.g. ``'teacher: module.backbone.'``.
         layout: How its tensors are named; None when no layout that is known.
-        state: Its tensors, under their names without the prefix, classifiers left out.
-        heads: Names of the classifiers and projectors that were left out.
+        state: Its tensors, under their names without the prefix.
+        heads: Names beside them that are no part of the encoder: classifiers, projectors, decoders, mask tokens.
         others: Places of the other encoders in the file.
-        num_heads: Attention heads of a ViT, where the release is known for them; no shape shows them.
+        release: Whose weights the file holds, where that is known.
     """
 
     what: str
@@ -68,7 +64,7 @@ class Source:
     state: State
     heads: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
-    num_heads: int | None = None
+    release: Release | None = None
 
     def __str__(self) -> str:
         return f'{self.what} ({self.place}; {self.layout or "unknown names"})'
@@ -108,8 +104,9 @@ def recognise(checkpoint: Mapping[str, Any], *, prefix: str | None = None, like:
             f'the checkpoint holds no tensors under "state_dict" or at its top level, only {_listed(checkpoint)}'
         )
     layouts = [*LAYOUTS, *([like] if like and like not in LAYOUTS else [])]
+    release = identify(checkpoint)
     if prefix is not None:
-        return _told(containers, prefix, layouts)
+        return _told(containers, prefix, layouts, release)
 
     found = [
         (container, start, layout)
@@ -117,6 +114,11 @@ def recognise(checkpoint: Mapping[str, Any], *, prefix: str | None = None, like:
         for layout in layouts
         for start in layout.at(tensors)
     ]
+    if release and not _exported(checkpoint):
+        source = _told(containers, release.prefixes[release.default], layouts, release)
+        others = {_place(container, WRAPPERS.sub('', start)) for container, start, _ in found} - {source.place}
+        what = f'{release.method}, the {release.default} encoder'
+        return replace(source, what=what, others=tuple(sorted(others)))
     chosen, what = _choose(found)
     if chosen is None:
         unnamed = None if found else _backbone_of_unknown_family(containers)
@@ -124,12 +126,16 @@ def recognise(checkpoint: Mapping[str, Any], *, prefix: str | None = None, like:
             return unnamed
         raise CheckpointError(_nothing_found(containers, found))
     container, start, layout = chosen
-    meta = checkpoint.get('meta')
-    if isinstance(meta, Mapping) and meta.get('format') == EXPORT_FORMAT:
+    if _exported(checkpoint):
         what = 'an encoder exported by repre_mm'
     state = {key[len(start) :]: value for key, value in containers[container].items() if key.startswith(start)}
     others = tuple(sorted({_place(*other[:2]) for other in found if other[:2] != chosen[:2]}))
-    return _source(what, _place(container, start), layout, state, others)
+    return _source(what, _place(container, start), layout, state, others, release)
+
+
+def _exported(checkpoint: Mapping[str, Any]) -> bool:
+    meta = checkpoint.get('meta')
+    return isinstance(meta, Mapping) and meta.get('format') == EXPORT_FORMAT
 
 
 def _containers(checkpoint: Mapping[str, Any]) -> dict[str, State]:
@@ -146,41 +152,48 @@ def _containers(checkpoint: Mapping[str, Any]) -> dict[str, State]:
 def _choose(found: list[tuple[str, str, Layout]]) -> tuple[tuple[str, str, Layout] | None, str]:
     for container, prefix, what in _PLACES:
         for candidate in found:
-            if re.fullmatch(container, candidate[0]) and re.fullmatch(prefix, _WRAPPERS.sub('', candidate[1])):
+            if re.fullmatch(container, candidate[0]) and re.fullmatch(prefix, WRAPPERS.sub('', candidate[1])):
                 return candidate, what
     # Not a place that is known, but the only one.
     return (found[0], 'an encoder under a prefix that is not known') if len(found) == 1 else (None, '')
 
 
-def _told(containers: dict[str, State], prefix: str, layouts: list[Layout]) -> Source:
+def _told(containers: dict[str, State], prefix: str, layouts: list[Layout], release: Release | None) -> Source:
     if prefix and not prefix.endswith('.'):
         prefix += '.'
     for container in sorted(containers, key=lambda name: name != 'state_dict'):
-        tensors = {_WRAPPERS.sub('', key, count=1): value for key, value in containers[container].items()}
-        for names, start in (
-            (containers[container], prefix),
-            (tensors, prefix),
-            (containers[container], prefix.removeprefix(f'{container}.')),
-            (tensors, prefix.removeprefix(f'{container}.')),
-        ):
-            state = {key[len(start) :]: value for key, value in names.items() if key.startswith(start)}
-            if state and (prefix or container in ('', 'state_dict', 'model')):
-                if all(key.startswith('model.') for key in state):  # a wrapper, as TimmBackbone
-                    state = {key.removeprefix('model.'): value for key, value in state.items()}
-                layout = next((layout for layout in layouts if '' in layout.at(state)), None)
-                return _source('the encoder under the given prefix', _place(container, prefix), layout, state)
+        for start in dict.fromkeys((prefix, prefix.removeprefix(f'{container}.'))):
+            for names in (containers[container], _unwrapped(containers[container])):
+                state = {key[len(start) :]: value for key, value in names.items() if key.startswith(start)}
+                if state and (prefix or container in ('', 'state_dict', 'model')):
+                    if all(key.startswith('model.') for key in state):  # a wrapper, as TimmBackbone
+                        state = {key.removeprefix('model.'): value for key, value in state.items()}
+                    layout = next((layout for layout in layouts if '' in layout.at(state)), None)
+                    what = 'the encoder under the given prefix'
+                    return _source(what, _place(container, start), layout, state, release=release)
     raise CheckpointError(
         f'no tensor of the checkpoint is under the prefix {prefix!r}. Prefixes present: {_prefixes(containers)}. '
         "Name the one that holds the encoder, or '' if the checkpoint is the encoder itself"
     )
 
 
-def _source(what: str, place: str, layout: Layout | None, state: State, others: tuple[str, ...] = ()) -> Source:
-    heads = tuple(key for key in state if key.split('.')[0] in CLASSIFIERS)
+def _unwrapped(tensors: State) -> State:
+    return {WRAPPERS.sub('', key): value for key, value in tensors.items()}
+
+
+def _source(
+    what: str,
+    place: str,
+    layout: Layout | None,
+    state: State,
+    others: tuple[str, ...] = (),
+    release: Release | None = None,
+) -> Source:
+    heads = tuple(key for key in state if key.split('.')[0] in CLASSIFIERS or _PRETEXT.match(key))
     if layout is None or layout not in LAYOUTS:
         heads = ()  # another encoder may have parts of that name: whoever fills it sees what is left over
     kept = {name: value for name, value in state.items() if name not in heads}
-    return Source(what, place, layout, kept, heads, others, _HEADS.get(what))
+    return Source(what, place, layout, kept, heads, others, release)
 
 
 def _backbone_of_unknown_family(containers: dict[str, State]) -> Source | None:

@@ -72,7 +72,8 @@ class _Row:
         absent: A pattern that no name has.
         families: Of the encoder.
         default: See :class:`Release`.
-        heads: Attention heads of its ViTs of any size; None: a head has 64 channels (80 in ViT-H).
+        heads: Attention heads of its ViTs of any size; None for those of timm's model of that size, 0 where the file
+            may be anybody's, so that nothing tells.
         mean: See :class:`Release`.
         std: See :class:`Release`.
     """
@@ -121,8 +122,9 @@ _TABLE = (
     _Row('DeiT', 'timm', ('model.',), ('model_ema.',), (r'model\.head\.',)),
     _Row('MAE', 'timm', ('model.',)),  # the encoder alone
     _Row('Swin', 'release', ('model.',), families=('Swin',)),  # microsoft/Swin-Transformer
-    _Row('iBOT', 'timm', target=('state_dict.',), absent=r'state_dict\.head', default='target'),
-    _Row('DINO', 'timm', target=('',), absent='head', default='target'),
+    # The encoder alone. Others save a plain ViT likewise.
+    _Row('iBOT', 'timm', target=('state_dict.',), absent=r'state_dict\.head', default='target', heads=0),
+    _Row('DINO', 'timm', target=('',), absent='head', default='target', heads=0),
     # mmpretrain's own, and trainings with its algorithms
     _Row('MoCo v3 of mmpretrain', 'mmpretrain', _MM, _MM_TARGET, (r'state_dict\.head\.predictor\.fc0',), heads=12),
     _Row('MAE of mmpretrain', 'mmpretrain', _MM, signs=(r'state_dict\.neck\.decoder_embed\.',)),
@@ -142,7 +144,7 @@ def identify(checkpoint: Mapping[str, Any]) -> Release | None:
     if isinstance(meta, Mapping) and meta.get('format') == EXPORT_FORMAT:
         known = meta.get('release')
         return Release(**{**known, 'mean': tuple(known['mean']), 'std': tuple(known['std'])}) if known else None
-    names = _flat(checkpoint)
+    names = flat_tensors(checkpoint)
     for row in _TABLE:
         if not all(any(re.match(sign, name) for name in names) for sign in row.signs):
             continue
@@ -170,7 +172,7 @@ def identify(checkpoint: Mapping[str, Any]) -> Release | None:
     return None
 
 
-def _flat(checkpoint: Mapping[str, Any]) -> State:
+def flat_tensors(checkpoint: Mapping[str, Any]) -> State:
     """All tensors, as CONTAINER.NAME without what wrapped models add."""
     flat = {name: value for name, value in checkpoint.items() if isinstance(value, Tensor)}
     for container, entry in checkpoint.items():
@@ -203,22 +205,27 @@ def get_pivot(layout: Layout) -> Layout:
     return next(each for each in LAYOUTS if each.family == layout.family and not each.table)
 
 
-_VITS = {(192, 12): 'tiny', (384, 12): 'small', (768, 12): 'base', (1024, 24): 'large', (1280, 32): 'huge'}
+# (width, depth) -> name of the size and attention heads in timm's ViTs
+_VITS = {
+    (192, 12): ('tiny', 3),
+    (384, 12): ('small', 6),
+    (768, 12): ('base', 12),
+    (1024, 24): ('large', 16),
+    (1280, 32): ('huge', 16),
+}
 
 
 def _vit(state: State, facts: dict[str, Any], family: str, heads: int | None) -> tuple[str | None, dict[str, Any]]:
-    width, depth, patch = facts['embed_dims'], facts['num_layers'], facts['patch_size']
-    size = _VITS.get((width, depth))
-    if size is None or (family == 'BEiT' and size not in ('small', 'base', 'large')):
-        return None, {}
+    width, patch = facts['embed_dims'], facts['patch_size']
+    size, usual = _VITS.get((width, facts['num_layers']), (None, None))
     options: dict[str, Any] = {}
-    usual = 16 if size == 'huge' else width // 64
     table = next((state[name] for name in (SHARED_TABLE, BLOCK_TABLE) if name in state), None)
     if family == 'BEiT':
         # CAE-S, which timm lacks, has 12 heads, as base.
-        model, usual = ('large', 16) if size == 'large' else ('base', 12)
-        name = f'beit_{model}_patch16_224'
-        options |= {'embed_dim': width} if size == 'small' else {}
+        size = {'small': 'base', 'base': 'base', 'large': 'large'}.get(size)
+        usual = 16 if size == 'large' else 12
+        name = f'beit_{size}_patch16_224'
+        options |= {'embed_dim': width} if width == 384 else {}
         options |= {
             'global_pool': 'avg' if 'ln2.weight' in state else 'token',
             'use_abs_pos_emb': 'pos_embed' in state,
@@ -232,8 +239,11 @@ def _vit(state: State, facts: dict[str, Any], family: str, heads: int | None) ->
     else:
         name = f'vit_{size}_patch{14 if size == "huge" else 16}_224'
         options |= {'global_pool': 'avg'} if 'fc_norm.weight' in state else {}
-    options |= {'num_heads': heads} if heads and heads != usual else {}
-    options |= {'patch_size': patch} if patch != (14 if size == 'huge' else 16) else {}
+    heads = usual if heads is None else heads
+    options |= {'num_heads': heads} if heads else {}
+    if size is None:
+        return None, options
+    options |= {'patch_size': patch} if f'patch{patch}_' not in name else {}
     side = _side(state, table)
     if side and side * patch != 224:
         options['img_size'] = side * patch

@@ -2,6 +2,8 @@
 
 import argparse
 import struct
+import sys
+import types
 import zipfile
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 import torch
 from mmengine.logging import HistoryBuffer, MessageHub
 
-from repre_mm.checkpoint import CheckpointError, read_checkpoint
+from repre_mm.checkpoint import CheckpointError, read_checkpoint, reading
 
 
 def _training_checkpoint() -> dict:
@@ -91,13 +93,55 @@ def test_not_a_dictionary(tmp_path):
     assert 'holds a Tensor' in _message(tmp_path / 'tensor.pth')
 
 
-def test_unpickling_needs_the_opt_in(tmp_path):
+def test_options_of_a_training_are_read_without_running_code(tmp_path):
+    options = argparse.Namespace(lr=0.3, betas=(0.9, 0.999), arch='vit_small', nested=argparse.Namespace(k=[1, None]))
+    torch.save({'args': options, 'w': torch.ones(2)}, tmp_path / 'dino.pth')
+    checkpoint = read_checkpoint(tmp_path / 'dino.pth')
+    assert type(checkpoint['args']) is argparse.Namespace
+    assert checkpoint['args'] == options
+
+
+class Custom:
+    """A class that only full unpickling rebuilds."""
+
+    def __init__(self):
+        self.level = 3
+
+
+def test_what_is_not_plain_is_dropped_from_the_options_with_a_line(tmp_path, monkeypatch):
+    lines = []
+    monkeypatch.setattr(reading, 'print_log', lambda line, **kwargs: lines.append(line))
+    options = argparse.Namespace(lr=0.3, device=[Custom()], kind=Custom, seed=1)
+    torch.save({'args': options, 'w': torch.ones(2)}, tmp_path / 'dino.pth')
+    checkpoint = read_checkpoint(tmp_path / 'dino.pth')
+    assert vars(checkpoint['args']) == {'lr': 0.3, 'seed': 1}
+    torch.testing.assert_close(checkpoint['w'], torch.ones(2))
+    name = f'{Custom.__module__}.Custom'
+    assert lines == [f'{tmp_path}/dino.pth: left out of its options: device ({name}), kind ({name})']
+    assert read_checkpoint(tmp_path / 'dino.pth', trust=True)['args'].device[0].level == 3
+
+
+@pytest.mark.parametrize('place', [lambda x: x, lambda x: [{'k': x}], lambda x: {x: 1}])
+def test_unpickling_elsewhere_needs_the_opt_in(tmp_path, place):
     path = tmp_path / 'moco.pth'
-    torch.save({'args': argparse.Namespace(lr=0.3), 'w': torch.ones(2)}, path)
+    torch.save({'args': argparse.Namespace(lr=0.3), 'extra': place(Custom()), 'w': torch.ones(2)}, path)
     message = _message(path)
-    assert 'argparse.Namespace' in message
+    assert f'{Custom.__module__}.Custom' in message
     assert 'trust=True' in message
     assert read_checkpoint(path, trust=True)['args'].lr == 0.3
+
+
+def test_settings_of_yacs_are_read_as_a_dictionary(tmp_path, monkeypatch):
+    """MoBY's and Swin's trainings save them."""
+    module = types.ModuleType('yacs.config')
+    module.CfgNode = type('CfgNode', (dict,), {'__module__': 'yacs.config'})
+    monkeypatch.setitem(sys.modules, 'yacs', types.ModuleType('yacs'))
+    monkeypatch.setitem(sys.modules, 'yacs.config', module)
+    settings = module.CfgNode(lr=0.1, model=module.CfgNode(type='moby'))
+    settings.__dict__['__immutable__'] = True
+    torch.save({'config': settings, 'model': {'w': torch.ones(2)}}, tmp_path / 'moby.pth')
+    monkeypatch.delitem(sys.modules, 'yacs.config')
+    assert read_checkpoint(tmp_path / 'moby.pth')['config'] == {'lr': 0.1, 'model': {'type': 'moby'}}
 
 
 def _global(module: str, name: str) -> bytes:
