@@ -1,17 +1,19 @@
-"""Write the encoder of a checkpoint for another library: tensors only, checked, with where it comes from.
+"""Write the encoder of a checkpoint for another library: tensors only, checked, with a note of their origin.
 
 python tools/export.py ENCODER OUT --to {mmpretrain,mmdet,mmseg,timm,torchvision,safetensors}
 """
 
 import argparse
+import math
 import sys
 from pathlib import Path
 
+MM_USE = "backbone=dict({model}, init_cfg=dict(type='Pretrained', checkpoint='{out}'{prefix}))"
 USE = {
-    'mmpretrain': "backbone=dict(..., init_cfg=dict(type='Pretrained', checkpoint='{out}'{prefix}))",
-    'mmdet': "backbone=dict(..., init_cfg=dict(type='Pretrained', checkpoint='{out}'{prefix}))",
-    'mmseg': "backbone=dict(..., init_cfg=dict(type='Pretrained', checkpoint='{out}'{prefix}))",
-    'timm': "timm.create_model('NAME', num_classes=0, checkpoint_path='{out}')",
+    'mmpretrain': MM_USE,
+    'mmdet': MM_USE,
+    'mmseg': MM_USE,
+    'timm': "timm.create_model({timm}, num_classes=0, checkpoint_path='{out}')",
     'torchvision': "model.load_state_dict(torch.load('{out}')['state_dict'], strict=False)  # all but the classifier",
     'safetensors': "safetensors.torch.load_file('{out}')",
 }
@@ -47,6 +49,26 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+def timm_model(meta: dict) -> str:
+    """Name and options for timm; NAME where the size is none of timm's or the file no known release."""
+    release = meta.get('release') or {}
+    options = ''.join(f', {name}={value!r}' for name, value in release.get('options', {}).items())
+    return repr(release.get('architecture') or 'NAME') + options
+
+
+def mm_model(meta: dict, library: str) -> str:
+    """The arguments of mmpretrain's ViT, as far as the file tells them."""
+    if (meta['family'], library) != ('ViT', 'mmpretrain'):
+        return '...'
+    facts, heads = meta['architecture'], meta.get('num_heads', 'HEADS')
+    sizes = ', '.join(f'{name}={facts[name]}' for name in ('embed_dims', 'num_layers', 'feedforward_channels'))
+    img_size = math.isqrt(facts['positions'] - 1) * facts['patch_size']
+    return (
+        f"type='VisionTransformer', arch=dict({sizes}, num_heads={heads}), img_size={img_size}, "
+        f'patch_size={facts["patch_size"]}'
+    )
+
+
 def main() -> None:
     from repre_mm.checkpoint import export_encoder
     from repre_mm.evaluation.encoders import EncoderName, named_weights
@@ -74,7 +96,7 @@ def main() -> None:
             print(f'{name:<14} {value}')
     prefix = f', prefix={meta["prefix"]!r}' if meta['prefix'] else ''
     print(f'\n{args.out}: {Path(args.out).stat().st_size / 2**20:.1f} MiB. To use it:')
-    print(f'  {USE[args.to].format(out=args.out, prefix=prefix)}')
+    print(f'  {USE[args.to].format(out=args.out, prefix=prefix, timm=timm_model(meta), model=mm_model(meta, args.to))}')
     if 'left_out' in meta:
         left_out = ', '.join(meta['left_out'])
         print(f'  {args.to} has no place for {left_out}: the last map is the same, the pooled vector is not')

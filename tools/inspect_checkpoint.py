@@ -1,4 +1,4 @@
-"""What is in a checkpoint, and does it fill a config's encoder?
+"""Describe a checkpoint, and check that it fills a config's encoder.
 
 python tools/inspect_checkpoint.py CHECKPOINT [--config CONFIG]
 python tools/inspect_checkpoint.py ENCODER, named as for the other tools: CONFIG CHECKPOINT, or timm:MODEL:FILE
@@ -11,7 +11,7 @@ import sys
 def parse_args() -> argparse.Namespace:
     from repre_mm.cli.arguments import add_encoder_options
 
-    parser = argparse.ArgumentParser(description="What is in a checkpoint, and does it fill a config's encoder?")
+    parser = argparse.ArgumentParser(description="Describe a checkpoint, and check that it fills a config's encoder.")
     parser.add_argument(
         'encoder', nargs='+', metavar='ENCODER', help='any file of weights, CONFIG CHECKPOINT, or timm:MODEL:FILE'
     )

@@ -1,4 +1,4 @@
-"""The encoder that a config describes."""
+"""Build the encoder that a config describes."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def build_encoder(cfg: Config) -> nn.Module:
     backbone = (model.get('algorithm') or model).get('backbone')
     if not backbone:
         where = cfg.filename or 'the config'
-        raise CheckpointError(f'{where}: neither model.backbone nor model.algorithm.backbone is there, so no encoder')
+        raise CheckpointError(f'{where} has no encoder: neither model.backbone nor model.algorithm.backbone')
     backbone = copy.deepcopy(backbone)
-    backbone.pop('init_cfg', None)  # what it would start from is another file's affair
+    backbone.pop('init_cfg', None)  # the weights come from a checkpoint
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmpretrain'):
         return MODELS.build(backbone)

@@ -1,4 +1,4 @@
-"""From a checkpoint file to a filled encoder, with a report of what was filled and what was not."""
+"""Fill an encoder from a checkpoint file, with a report of each tensor; refuse files that would change its features."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from repre_mm.checkpoint.recognise import CLASSIFIERS, Source, layout_of, recogn
 from repre_mm.checkpoint.report import LoadReport
 from repre_mm.checkpoint.resize import Grid, fit_positions
 
-#: Below this share of filled parameters an encoder counts as not loaded: features would be those of random
-#: weights.
+#: Smallest share of parameters to fill: below it, features would be those of random weights.
 MIN_FILLED = 0.95
 
 # What decides the features and must not be lost with a warning, in any library's names: positions, layer scale, a
@@ -26,7 +25,7 @@ _POSITIONS = re.compile(r'(^|\.)(absolute_)?(pos_embed|pos_embedding|relative_po
 _DECISIVE = re.compile(r'(^|\.)(gamma\w*|ls\d\.gamma|gamma\d\.weight|dist_token|[qv]_bias|running_\w+)$')
 _FINAL_NORM = re.compile(r'^(norm|fc_norm|ln1|ln2|encoder\.ln)\.(weight|bias)$')
 
-# Buffers that follow from the architecture: nothing is lost when a file lacks them or has those of another window.
+# Buffers that follow from the architecture: a file may lack them, or have those of another window.
 _CONSTANTS = ('relative_position_index', 'attn_mask')
 
 
@@ -42,8 +41,8 @@ def load_pretrained(
     """Fill an encoder, in place, from any checkpoint that is recognised.
 
     The encoder and the file may name their tensors differently (see :mod:`repre_mm.checkpoint.layouts`), and may be
-    made for other image sizes and windows. Where a file holds several encoders, the one is taken that its project
-    evaluates (see :func:`repre_mm.checkpoint.recognise.recognise`).
+    made for other image sizes and windows. From a file with several encoders, the one is taken that its authors
+    evaluate (see :func:`repre_mm.checkpoint.recognise.recognise`).
 
     Args:
         backbone: ViT, Swin or ResNet of mmpretrain, mmdet, mmseg, timm, torchvision, or
@@ -52,15 +51,15 @@ def load_pretrained(
         trust: Unpickle the file, which may run code; see :func:`repre_mm.checkpoint.read_checkpoint`.
         min_share: The share of the encoder's parameters, by number of elements, that has to be filled; and likewise the
             share of the file's encoder that has to find a place.
-        prefix: Where in the file the encoder is, if not the one that would be taken.
+        prefix: Where the encoder is in the file, to take another one.
         source_grid: Rows and columns of patches of the file's position embedding, if not square.
 
     Returns:
         The report. Tensors that do not fit keep the encoder's values and are listed.
 
     Raises:
-        CheckpointError: The file is unreadable, holds no encoder that fits, holds NaN, or fills too little. The
-            encoder is unchanged then.
+        CheckpointError: The file is unreadable, holds no encoder that fits, holds NaN, fills too little, or has
+            positions or a final norm that find no place. The encoder is unchanged then.
     """
     checkpoint = read_checkpoint(path, trust=trust)
     layout, root = layout_of(backbone)
@@ -119,7 +118,7 @@ def known_heads(checkpoint: Mapping[str, Any], source: Source) -> int | None:
 
 
 def _check_heads(backbone: nn.Module, theirs: int | None) -> None:
-    """A ViT's number of heads shows in no shape: every weight would fit, and mean something else."""
+    """Compare the numbers of heads of ViTs: no shape shows them, so every weight would fit."""
     ours = next((m.num_heads for m in backbone.modules() if isinstance(getattr(m, 'num_heads', None), int)), None)
     if None not in (theirs, ours) and theirs != ours:
         raise CheckpointError(
@@ -167,7 +166,7 @@ def _renamed(source: Source, layout: Layout, backbone: nn.Module) -> State:
 
 
 def _compare(backbone: nn.Module, state: State, resized: State, source: Source, root: str) -> tuple[LoadReport, State]:
-    """The report, and the tensors to copy."""
+    """Compare names and shapes: the report, and the tensors to copy."""
     target = backbone.state_dict()
     shapes = {name: (tuple(state[name].shape), tuple(value.shape)) for name, value in target.items() if name in state}
     fitting = {

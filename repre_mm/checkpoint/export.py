@@ -1,4 +1,4 @@
-"""The encoder alone, in the names of another library: tensors only, small, with a note of where it comes from."""
+"""Export of the encoder alone, in the names of another library: tensors only, with a note of their origin."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +81,8 @@ def export_encoder(
 
     Returns:
         The meta data: format, names, prefix, left_out (norms that the library's encoder lacks, if any), family, what is
-        known of the architecture and the training (see
-        :func:`repre_mm.checkpoint.provenance.provenance`), parameters, sha256 of the tensors, and the exporting code.
+        known of the architecture, the training (see :func:`repre_mm.checkpoint.provenance.provenance`) and the release,
+        the count of numbers, the sha256 of the tensors, and the exporting code.
 
     Raises:
         CheckpointError: The source is unreadable or not recognised, the library cannot hold the encoder, or ``out``
@@ -116,6 +117,7 @@ def export_encoder(
         'family': source.layout.family if source.layout else 'unknown',
         'architecture': describe(source.state, source.layout) if source.layout else {},
         **known,
+        **_release(source, names['prefix'], image_size),
         'source': f'{Path(path).name}: {source}',
         'numbers': sum(value.numel() for value in state.values()),
         'sha256': tensors_sha256(state),
@@ -131,8 +133,19 @@ def export_encoder(
     return meta
 
 
+def _release(source: Source, prefix: str, image_size: tuple[int, int] | None) -> dict[str, Any]:
+    """What the exported file hands on of the release that it is from, for :func:`repre_mm.checkpoint.identify`."""
+    if source.release is None:
+        return {}
+    release = asdict(source.release)
+    release['prefixes'] = {source.release.default: prefix}
+    if image_size is not None:
+        release['options'] |= {'img_size': image_size[0] if image_size[0] == image_size[1] else image_size}
+    return {'release': release}
+
+
 def tensors_sha256(state: State) -> str:
-    """Hash of names, types, shapes and bytes, whatever their order: equal for equal tensors in any file format."""
+    """Hash names, types, shapes and bytes, sorted by name: equal for equal tensors in any file format."""
     digest = hashlib.sha256()
     for name, value in sorted(state.items()):
         digest.update(f'{name} {value.dtype} {list(value.shape)}\n'.encode())

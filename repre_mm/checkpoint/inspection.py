@@ -1,4 +1,4 @@
-"""What a checkpoint file is, in a few lines."""
+"""Description of a checkpoint file in a few lines."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from repre_mm.checkpoint.provenance import provenance
 from repre_mm.checkpoint.reading import CheckpointError, read_checkpoint
 from repre_mm.checkpoint.recognise import recognise
 
+_POOLING = {'cls': 'class token', 'mean': 'mean of the patches'}
+
 
 def inspect_checkpoint(path: str | os.PathLike, *, prefix: str | None = None, trust: bool = False) -> dict[str, Any]:
     """Describe a checkpoint.
@@ -23,8 +25,8 @@ def inspect_checkpoint(path: str | os.PathLike, *, prefix: str | None = None, tr
         trust: See :func:`repre_mm.checkpoint.read_checkpoint`.
 
     Returns:
-        Title -> text or number, in the order in which to show them: what the file is, the names and the architecture
-        of the encoder, what of the training is known.
+        Title -> text or number, in the order in which to show them: what the file is, its encoders and the release, the
+        names and the architecture of the encoder, what is known of the training.
 
     Raises:
         CheckpointError: The file is unreadable, or no encoder is found.
@@ -39,6 +41,13 @@ def inspect_checkpoint(path: str | os.PathLike, *, prefix: str | None = None, tr
         'is': source.what,
         'encoder at': source.place,
     }
+    if release := source.release:
+        which = {name: f'{name} at {place or "top level"}' for name, place in release.prefixes.items()}
+        which[release.default] += ' (the one that its authors evaluate)'
+        facts['release'] = release.method
+        facts['encoders'] = ', '.join(which.values())
+        facts['timm model'] = release.timm
+        facts['normalisation'] = f'mean {release.mean}, std {release.std}; features: {_POOLING[release.pooling]}'
     if source.others:
         facts['others at'] = ', '.join(source.others)
     facts['names'] = source.layout or 'of no table here'

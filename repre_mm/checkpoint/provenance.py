@@ -1,4 +1,4 @@
-"""Where a checkpoint comes from: what its meta data tell, read without running the config that they hold.
+"""Origin of a checkpoint from its meta data, read without running the config that they hold.
 
 MMEngine saves the config as Python source, and its own parser executes that. Here it is only parsed: literals are
 looked up in the syntax tree.
@@ -26,10 +26,10 @@ HEADS = {name: heads for heads, names in _NAMES_BY_HEADS.items() for name in nam
 
 
 def provenance(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-    """What is known of a checkpoint's training: those of method, num_heads (of a ViT), config, experiment, epoch, iter.
+    """Collect what is known of a training: method, num_heads (of a ViT), config, experiment, epoch, iter.
 
     Args:
-        checkpoint: From :func:`repre_mm.checkpoint.read_checkpoint`; an exported file hands on what it was given.
+        checkpoint: From :func:`repre_mm.checkpoint.read_checkpoint`; an exported file passes on its source's.
     """
     meta = checkpoint.get('meta')
     meta = meta if isinstance(meta, Mapping) else {}

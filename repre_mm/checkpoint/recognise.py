@@ -1,4 +1,4 @@
-"""Find the encoder in a checkpoint by its names: ours, OpenMMLab's, timm's, torchvision's and the methods' releases."""
+"""Recognition of the encoder in a checkpoint by its names: ours, OpenMMLab's, timm's, torchvision's, released ones."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Source:
 
 
 def layout_of(encoder: nn.Module) -> tuple[Layout, str]:
-    """How an encoder names its tensors, and the prefix before these names (``'model.'`` in a wrapper, or ``''``).
+    """Layout of an encoder's names, and the prefix before them (``'model.'`` in a wrapper, or ``''``).
 
     An encoder of no known family gets a layout of its own, which fits files of the same architecture only.
     """
@@ -90,7 +90,7 @@ def recognise(checkpoint: Mapping[str, Any], *, prefix: str | None = None, like:
 
     Args:
         checkpoint: From :func:`repre_mm.checkpoint.read_checkpoint`.
-        prefix: Where the encoder is, if that is to be told and not found: ``'momentum_encoder.module.0.'`` or, in a
+        prefix: Where the encoder is, to take another one than is found: ``'momentum_encoder.module.0.'`` or, in a
             container, ``'student.backbone.'``. ``''``: the checkpoint or its ``state_dict`` is the encoder itself.
         like: A further layout to look for, see :func:`layout_of`.
 
@@ -191,7 +191,7 @@ def _source(
 ) -> Source:
     heads = tuple(key for key in state if key.split('.')[0] in CLASSIFIERS or _PRETEXT.match(key))
     if layout is None or layout not in LAYOUTS:
-        heads = ()  # another encoder may have parts of that name: whoever fills it sees what is left over
+        heads = ()  # another family may have parts of that name; the load report lists what is left over
     kept = {name: value for name, value in state.items() if name not in heads}
     return Source(what, place, layout, kept, heads, others, release)
 

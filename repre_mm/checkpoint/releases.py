@@ -97,6 +97,7 @@ _MOCO = (('state_dict.base_encoder.',), ('state_dict.momentum_encoder.',))
 _MOBY = (('model.encoder.',), ('model.encoder_k.',), (r'model\.projector\.',))
 _MM = ('state_dict.backbone.',)
 _MM_TARGET = ('state_dict.momentum_encoder.0.',)
+_PREDICTOR = r'state_dict\.head\.predictor\.fc0'
 _TABLES = r'.*relative_position_bias_table$'
 _INCEPTION = {'mean': HALF, 'std': HALF}
 # The first row that fits counts.
@@ -126,7 +127,8 @@ _TABLE = (
     _Row('iBOT', 'timm', target=('state_dict.',), absent=r'state_dict\.head', default='target', heads=0),
     _Row('DINO', 'timm', target=('',), absent='head', default='target', heads=0),
     # mmpretrain's own, and trainings with its algorithms
-    _Row('MoCo v3 of mmpretrain', 'mmpretrain', _MM, _MM_TARGET, (r'state_dict\.head\.predictor\.fc0',), heads=12),
+    # BYOL's predictor, under the same names, has biases.
+    _Row('MoCo v3 of mmpretrain', 'mmpretrain', _MM, _MM_TARGET, (_PREDICTOR,), rf'{_PREDICTOR}\.bias', heads=12),
     _Row('MAE of mmpretrain', 'mmpretrain', _MM, signs=(r'state_dict\.neck\.decoder_embed\.',)),
     _Row('BEiT of mmpretrain', 'mmpretrain', _MM, signs=(_TABLES,), families=('BEiT',)),
     _Row('CAE of mmpretrain', 'mmpretrain', _MM, ('state_dict.teacher.',), families=('BEiT',)),
@@ -159,6 +161,8 @@ def identify(checkpoint: Mapping[str, Any]) -> Release | None:
             _, state, layout = found.get(row.default) or next(iter(found.values()))
             heads = provenance(checkpoint).get('num_heads', row.heads)
             architecture, options = _timm_model(layout.to_pivot(state), layout, heads)
+            if architecture is None and row.library == 'mmpretrain':
+                options = {}  # of any size, so with any number of heads
             return Release(
                 row.method,
                 architecture,
@@ -232,7 +236,7 @@ def _vit(state: State, facts: dict[str, Any], family: str, heads: int | None) ->
             'use_rel_pos_bias': BLOCK_TABLE in state,
             'use_shared_rel_pos_bias': SHARED_TABLE in state,
         }
-        options |= {} if 'layers.0.gamma_1' in state else {'init_values': None}
+        options |= {} if 'layers.0.gamma_1' in state else {'init_values': 0}
         heads = table.shape[1] if table is not None else heads
     elif 'dist_token' in state:
         name = f'deit_{size}_distilled_patch16_224'

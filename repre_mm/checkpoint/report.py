@@ -1,4 +1,4 @@
-"""What became of every tensor when an encoder was filled from a checkpoint."""
+"""Report of what happened to each tensor when an encoder was filled from a checkpoint."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Shapes = tuple[tuple[int, ...], tuple[int, ...]]
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What became of every key.
+    """What happened to each key.
 
     Constants that follow from the architecture (the index into a table of relative positions) are in none of the
     lists unless they were copied.

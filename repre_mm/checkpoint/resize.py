@@ -1,4 +1,4 @@
-"""Positions for another grid or window: what of an encoder depends on the size of its input."""
+"""Resizing of position embeddings and tables to another grid or window."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def resize_bias_table(table: Tensor, source: Grid, target: Grid) -> Tensor:
 
 
 def fit_positions(state: State, encoder: nn.Module, layout: Layout, source_grid: Grid | None = None) -> State:
-    """Those positions of a state dict that have another size in the encoder, resized for it.
+    """Resize those positions of a state dict that have another size in the encoder.
 
     Args:
         state: In the encoder's own names.

@@ -1,4 +1,4 @@
-"""Which library names an encoder's tensors how; one file per family."""
+"""Names of an encoder's tensors in each library; one file per family."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def get_layout(family: str, library: str) -> Layout:
 
 
 def convert(state: State, source: Layout, target: Layout) -> State:
-    """From one layout to another of the same family. Names that have no counterpart stay as they are."""
+    """Convert from one layout to another of the same family. Names that have no counterpart stay as they are."""
     return state if source == target else target.from_pivot(source.to_pivot(state))
 
 
 def describe(state: State, layout: Layout) -> dict[str, Any]:
-    """The architecture, as far as names and shapes tell it; keywords are mmpretrain's where it has them."""
+    """Derive the architecture from names and shapes; keywords are mmpretrain's where it has them."""
     return _DESCRIBE[layout.family](layout.to_pivot(state))
 
 

@@ -25,14 +25,26 @@ _TIMM = (
     ('ln2', 'fc_norm'),  # after average pooling
 )
 
+
+def _without_index(state: State) -> State:
+    return {name: value for name, value in state.items() if not name.endswith('relative_position_index')}  # a constant
+
+
 LAYOUTS = (
     Layout('BEiT', 'mmpretrain', ('patch_embed.projection.weight', 'layers.0.attn.q_bias')),
-    Layout('BEiT', 'timm', ('patch_embed.proj.weight', 'blocks.0.attn.q_bias'), table=_TIMM),
+    Layout(
+        'BEiT',
+        'timm',
+        ('patch_embed.proj.weight', 'blocks.0.attn.q_bias'),
+        table=_TIMM,
+        tensors_in=_without_index,
+        tensors_out=_without_index,
+    ),
 )
 
 
 def describe(state: State) -> dict[str, Any]:
-    """What the names and shapes tell of a BEiT (pivot names)."""
+    """Derive from names and shapes the architecture of a BEiT (pivot names)."""
     width, _, *patch = state['patch_embed.projection.weight'].shape
     table = next((state[name] for name in (SHARED_TABLE, BLOCK_TABLE) if name in state), None)
     facts = {

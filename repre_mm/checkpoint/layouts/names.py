@@ -1,4 +1,4 @@
-"""A layout: how one library names (and orders) the tensors of one family of encoders.
+"""Layouts: the names (and order) that one library gives the tensors of one family of encoders.
 
 mmpretrain's names are the pivot: a layout is a table of renames to them and, where a library also orders numbers
 differently, two functions. Any two layouts of a family convert into one another through the pivot.

@@ -10,7 +10,7 @@ LAYOUTS = (Layout('ResNet', 'mmpretrain', ('conv1.weight', 'bn1.weight', 'layer1
 
 
 def describe(state: State) -> dict[str, Any]:
-    """What the names and shapes tell of a ResNet."""
+    """Derive from names and shapes the architecture of a ResNet."""
     blocks = {tuple(name.split('.')[:2]) for name in state if name.startswith('layer')}
     stages = sorted({stage for stage, _ in blocks})
     return {

@@ -129,7 +129,7 @@ LAYOUTS = (
 
 
 def describe(state: State) -> dict[str, Any]:
-    """What the shapes tell of a Swin (pivot names)."""
+    """Derive from the shapes the architecture of a Swin (pivot names)."""
     tables = {name: value for name, value in state.items() if name.endswith('relative_position_bias_table')}
     stages = 1 + max(int(name.split('.')[1]) for name in tables)
     width, _, *patch = state['patch_embed.projection.weight'].shape

@@ -86,7 +86,7 @@ LAYOUTS = (
 
 
 def describe(state: State) -> dict[str, Any]:
-    """What the shapes tell of a ViT (pivot names); the number of heads leaves no trace in them."""
+    """Derive from the shapes the architecture of a ViT (pivot names); the number of heads leaves no trace in them."""
     width, _, *patch = state['patch_embed.projection.weight'].shape
     depth = 1 + max(int(name.split('.')[1]) for name in state if name.startswith('layers.'))
     return {
