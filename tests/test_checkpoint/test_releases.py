@@ -286,6 +286,12 @@ def test_an_exported_file_keeps_what_its_release_was(tmp_path):
 def test_what_is_no_release_is_none():
     assert identify({'state_dict': {'backbone.conv1.weight': torch.ones(1)}}) is None
     assert identify({'epoch': 3}) is None
+    # BYOL has MoCo v3's names.
+    predictor = {'head.predictor.fc0.weight': torch.ones(2, 2), 'head.predictor.fc0.bias': torch.ones(2)}
+    vit = {f'backbone.{key}': value for key, value in VisionTransformer('deit-tiny').state_dict().items()}
+    assert identify({'state_dict': vit | predictor}) is None
+    del predictor['head.predictor.fc0.bias']
+    assert identify({'state_dict': vit | predictor}).method == 'MoCo v3 of mmpretrain'
     # A classifier of anybody's: neither its normalisation nor its heads are known.
     assert identify(timm_names(timm_vit()) | {'head.weight': torch.ones(2, 24)}) is None
 
