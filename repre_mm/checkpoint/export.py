@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import re
-import subprocess
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -82,7 +81,7 @@ def export_encoder(
     Returns:
         The meta data: format, names, prefix, left_out (norms that the library's encoder lacks, if any), family, what is
         known of the architecture, the training (see :func:`repre_mm.checkpoint.provenance.provenance`) and the release,
-        the count of numbers, the sha256 of the tensors, and the exporting code.
+        the count of numbers, the sha256 of the tensors, and the version that exported it.
 
     Raises:
         CheckpointError: The source is unreadable or not recognised, the library cannot hold the encoder, or ``out``
@@ -121,7 +120,7 @@ def export_encoder(
         'source': f'{Path(path).name}: {source}',
         'numbers': sum(value.numel() for value in state.values()),
         'sha256': tensors_sha256(state),
-        'exporter': _this_code(),
+        'exporter': f'repre_mm {__version__}',
     }
     if to == 'safetensors':
         header = {'format': 'pt', SAFETENSORS_META: json.dumps(meta)}
@@ -229,16 +228,3 @@ def _torch_save(content: dict[str, Any], path: Path) -> None:
 
 def _bytes(value: Tensor) -> bytes:
     return value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
-
-
-def _this_code() -> str:
-    """Version, and commit where the package is in a clone."""
-    folder = Path(__file__).parents[2]
-    command = ['git', '-C', str(folder), 'rev-parse', '--short=12', 'HEAD']
-    if not (folder / '.git').exists():
-        return f'repre_mm {__version__}'
-    try:
-        commit = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return f'repre_mm {__version__}'
-    return f'repre_mm {__version__}, commit {commit}'
