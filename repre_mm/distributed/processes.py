@@ -1,4 +1,4 @@
-"""Several processes, on GPUs over nccl or on CPUs over gloo, behind the same commands."""
+"""Join and leave a group of processes, on GPUs over nccl or on CPUs over gloo."""
 
 from __future__ import annotations
 

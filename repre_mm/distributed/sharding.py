@@ -1,4 +1,4 @@
-"""Parameters, gradients and optimizer state split over the processes (FSDP2), for encoders that one GPU cannot hold."""
+"""Split parameters, gradients and optimizer state over the processes (FSDP2), for encoders too large for one GPU."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BLOCKS = ('TransformerEncoderLayer', 'SwinBlock', 'Block', 'SwinTransformerBlock
 
 @MODEL_WRAPPERS.register_module()
 class FullyShardedDataParallel(nn.Module):
-    """Torch's ``fully_shard`` in the place of DDP.
+    """Wrap a model by torch's ``fully_shard`` instead of DDP.
 
     One line of a config: ``model_wrapper_cfg=dict(type='repre_mm.FullyShardedDataParallel')``.
 

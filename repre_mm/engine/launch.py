@@ -1,4 +1,4 @@
-"""From a command line to a Runner: read the config, apply what the user asked for, check it, build."""
+"""Build a Runner from a command line: read the config, apply the arguments, check the data."""
 
 from __future__ import annotations
 

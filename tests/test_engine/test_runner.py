@@ -1,10 +1,13 @@
 """A run that is stopped anywhere and resumed ends like one that was not, bit by bit; hooks by name."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from fixtures.data import make_image_folder
 from fixtures.resuming import CrashAt, SimulatedCrashError, assert_same_end, make_runner
 from fixtures.torchrun import run_on_two_ranks
+from mmengine.config import Config
 from mmengine.hooks import Hook
 
 from repre_mm.checkpoint import CheckpointError, read_checkpoint
@@ -19,6 +22,7 @@ from repre_mm.engine import (
 )
 from repre_mm.models.selfsup import CosineEMA
 
+ROOT = Path(__file__).parents[2]
 EVERY_2 = {'default_hooks.checkpoint.by_epoch': False, 'default_hooks.checkpoint.interval': 2}
 WITH_WORKERS = {'train_dataloader.num_workers': 2, 'train_dataloader.persistent_workers': True}
 
@@ -196,3 +200,15 @@ def test_custom_hooks_of_older_configs_run_once(tmp_path):
     runner.train()
     target = next(module for module in runner.model.modules() if isinstance(module, CosineEMA))
     assert target.steps == runner.max_iters
+
+
+DOWNSTREAM = [*ROOT.glob('configs/finetune/*.py'), *ROOT.glob('configs/transfer/*/*.py')]
+
+
+@pytest.mark.parametrize('path', DOWNSTREAM, ids=lambda path: path.name)
+def test_downstream_trainings_survive_the_same_faults(path):
+    cfg = Config.fromfile(path)
+    kinds = {hook['type'] for hook in cfg.default_hooks.values()}
+    assert {f'repre_mm.{name}Hook' for name in ('SafeCheckpoint', 'StopSignal', 'NonFinite', 'Watchdog')} <= kinds
+    assert 'repre_mm.CollapseHook' not in kinds
+    assert [backend.type for backend in cfg.vis_backends] == ['repre_mm.LocalVisBackend']

@@ -1,4 +1,4 @@
-"""What DINO's training needs from the Runner: the epoch, a frozen last layer, gradients clipped one by one."""
+"""Pass the epoch to DINO, freeze its last layer at the start, and clip gradients parameter by parameter."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from repre_mm.registry import HOOKS
 
 @HOOKS.register_module()
 class DINOHook(Hook):
-    """Tell DINO the epoch, and keep the last layer of its projection head as it is at the start.
+    """Pass the epoch to DINO, and freeze the last layer of its projection head at the start.
 
     A frozen layer has no gradient when the optimizer steps, so neither weight decay nor Adam's averages touch it
-    (the authors' ``cancel_gradients_last_layer``). Both follow the Runner's epoch, so a resumed run goes on rightly.
+    (the authors' ``cancel_gradients_last_layer``). Both follow the Runner's epoch, so a resumed run continues right.
 
     Args:
         freeze_last_layer: Epochs during which the last layer is frozen.
@@ -26,7 +26,7 @@ class DINOHook(Hook):
         self.freeze_last_layer = freeze_last_layer
 
     def before_train(self, runner: Runner) -> None:
-        """Find DINO in the model, and look at every optimizer step from now on.
+        """Find DINO in the model, and hook into the optimizer's steps.
 
         Raises:
             ValueError: There is no DINO in the model.
@@ -45,7 +45,7 @@ class DINOHook(Hook):
             algorithm.epoch = runner.epoch
 
     def after_train(self, runner: Runner) -> None:
-        """Let go of the optimizer."""
+        """Remove the hook from the optimizer."""
         self._handle.remove()
 
     def _freeze(self, optimizer: Optimizer, args: tuple, kwargs: dict) -> None:
@@ -74,7 +74,7 @@ class ClipGradPerParameterHook(Hook):
         self.max_norm = max_norm
 
     def before_train(self, runner: Runner) -> None:
-        """Look at every optimizer step from now on.
+        """Hook into the optimizer's steps.
 
         Raises:
             ValueError: A fused optimizer under fp16: it undoes the loss scaling inside its step, after this hook.
@@ -88,7 +88,7 @@ class ClipGradPerParameterHook(Hook):
         self._handle = optimizer.register_step_pre_hook(self._clip)
 
     def after_train(self, runner: Runner) -> None:
-        """Let go of the optimizer."""
+        """Remove the hook from the optimizer."""
         self._handle.remove()
 
     @torch.no_grad()

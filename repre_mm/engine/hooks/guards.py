@@ -1,4 +1,4 @@
-"""Checks of a run's set-up that need the model and the optimizer together."""
+"""Check combinations of model and optimizer settings when a training starts."""
 
 from __future__ import annotations
 

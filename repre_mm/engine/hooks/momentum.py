@@ -1,4 +1,4 @@
-"""The target networks' updates, one after each optimizer step."""
+"""Update the target networks, once after each optimizer step."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from repre_mm.registry import HOOKS
 
 @HOOKS.register_module()
 class MomentumUpdateHook(Hook):
-    """Move every target network right after the optimizer step, whatever the method.
+    """Update every target network right after the optimizer step, for any method.
 
     mmpretrain's MoCo v3, BYOL and MoCo move theirs inside the forward: on every micro-batch of gradient accumulation,
     on a schedule that turns back up beyond its end, with a device sync per parameter, and one step behind in the

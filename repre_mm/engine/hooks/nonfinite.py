@@ -1,4 +1,4 @@
-"""No update from gradients that are not numbers, and what it takes to look into one."""
+"""Skip updates with NaN or infinite gradients, and keep their batches for replay."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FOLDER = 'nonfinite'
 
 
 class NonFiniteError(UserError, RuntimeError):
-    """A training that has broken down; the message says where and what to try."""
+    """The training has broken down; the message says where, and what to try."""
 
 
 @HOOKS.register_module()
@@ -45,8 +45,8 @@ class NonFiniteHook(Hook):
     Where nothing else logs it, ``grad_norm`` is logged: the L2 norm of all gradients together.
 
     Args:
-        max_in_row: So many skipped steps in a row end the run.
-        keep: The last so many rows are kept; 0 for none.
+        max_in_row: How many skipped steps in a row end the run.
+        keep: How many rows of skipped steps are kept, the latest; 0 for none.
 
     Raises:
         ValueError: ``max_in_row`` is less than 1.
@@ -67,7 +67,7 @@ class NonFiniteHook(Hook):
         self._kept: Path | None = None
 
     def before_train(self, runner: Runner) -> None:
-        """Look at every optimizer step from now on."""
+        """Check the gradients of every optimizer step from now on."""
         self._runner = runner
         self._names = {id(parameter): name for name, parameter in runner.model.named_parameters()}
         self._handle = runner.optim_wrapper.optimizer.register_step_pre_hook(self._check)
@@ -75,12 +75,12 @@ class NonFiniteHook(Hook):
         self._before = [buffer.clone() for buffer in self._buffers]
 
     def after_train(self, runner: Runner) -> None:
-        """Let go of the optimizer."""
+        """Remove the hook from the optimizer."""
         self._handle.remove()
 
     @torch.no_grad()
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Remember what the step is made of."""
+        """Keep what a replay of the step needs."""
         if not self._batches:
             for before, buffer in zip(self._before, self._buffers, strict=True):
                 before.copy_(buffer)
@@ -108,7 +108,7 @@ class NonFiniteHook(Hook):
         self._set_back()
 
     def _set_back(self) -> None:
-        """Undo what the forwards of this step have kept; keep the step, where it is the first of its row."""
+        """Restore the buffers from before this step; keep the step for replay if it is the first of its row."""
         for before, buffer in zip(self._before, self._buffers, strict=True):
             buffer.copy_(before)
         if self._in_row == 0 and self.keep:
@@ -136,7 +136,7 @@ class NonFiniteHook(Hook):
         return folder
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        """Count, tell, and end the run where it is beyond help.
+        """Count and report skipped steps; end the run after too many.
 
         Raises:
             NonFiniteError: ``max_in_row`` steps in a row were skipped.
@@ -144,7 +144,7 @@ class NonFiniteHook(Hook):
         if not runner.optim_wrapper.should_update():
             return
         stepped, self._stepped = self._stepped, False
-        if not stepped and not self._culprits and not _finite(outputs):  # the loss scaler has not let it come to a step
+        if not stepped and not self._culprits and not _finite(outputs):  # the loss scaler skipped the step
             self._set_back()
         self._batches.clear()
         kept, self._kept = self._kept, None
@@ -167,7 +167,7 @@ class NonFiniteHook(Hook):
                 f'{report}. {self._in_row} updates in a row had to be skipped ({total} in all), so the training has '
                 'broken down. Lower the learning rate or lengthen its warm-up, clip gradients '
                 '(optim_wrapper.clip_grad), use bf16 or fp32 instead of fp16, then go on with --resume from a '
-                'checkpoint before the trouble began'
+                'checkpoint before that'
             )
         replay = f'. To look into it: python tools/replay_batch.py {kept}/rank_0.pth CONFIG {kept}/model.pth'
         runner.logger.warning(

@@ -1,4 +1,4 @@
-"""A kNN score of the encoder while it trains, where the data has labels."""
+"""Score the encoder by kNN while it trains, where the data has labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A picture grid of inputs and their reconstructions, saved on a schedule."""
+"""Save a grid of inputs and their reconstructions on a schedule."""
 
 from __future__ import annotations
 

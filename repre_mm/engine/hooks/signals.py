@@ -1,4 +1,4 @@
-"""Stopping when the batch system says so: save, leave, and ask to be started again."""
+"""Stop on a signal of the batch system: save a checkpoint and exit with a status that asks for a restart."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class StopSignalHook(Hook):
     """On SIGTERM or SIGUSR1 save ``stopped.pth`` after the current optimizer step and exit with status 75.
 
     Slurm sends SIGTERM before it takes a machine back, and another signal earlier where asked to
-    (``--signal=USR1@120``). ``--resume`` then goes on, within the epoch. Ranks may hear the signal at different times,
-    so they agree; as that waits for the device, only every so often.
+    (``--signal=USR1@120``). ``--resume`` then goes on, within the epoch. Ranks may receive the signal at different
+    times, so they agree on a step; since that waits for the device, only every ``interval`` steps.
 
     Args:
         interval: With several processes, optimizer steps between two agreements.
@@ -71,7 +71,7 @@ class StopSignalHook(Hook):
         raise SystemExit(REQUEUE if saved else 1)
 
     def after_train(self, runner: Runner) -> None:
-        """Give the signals back."""
+        """Restore the former signal handlers."""
         self._restore()
 
     def _note(self, number: int, frame: Any) -> None:

@@ -1,4 +1,4 @@
-"""The switches of a training step."""
+"""Switch on cheaper training steps: CPU kernels, gradient checkpointing, compiled blocks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from repre_mm.utils.modules import unwrap
 class FastStepHook(Hook):
     """Make the steps of a run cheaper: ``--cfg-options default_hooks.step.checkpoint=True``.
 
-    What is on by default changes results by rounding only. Both encoders, online and target, are changed; parameters
+    The defaults change results by rounding only. Both encoders, online and target, are changed; parameters
     keep their names, so checkpoints do not depend on it.
 
     Args:

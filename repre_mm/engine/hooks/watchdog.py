@@ -1,4 +1,4 @@
-"""A process that hangs ends the training with its name, instead of letting the others wait for it."""
+"""End a training of several processes when one of them hangs, and name it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An encoder's blocks, checkpointed (less memory, more time) or compiled (a slow start, fewer kernels).
+"""Checkpoint an encoder's blocks (less memory, more time) or compile them (a slow start, fewer kernels).
 
 Both act inside a block's ``forward``. What listens to the block from outside (the taps of RePre) hears its output as it
 always does; parameters keep their names; copies of the encoder keep what was switched on. ``tools/benchmarks/step.py``

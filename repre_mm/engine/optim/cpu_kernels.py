@@ -1,4 +1,4 @@
-"""What is slow on a CPU by default: linear layers in fp32, attention in bf16, memory that comes and goes.
+"""Speed up what is slow on CPUs by default: linear layers in fp32, attention in bf16, memory allocation.
 
 No change here alters a result beyond rounding, nor a parameter's name.
 """

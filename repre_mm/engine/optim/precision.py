@@ -1,4 +1,4 @@
-"""bf16 autocast on any device."""
+"""Train in bf16 autocast on any device."""
 
 from __future__ import annotations
 

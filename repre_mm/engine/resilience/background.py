@@ -1,4 +1,4 @@
-"""Work beside the training: one piece after another, and no process ends before the last is done."""
+"""Run tasks in a background thread, one after another; the process waits for the last before it ends."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _latest: threading.Thread | None = None
 
 
 def run_in_background(work: Callable[[], object]) -> Future:
-    """Do a piece of work in a thread, after those that were given before.
+    """Run a task in a thread, after all earlier ones.
 
     Python waits for such threads when it ends, whatever ends it short of a kill.
 
@@ -18,7 +18,7 @@ def run_in_background(work: Callable[[], object]) -> Future:
         work: Must not touch what the training changes.
 
     Returns:
-        What tells whether it is done, and its result or error.
+        A future with its result or error.
     """
     global _latest
     before, future = _latest, Future()
@@ -37,6 +37,6 @@ def run_in_background(work: Callable[[], object]) -> Future:
 
 
 def wait_for_background() -> None:
-    """Come back once all work given so far is done, well or not."""
+    """Wait until all tasks given so far have finished, successfully or not."""
     if _latest is not None:
         _latest.join()

@@ -1,4 +1,4 @@
-"""One training at a time in a work dir."""
+"""Lock a work dir, so that one training at a time writes to it."""
 
 from __future__ import annotations
 

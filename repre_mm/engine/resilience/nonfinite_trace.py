@@ -1,4 +1,4 @@
-"""Where in a training step the first value appears that is not finite."""
+"""Find where in a training step the first NaN or infinite value appears."""
 
 from __future__ import annotations
 

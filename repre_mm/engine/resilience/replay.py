@@ -1,8 +1,8 @@
-"""Randomness and data order as functions of the position in a run, so that a run can be taken up anywhere.
+"""Derive randomness and data order from the position in a run, so that it can be resumed anywhere.
 
 No state of a random generator is saved. Every sample's augmentation starts from a seed made of (run, rank, epoch,
 position), whichever worker cuts it and whatever it did before; every training step from one made of (run, rank,
-iteration). A run that is taken up at iteration n draws what the uninterrupted one draws.
+iteration). A run that is resumed at iteration n draws what the uninterrupted one draws.
 """
 
 from __future__ import annotations

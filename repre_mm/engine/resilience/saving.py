@@ -1,4 +1,4 @@
-"""Training checkpoints that survive: written whole or not at all, with a checksum, and the newest sound one found."""
+"""Write training checkpoints atomically with a checksum, verify them, and find the newest sound one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CHUNK = 1 << 22
 
 
 def write_checkpoint(data: bytes, path: Path) -> None:
-    """Put a checkpoint in its place once it is proven readable, and its SHA-256 beside it.
+    """Write a checkpoint, check that it can be read, and put its SHA-256 beside it.
 
     The bytes go to a draft in the same folder, which is flushed to the disk, read back, and moved over ``path``. A run
     that dies at any moment leaves the old file or the new one. ``path.sha256`` is what ``sha256sum --check`` reads.

@@ -1,4 +1,4 @@
-"""What a training checkpoint holds."""
+"""Collect the state of a training for a checkpoint."""
 
 from __future__ import annotations
 

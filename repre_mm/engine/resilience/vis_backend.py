@@ -1,4 +1,4 @@
-"""Logged numbers on a disk that may fill up."""
+"""Log numbers to a file, and survive a full disk."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from repre_mm.registry import VISBACKENDS
 
 @VISBACKENDS.register_module()
 class LocalVisBackend(UpstreamLocalVisBackend):
-    """mmengine's, which writes ``vis_data/scalars.json``; but a line that cannot be written does not end the training.
+    """mmengine's backend (``vis_data/scalars.json``), except that a failed write does not end the training.
 
     That is logged as a warning, the first time in a row. Checkpoints hold all numbers, too.
     """
