@@ -16,9 +16,8 @@ def parse_args() -> argparse.Namespace:
     group = add_transfer_arguments(parser)
     group.add_argument(
         '--pretrained',
-        nargs='+',
         metavar='CHECKPOINT',
-        help='initial weights of the encoder: a checkpoint or released file, CONFIG CHECKPOINT, or timm:MODEL:FILE '
+        help='initial weights of the encoder: a checkpoint or released file, CONFIG:CHECKPOINT, or timm:MODEL:FILE '
         '(default: random)',
     )
     add_encoder_options(group)
