@@ -1,7 +1,4 @@
-"""Make the toy scene set.
-
-python tools/make_toy_scenes.py data/toy_scenes --preview sheet.png
-"""
+"""Make the toy scene set: ``python tools/make_toy_scenes.py data/toy_scenes --preview sheet.png``."""
 
 import argparse
 import sys
@@ -26,7 +23,7 @@ def main() -> None:
     add('--image-size', type=int, default=96, help='side of an image in cls/, in pixels')
     add('--scene-size', type=int, nargs=2, default=(128, 192), metavar=('H', 'W'), help='in pixels')
     add('--seed', type=int, default=0, help='same seed, same files')
-    add('--workers', type=int, help='processes; one for each core if not given')
+    add('--workers', type=int, help='number of processes (one per core if not given)')
     add('--tasks', nargs='+', default=TASKS, choices=TASKS, help='what to write')
     add('--preview', type=Path, metavar='PNG', help='also draw a contact sheet of the set')
     arguments = vars(parser.parse_args())

@@ -1,4 +1,4 @@
-"""Toy scenes: a generated data set of part-based objects, the default data of the package.
+"""Toy scenes: a generated data set of objects made of parts, the default data of the package.
 
 One seed gives class folders, COCO instances, the Cityscapes layout and part masks: :func:`make_toy_scenes`.
 """

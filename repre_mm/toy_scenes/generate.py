@@ -1,4 +1,4 @@
-"""The toy scene set on disk: which files it has, and how they are made in parallel."""
+"""Generate the toy scene set on disk, in parallel."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def make_toy_scenes(
     tasks: Sequence[str] = TASKS,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Make a toy scene set, or return at once where ``root`` already holds the same one.
+    """Make a toy scene set, or return at once if ``root`` already holds the same one.
 
     Every file depends only on the arguments, not on ``workers``. Call it from one process at a time.
 
@@ -65,9 +65,9 @@ def make_toy_scenes(
         image_size: Side of a ``cls`` image in pixels, at least 32.
         scene_size: Height and width of a scene in pixels, at least 64 each.
         seed: Seed of the whole set, at least 0.
-        workers: Processes; by default one for each available core. With more than one, call this from under
-            ``if __name__ == '__main__':``, as they import the script; 1 starts none.
-        tasks: Which of these to write: ``cls`` (``cls/{train,val}/<class>/*.jpg``), ``coco`` (``coco/``),
+        workers: Number of processes, by default one per core; 1 starts none. With more, call this under
+            ``if __name__ == '__main__':``, as they import the script.
+        tasks: What to write: ``cls`` (``cls/{train,val}/<class>/*.jpg``), ``coco`` (``coco/``),
             ``cityscapes`` (``cityscapes/``; the same scenes, and ``classes.txt``) and ``parts``
             (``parts/annotations/parts_{train,val}.json``; file names relative to ``cls/{train,val}``).
         progress: Whether to show a progress bar.
@@ -117,7 +117,7 @@ def make_toy_scenes(
                 _make_scenes(root, split, manifest, run)
     if 'cityscapes' in tasks:
         (root / 'cityscapes/classes.txt').write_text('\n'.join(TRAIN_IDS) + '\n')
-    # Renaming is atomic, so that the manifest is there only if all other files are.
+    # Renaming is atomic: the manifest exists only if all other files do.
     os.replace(root / _UNFINISHED, root / _MANIFEST)
     return manifest
 
@@ -140,7 +140,7 @@ def _check_arguments(manifest: dict[str, Any], tasks: Sequence[str], workers: in
 
 
 def _is_complete(root: Path, manifest: dict[str, Any]) -> bool:
-    """Whether ``root`` holds the very set; raises where it holds anything but an unfinished one."""
+    """Whether ``root`` holds this set already; raises if it holds anything but an unfinished one."""
     path = root / _MANIFEST
     if path.is_file():
         found = json.loads(path.read_text())

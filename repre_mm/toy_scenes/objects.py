@@ -1,7 +1,7 @@
-"""The object classes: each a builder that draws random proportions and joint angles and returns named parts.
+"""Object classes: builders that draw random proportions and joint angles and return named parts.
 
-The classes deliberately share part shapes (wheels, handles, boxes, ellipses) so that a class is told by the
-arrangement of its parts, not by one local cue.
+The classes deliberately share part shapes (wheels, handles, boxes, ellipses): what distinguishes a class is the
+arrangement of its parts, not a local cue.
 """
 
 from __future__ import annotations
@@ -213,15 +213,15 @@ PARTS: dict[str, tuple[str, ...]] = {name: parts for name, (_, parts) in _BUILDE
 
 
 def build_object(name: str, rng: np.random.Generator) -> list[Part]:
-    """A random object of class ``name`` in a random pose, centred on the origin.
+    """Build a random object of class ``name`` in a random pose, centred on the origin.
 
     Args:
         name: One of :data:`CLASSES`.
         rng: Source of proportions, joint angles and pose.
 
     Returns:
-        Its parts from back to front. The bounding box of all outlines is centred on (0, 0) and has area 1,
-        for every class, so that size says nothing about the class.
+        Its parts from back to front. The bounding box of all outlines is centred on (0, 0) and has area 1, whatever
+        the class: size says nothing about it.
     """
     parts = _BUILDERS[name][0](rng)
     flip = rng.choice([-1.0, 1.0])

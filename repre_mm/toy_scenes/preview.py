@@ -1,4 +1,4 @@
-"""A contact sheet of a toy scene set on disk."""
+"""Contact sheet of a toy scene set on disk."""
 
 from __future__ import annotations
 
@@ -9,26 +9,25 @@ from typing import Any
 
 import cv2
 import numpy as np
+from pycocotools import mask as coco_mask
 
 from repre_mm.toy_scenes.objects import CLASSES
 from repre_mm.toy_scenes.textures import STUFF
-from repre_mm.toy_scenes.writers import decode_rle
 
 _COLUMNS = 6
 _SCENE_ROWS = 4
 
 
 def contact_sheet(root: str | os.PathLike[str], split: str = 'val') -> np.ndarray:
-    """Draw what a set made by ``make_toy_scenes`` holds.
+    """Draw a contact sheet of a set made by ``make_toy_scenes``.
 
     Args:
         root: The folder of the set.
         split: ``train`` or ``val``.
 
     Returns:
-        RGB (H, W, 3) uint8: for each class some images, beside them the same with their part masks; below,
-        scenes with their instances (``coco``) and with their label maps (``cityscapes``). What the set lacks
-        is left out.
+        RGB (H, W, 3) uint8: for each class some images and beside them the same with their part masks; below, scenes
+        with their instances (``coco``) and with their label maps (``cityscapes``); each only if the set has it.
     """
     root = Path(root)
     sheets = []
@@ -56,7 +55,7 @@ def _portraits(root: Path, split: str) -> np.ndarray:
 
 
 def _annotated(path: Path, folder: Path, count: int) -> list[np.ndarray]:
-    """The first ``count`` images of a COCO file, each with its masks beside it."""
+    """Draw the first ``count`` images of a COCO file, each with its masks beside it."""
     content = json.loads(path.read_text())
     pictures = []
     for image in content['images'][:count]:
@@ -69,7 +68,7 @@ def _annotated(path: Path, folder: Path, count: int) -> list[np.ndarray]:
 def _overlay(picture: np.ndarray, masks: list[dict[str, Any]]) -> np.ndarray:
     labels = np.zeros(picture.shape[:2], np.uint8)
     for k, mask in enumerate(masks, 1):
-        labels[decode_rle(mask)] = k
+        labels[coco_mask.decode(mask).astype(bool)] = k
     return _tint(picture, labels, len(masks) + 1)
 
 

@@ -1,4 +1,4 @@
-"""Scenes: objects, clutter and shadows painted over a background, with the visible part at every pixel."""
+"""Paint scenes: objects, clutter and shadows over a background, with the visible part at every pixel."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class _Canvas:
         self._full: list[int] = []
 
     def coverage(self, outline: np.ndarray) -> np.ndarray:
-        """How much of each pixel (H, W), 0..1, the ``outline`` (N, 2; pixels) covers."""
+        """Share of each pixel (H, W), in [0, 1], that the ``outline`` (N, 2; pixels) covers."""
         height, width = self.shape
         fine = np.zeros((height * _SUPERSAMPLE, width * _SUPERSAMPLE), np.uint8)
         fixed = np.round((outline * _SUPERSAMPLE - 0.5) * 16).astype(np.int32)
@@ -145,7 +145,7 @@ class _Canvas:
 
 
 def render_portrait(name: str, rng: np.random.Generator, size: int) -> Scene:
-    """A square picture of ``size`` pixels with one object of class ``name`` that is at least 80 % visible."""
+    """Paint a square picture of ``size`` pixels with one object of class ``name``, at least 80 % visible."""
     canvas = _Canvas(rng, size, size)
     for _ in range(rng.integers(0, 2)):
         canvas.add_clutter(rng.uniform(0.08, 0.2), 0)
@@ -164,7 +164,7 @@ def render_portrait(name: str, rng: np.random.Generator, size: int) -> Scene:
 
 
 def render_scene(names: list[str], rng: np.random.Generator, height: int, width: int) -> Scene:
-    """A picture with objects of the classes ``names``, the lower ones in front, each at least 40 % visible.
+    """Paint a picture with objects of the classes ``names``, lower ones in front, each at least 40 % visible.
 
     An object that finds no place in 8 tries is left out.
     """

@@ -83,9 +83,8 @@ def surface(rng: np.random.Generator, color: np.ndarray, height: int, width: int
 def background(rng: np.random.Generator, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     """A backdrop above a tilted horizon, which may lie outside the image.
 
-    Sky is smooth, wall is patterned and ground is grainy. Their colours come from one distribution,
-    duller and darker than that of the objects, so that pictures differ by their objects more than by their
-    backdrops.
+    Sky is smooth, wall is patterned and ground is grainy. Their colours come from one distribution, duller and darker
+    than that of the objects, so that pictures differ by their objects more than by their backdrops.
 
     Returns:
         The image (H, W, 3) and the indices into :data:`STUFF` (H, W), uint8.

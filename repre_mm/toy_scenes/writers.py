@@ -8,6 +8,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from pycocotools import mask as coco_mask
 
 from repre_mm.toy_scenes.objects import CLASSES, PARTS
 from repre_mm.toy_scenes.render import Scene
@@ -34,29 +35,19 @@ def write_image(path: Path, image: np.ndarray, quality: int | None = None) -> No
     path.write_bytes(data.tobytes())
 
 
-def encode_rle(mask: np.ndarray) -> dict[str, list[int]]:
-    """The uncompressed COCO run-length code of a mask (H, W): columns in turn, a run of zeros first."""
-    flat = np.concatenate([[0], mask.astype(np.int8).ravel(order='F'), [0]])
-    edges = np.concatenate([[0], np.flatnonzero(np.diff(flat)), [mask.size]])
-    counts = np.diff(edges)
-    if counts[-1] == 0:
-        counts = counts[:-1]
-    return {'size': list(mask.shape), 'counts': counts.tolist()}
-
-
-def decode_rle(rle: dict[str, list[int]]) -> np.ndarray:
-    """The mask (H, W) bool of an uncompressed COCO run-length code."""
-    values = np.arange(len(rle['counts'])) % 2 == 1
-    return np.repeat(values, rle['counts']).reshape(rle['size'], order='F')
+def encode_rle(mask: np.ndarray) -> dict[str, Any]:
+    """Encode a mask (H, W) as COCO's compressed run lengths, as text for JSON."""
+    rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return {**rle, 'counts': rle['counts'].decode()}
 
 
 def _annotation(mask: np.ndarray, category: int) -> dict[str, Any]:
-    x, y, w, h = cv2.boundingRect(mask.astype(np.uint8))
+    rle = encode_rle(mask)
     return {
         'category_id': category,
-        'bbox': [x, y, w, h],
-        'area': int(mask.sum()),
-        'segmentation': encode_rle(mask),
+        'bbox': coco_mask.toBbox(rle).tolist(),
+        'area': int(coco_mask.area(rle)),
+        'segmentation': rle,
         'iscrowd': 0,
     }
 

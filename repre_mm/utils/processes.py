@@ -1,4 +1,4 @@
-"""Processes that read or write images."""
+"""Pools of processes that read or write images."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import cv2
 
 
 def process_pool(workers: int, module: str) -> ProcessPoolExecutor:
-    """Processes for work on images.
+    """Start a pool of processes for work on images.
 
     Args:
-        workers: How many.
-        module: The name of the module that has the work, imported once for all.
+        workers: Number of processes.
+        module: Name of the module with the work, imported once and forked.
     """
-    # Not a plain fork: the child of a process in which OpenCV has started threads hangs in OpenCV.
+    # Not a plain fork: OpenCV hangs in the child of a process that has started OpenCV's threads.
     context = multiprocessing.get_context('forkserver')
     context.set_forkserver_preload([module])
     # One OpenCV thread each: the processes already fill the cores.
