@@ -1,4 +1,4 @@
-"""Image folders, reading of image files, and the transforms of the pipelines."""
+"""Datasets of images, and the steps of their pipelines."""
 
 from repre_mm.datasets.formats.few_labels import StratifiedSubset
 from repre_mm.datasets.image_folder import ImageFolder

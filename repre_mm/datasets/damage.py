@@ -18,10 +18,9 @@ from tqdm import tqdm
 from repre_mm.datasets.listing import (
     IMAGE_EXTENSIONS,
     DatasetError,
-    Listing,
     list_folder,
-    list_one,
     refuse_unreadable,
+    walk,
 )
 from repre_mm.datasets.reading import MAX_PIXELS, ImageReadError, decode_image, read_bytes
 from repre_mm.utils.processes import process_pool
@@ -188,10 +187,12 @@ def check_sample(
     """
     end = time.monotonic() + seconds
     rng = random.Random(0)
-    listing = _list_until(str(folder), tuple(extensions), end - seconds / 2, rng)
+    for listing in walk(folder, extensions, rng.shuffle):
+        if listing.images and time.monotonic() > end - seconds / 2:
+            break
     refuse_unreadable(folder, listing)
     report = DamageReport(str(folder))
-    paths = rng.sample(listing.images, min(SAMPLE, len(listing.images)))
+    paths = rng.sample(sorted(listing.images), min(SAMPLE, len(listing.images)))
     for path in paths:
         if time.monotonic() > end:
             break
@@ -205,14 +206,3 @@ def check_sample(
             f'{len(report.damaged):,} of {report.num_images:,} images {drawn}under {folder} cannot be read, more than '
             f'{limit}. See all with `python tools/check_data.py {folder}`; {fix}:\n{listed}'
         )
-
-
-def _list_until(folder: str, extensions: tuple[str, ...], end: float, rng: random.Random) -> Listing:
-    """List a folder until a time; the folders below it come in random order, the files of the result are sorted."""
-    listing, visited, pending = Listing(), set(), ['']
-    while pending and (time.monotonic() < end or not listing.images):
-        below = list_one(folder, pending.pop(), extensions, listing, visited)
-        rng.shuffle(below)
-        pending += below
-    listing.images.sort()
-    return listing

@@ -1,4 +1,4 @@
-"""A folder of images as a dataset: flat, nested, or one folder per class, with or without damaged files."""
+"""A folder of images as a dataset: flat, nested, or one folder per class; damaged files are replaced."""
 
 import logging
 import os
@@ -16,10 +16,10 @@ from repre_mm.datasets.listing import IMAGE_EXTENSIONS, DatasetError, find_image
 from repre_mm.datasets.reading import ImageReadError
 from repre_mm.registry import DATASETS
 
-#: Above this share of unreadable files a training stops, unless the dataset says another one.
+#: Default share of unreadable files above which a training stops.
 MAX_BAD_SHARE = 0.1
-# Below this many reads a share of bad files says little: with 5 % bad files, more than 10 % of the first 100
-# are bad in 1 of 90 runs, of the first 20 in 1 of 13.
+# A share of few files says little: with 5 % bad files, more than 10 % of the first 100 are bad in 1 of 90 runs, of the
+# first 20 in 1 of 13.
 _READS_BEFORE_JUDGING = 100
 _READ, _BAD = 1, 2
 _SPLIT_NAMES = ('train', 'val', 'test')
@@ -29,37 +29,35 @@ _SPLIT_NAMES = ('train', 'val', 'test')
 class ImageFolder(BaseDataset):
     """Every image under a folder, at any depth.
 
-    Symbolic links are followed, hidden files and folders are skipped, the order is that of the sorted paths.
-    The folder is listed, and every fault of it reported, at construction.
+    Symbolic links are followed, hidden files and folders are skipped, paths are sorted. The folder is listed and
+    checked at construction.
 
-    A file that cannot be read is replaced by another one, drawn by its index so that a rerun draws the same;
-    its path, the cause and how many there were so far are logged once, as an error, which shows from every
-    rank. All data-loading workers of a process count together. Above ``max_bad_share`` of bad files reading
-    stops. With ``test_mode=True`` nothing is replaced: results of an evaluation are over all files or not at
-    all.
+    A file that cannot be read is replaced by another one, drawn by its index so that a rerun draws the same; its path,
+    the cause and the number of bad files so far are logged once, as an error, which shows from every rank. The
+    data-loading workers of a process count together. Above ``max_bad_share`` of bad files reading stops. With
+    ``test_mode=True`` nothing is replaced: an evaluation is over all files or fails.
 
     Args:
-        root: the folder.
-        split: a sub-folder of ``root``. ``'train'`` means all of ``root`` where there is neither a ``train``
-            nor a ``val`` sub-folder. ``None`` reads all of ``root``.
-        labels: ``True``: the folders directly below (``root`` or its split) are the classes, numbered in the
-            order of their sorted names; ``False``: no labels; ``'auto'``: labels where every image lies in
-            such a folder and there are at least two, other than ``train``, ``val`` and ``test``.
-        pipeline: transforms; the first is ``repre_mm.LoadImage``, the last packs the inputs.
-        extensions: what counts as an image, by the end of its name, in any case.
-        metainfo: as in mmengine. ``classes`` in it fixes the names and the order of the classes, for instance
-            to those of the training split; a folder that is not among them is an error.
-        indices: as in mmengine: the first so many images, or these.
-        test_mode: do not replace unreadable images.
-        max_refetch: give up on one item after so many replacements in a row that are unreadable too.
-        max_bad_share: stop when more than this share of the files read so far is bad, judged after 100 reads
-            or the whole set, whichever is less.
+        root: The folder.
+        split: A sub-folder of ``root``. ``'train'`` means all of ``root`` where there is neither a ``train`` nor a
+            ``val`` sub-folder. ``None`` reads all of ``root``.
+        labels: ``True``: the folders directly below ``root`` or its split are the classes, numbered in the order of
+            their sorted names; ``False``: no labels; ``'auto'``: labels if every image lies in such a folder and there
+            are at least two, other than ``train``, ``val`` and ``test``.
+        pipeline: Transforms; the first is ``repre_mm.LoadImage``, the last packs the inputs.
+        extensions: Extensions of images, in any case.
+        metainfo: As in mmengine. ``classes`` in it fixes the names and the order of the classes, for instance to those
+            of the training split; a folder that is not among them is an error.
+        indices: As in mmengine: these images, or the first ``indices`` of them.
+        test_mode: Do not replace unreadable images.
+        max_refetch: Give up on an item after this many unreadable replacements in a row.
+        max_bad_share: Stop when more than this share of the files read so far is bad, judged from 100 reads on, or from
+            the whole of a smaller set.
 
     Raises:
-        DatasetError: at construction, a ``ValueError``: the folder is missing, unreadable, without images, or
-            not laid out as ``split``, ``labels`` and ``metainfo`` demand. In ``__getitem__``: too many bad
-            files.
-        ImageReadError: in ``__getitem__``, with ``test_mode=True``.
+        DatasetError: At construction: the folder is missing, unreadable, without images, or not laid out as ``split``,
+            ``labels`` and ``metainfo`` demand. In ``__getitem__``: too many bad files.
+        ImageReadError: In ``__getitem__``, with ``test_mode=True``.
     """
 
     def __init__(
@@ -92,11 +90,11 @@ class ImageFolder(BaseDataset):
 
     def _reset_counts(self) -> None:
         self._causes: dict[str, str] = {}
-        # A byte per image, in memory that the workers share: what was read, and what was bad.
+        # A byte per image, in memory shared by the workers: unread, read or bad.
         self._seen = torch.zeros(len(self), dtype=torch.uint8).share_memory_()
 
     def get_subset_(self, indices: int | Sequence[int]) -> None:
-        """Keep some images only, in place; what replaces an unreadable one comes from them, too."""
+        """Keep some images only, in place; replacements of unreadable ones come from them, too."""
         super().get_subset_(indices)
         self._reset_counts()
 
@@ -118,21 +116,21 @@ class ImageFolder(BaseDataset):
 
     @force_full_init
     def get_data_info(self, idx: int) -> dict:
-        """The entry of one image: ``img_path`` (complete), ``sample_idx`` and perhaps ``gt_label``."""
+        """Return the entry of one image: complete ``img_path``, ``sample_idx`` and, with labels, ``gt_label``."""
         info = super().get_data_info(idx)
         # Only the part below the folder is stored: 74 bytes an image for names as long as ImageNet's.
         info['img_path'] = os.path.join(self.folder, info['img_path'])
         return info
 
     def get_cat_ids(self, idx: int) -> list[int]:
-        """The class of one image, as a list: what ``mmengine.dataset.ClassBalancedDataset`` asks for."""
+        """Return the class of one image as a list, as ``mmengine.dataset.ClassBalancedDataset`` needs it."""
         info = self.get_data_info(idx)
         if 'gt_label' not in info:
             raise DatasetError(f'{self.folder} has no labels: there are no class folders or labels=False')
         return [info['gt_label']]
 
     def __getitem__(self, idx: int) -> Any:
-        """One image after the pipeline; an unreadable one is replaced (see the class)."""
+        """Return one image after the pipeline; an unreadable one is replaced (see the class)."""
         if self.test_mode:
             return self.prepare_data(idx)
         draw = random.Random(idx)
@@ -174,7 +172,7 @@ class ImageFolder(BaseDataset):
         return '\n'.join([*lines, f'  and {more:,} more'] if more > 0 else lines)
 
     def _find_classes(self, paths: Sequence[str]) -> list[str] | None:
-        """Names of the classes in the order of their labels; None when the images are to have no labels."""
+        """Find the names of the classes in the order of their labels; None for images without labels."""
         if self.labels is False:
             return None
         stray = next((path for path in paths if os.sep not in path), None)
@@ -203,7 +201,7 @@ class ImageFolder(BaseDataset):
 
 
 def check_arguments(labels: bool | str, max_bad_share: float) -> None:
-    """Refuse what :class:`ImageFolder` cannot use.
+    """Check arguments of :class:`ImageFolder`.
 
     Raises:
         DatasetError: The message names the argument and what it may be.
@@ -215,7 +213,7 @@ def check_arguments(labels: bool | str, max_bad_share: float) -> None:
 
 
 def resolve_split(root: Path, split: str | None) -> Path:
-    """The folder that a split of ``root`` means; see :class:`ImageFolder`.
+    """Find the folder of a split of ``root``; see :class:`ImageFolder`.
 
     Raises:
         DatasetError: There is no such split.

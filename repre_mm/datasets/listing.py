@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -86,14 +86,7 @@ def list_folder(folder: str | os.PathLike, extensions: Sequence[str] = IMAGE_EXT
         raise DatasetError(f'no such folder: {folder}{_nearest_parent(folder)}')
     if not folder.is_dir():
         raise DatasetError(f'not a folder but a file: {folder}')
-    extensions = tuple(extension.lower() for extension in extensions)
-
-    listing, visited = Listing(), set()
-    top_folders = list_one(str(folder), '', extensions, listing, visited)
-    for top in tqdm(top_folders, desc=f'listing {folder}', unit=' folders', delay=2, disable=None):
-        pending = [top]
-        while pending:
-            pending += list_one(str(folder), pending.pop(), extensions, listing, visited)
+    *_, listing = tqdm(walk(folder, extensions), desc=f'listing {folder}', unit=' folders', delay=2, disable=None)
     for paths in (listing.images, listing.others, listing.broken_links):
         paths.sort()
     return listing
@@ -101,27 +94,35 @@ def list_folder(folder: str | os.PathLike, extensions: Sequence[str] = IMAGE_EXT
 
 def has_images(folder: str | os.PathLike, count: int = 1, extensions: Sequence[str] = IMAGE_EXTENSIONS) -> bool:
     """Whether a folder holds at least ``count`` images; stops at that number, so that large sets cost little."""
-    listing, visited, pending = Listing(), set(), ['']
-    while pending and len(listing.images) < count:
-        pending += list_one(str(folder), pending.pop(), tuple(extensions), listing, visited)
-    return len(listing.images) >= count
+    return any(len(listing.images) >= count for listing in walk(folder, extensions))
 
 
-def list_one(
-    root: str, relative: str, extensions: tuple[str, ...], listing: Listing, visited: set[tuple[int, int]]
-) -> list[str]:
-    """Add the contents of one folder, without its sub-folders, to a listing.
+def walk(
+    folder: str | os.PathLike,
+    extensions: Sequence[str] = IMAGE_EXTENSIONS,
+    shuffle: Callable[[list[str]], None] | None = None,
+) -> Iterator[Listing]:
+    """List a folder step by step: yield the same listing after each folder that was added to it.
 
     Args:
-        root: The folder that paths are relative to.
-        relative: The folder to list, relative to ``root``.
-        extensions: Extensions of images, in lower case.
-        listing: What to add to.
-        visited: Device and inode of the folders listed so far; the folder is added to them.
-
-    Returns:
-        The sub-folders, relative to ``root``.
+        folder: The folder.
+        extensions: Extensions of images, in any case.
+        shuffle: Puts the sub-folders of a folder into another order, in place.
     """
+    listing, visited, pending = Listing(), set(), ['']
+    extensions = tuple(extension.lower() for extension in extensions)
+    while pending:
+        below = _list_one(str(folder), pending.pop(), extensions, listing, visited)
+        if shuffle:
+            shuffle(below)
+        pending += below
+        yield listing
+
+
+def _list_one(
+    root: str, relative: str, extensions: tuple[str, ...], listing: Listing, visited: set[tuple[int, int]]
+) -> list[str]:
+    """Add the files of one folder to a listing, its device and inode to ``visited``; return its sub-folders."""
     folders: list[str] = []
     path = os.path.join(root, relative)
     try:

@@ -10,7 +10,7 @@ from mmengine.dataset import ClassBalancedDataset, pseudo_collate
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from repre_mm.datasets import DatasetError, ImageFolder, ImageReadError, find_images
+from repre_mm.datasets import DatasetError, ImageFolder, ImageReadError
 from repre_mm.registry import DATASETS
 
 LOAD = [{'type': 'repre_mm.LoadImage'}]
@@ -41,23 +41,6 @@ def log(monkeypatch):
         lambda message, logger=None, level=logging.INFO: lines.append((level, message)),
     )
     return lines
-
-
-def test_any_nesting_sorted_hidden_skipped(tmp_path):
-    put(tmp_path, 'b/deep/er/2.jpg', 'a.PNG', 'b/1.JPEG', '.hidden/3.jpg', '.4.jpg')
-    (tmp_path / 'notes.txt').touch()
-    assert find_images(tmp_path) == ['a.PNG', 'b/1.JPEG', 'b/deep/er/2.jpg']
-    assert find_images(tmp_path, ['.png']) == ['a.PNG']
-
-
-def test_links_are_followed_without_loops(tmp_path):
-    put(tmp_path / 'store', 'x/1.png')
-    data = put(tmp_path / 'data', 'y/2.png')
-    (data / 'z').symlink_to(tmp_path / 'store')
-    (data / 'y' / 'up').symlink_to(data)
-    (data / 'y' / '3.png').symlink_to(tmp_path / 'store' / 'x' / '1.png')
-    (data / 'y' / 'dead.png').symlink_to(tmp_path / 'gone.png')
-    assert find_images(data) == ['y/2.png', 'y/3.png', 'z/x/1.png']
 
 
 def test_class_folders_become_labels(tmp_path, log):
