@@ -83,7 +83,7 @@ def _labelled(folder: Path, split: str) -> list[np.ndarray]:
 
 
 def _tint(picture: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
-    """Colour by label; label 0 is darkened."""
+    """Colour pixels by label and darken those of label 0."""
     hues = np.linspace(0, 180, count, endpoint=False).astype(np.uint8)
     hsv = np.stack([hues, np.full(count, 170), np.full(count, 255)], axis=1).astype(np.uint8)
     palette = cv2.cvtColor(hsv[None], cv2.COLOR_HSV2RGB)[0]

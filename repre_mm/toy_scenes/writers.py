@@ -53,20 +53,20 @@ def _annotation(mask: np.ndarray, category: int) -> dict[str, Any]:
 
 
 def object_annotations(scene: Scene) -> list[dict[str, Any]]:
-    """COCO annotations (without ids) of the visible part of each object."""
+    """Make COCO annotations (without ids) of the visible part of each object."""
     masks = [scene.object_mask(k) for k in range(len(scene.objects))]
     return [_annotation(m, _OBJECT_IDS[n]) for m, n in zip(masks, scene.objects, strict=True) if m.any()]
 
 
 def part_annotations(scene: Scene) -> list[dict[str, Any]]:
-    """COCO annotations (without ids) of the visible part of each object part; hidden parts have none."""
+    """Make COCO annotations (without ids) of the visible part of each object part; hidden parts get none."""
     masks = [scene.part_mask(k) for k in range(len(scene.parts))]
     names = [f'{scene.objects[owner]}:{part}' for owner, part in scene.parts]
     return [_annotation(m, _PART_IDS[n]) for m, n in zip(masks, names, strict=True) if m.any()]
 
 
 def label_map(scene: Scene) -> np.ndarray:
-    """Semantic train ids (H, W) uint8, indices into :data:`TRAIN_IDS`."""
+    """Make a map of semantic train ids (H, W) uint8, indices into :data:`TRAIN_IDS`."""
     ids = np.array([0, *(len(STUFF) + CLASSES.index(scene.objects[owner]) for owner, _ in scene.parts)])
     return np.where(scene.owner > 0, ids[scene.owner], scene.stuff).astype(np.uint8)
 

@@ -16,7 +16,7 @@ METHODS = ('tsne', 'umap')
 
 
 def project(features: np.ndarray, method: str = 'tsne', seed: int = 0) -> np.ndarray:
-    """Project L2-normalised features to the plane.
+    """Normalise features to unit length and project them to the plane.
 
     Args:
         features: (N, C), N >= 4.

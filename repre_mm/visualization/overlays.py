@@ -148,7 +148,7 @@ def shorten(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
 
 
 def _enlarged(image: np.ndarray) -> tuple[Image.Image, int]:
-    """A small image, large enough for names to be read on it; and the whole factor between the two."""
+    """Enlarge a small image by a whole factor, so that names on it can be read; return it and the factor."""
     side = min(image.shape[:2])
     factor = max(1, round(_MIN_SIDE / side))
     return Image.fromarray(enlarged(image, factor * side, smooth=False)), factor

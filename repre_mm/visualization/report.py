@@ -48,7 +48,7 @@ def report_html(runs: Sequence[Run], title: str = 'Pre-training report') -> str:
         HTML in which every name that comes from the data is escaped.
     """
     tables = [(f'{run.name}: {file.name}', markdown_html(file.read_text())) for run in runs for file in run.tables]
-    # The folder of an ablation holds a table and no training: do not list all that a training would have.
+    # The folder of an ablation holds tables and no training: do not list what a training would have.
     runs = [run for run in runs if not run.tables or run.curves or run.config or run.checkpoint or run.pictures] or runs
     described = [_describe(run, index) for index, run in enumerate(runs)]
     environment = Environment(loader=PackageLoader(__package__), autoescape=True, trim_blocks=True, lstrip_blocks=True)
@@ -80,7 +80,7 @@ def picture_kind(file: Path) -> str | None:
 
 
 def _describe(run: Run, index: int) -> dict[str, Any]:
-    """A run as the template needs it."""
+    """Prepare a run for the template."""
     last = {unit: [s.steps[-1] for s in run.curves.values() if s.unit == unit] for unit in ('iteration', 'epoch')}
     scores = {('last logged', key): s.values[-1] for key, s in run.curves.items() if key.startswith('val/')}
     for name, numbers in run.scores.items():
@@ -98,7 +98,7 @@ def _describe(run: Run, index: int) -> dict[str, Any]:
 
 
 def _label(runs: Sequence[Run], quantity: str) -> str:
-    """What a chart shows, for those who cannot see it."""
+    """Describe a chart for screen readers."""
     return f'{QUANTITIES.get(quantity, quantity)}, {", ".join(run.name for run in runs if quantity in run.curves)}'
 
 
@@ -123,7 +123,7 @@ def _distinct(files: list[Path]) -> list[Path]:
 
 
 def _embed(file: Path, caption: str) -> dict[str, Any]:
-    """A picture as a data URI, scaled down and compressed where it is large."""
+    """Encode a picture as a data URI, scaled down and compressed where it is large."""
     data, kind = file.read_bytes(), 'png'
     with Image.open(io.BytesIO(data)) as image:
         width = min(image.width, _MAX_WIDTH)

@@ -1,4 +1,4 @@
-"""What a pipeline says of the views that it cuts, without running it."""
+"""Sizes of the views of a pipeline, read from its config."""
 
 from __future__ import annotations
 
