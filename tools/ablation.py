@@ -58,8 +58,8 @@ def main() -> None:
     from repre_mm.studies.ablation_run import prepare, run
     from repre_mm.studies.ablation_tables import gains, report
     from repre_mm.studies.gains import gains_figure
-    from repre_mm.studies.results import write_json, write_text
     from repre_mm.toy_scenes import make_toy_scenes
+    from repre_mm.utils.atomic import write_json, write_text
     from repre_mm.utils.errors import UserError
 
     with one_line_errors():

@@ -21,7 +21,7 @@ def main() -> None:
     from repre_mm.cli.errors import one_line_errors
     from repre_mm.studies.gains import gains_figure
     from repre_mm.studies.paper_tables import collect, gains, tables
-    from repre_mm.studies.results import write_text
+    from repre_mm.utils.atomic import write_text
 
     out = args.out or args.results
     with one_line_errors():

@@ -61,7 +61,7 @@ def parse_args() -> argparse.Namespace:
 def study(args: argparse.Namespace) -> str:
     from repre_mm.evaluation import load_frozen_encoder
     from repre_mm.studies import parts
-    from repre_mm.studies.results import write_json, write_text
+    from repre_mm.utils.atomic import write_json, write_text
     from repre_mm.utils.stack import stack_versions
 
     encoders = parts.parse_encoders(args.encoders)

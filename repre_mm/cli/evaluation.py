@@ -1,7 +1,6 @@
 """What the evaluation command lines share: arguments, errors, and the JSON that they write."""
 
 import argparse
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import torch
 from repre_mm.cli.arguments import SettingsAction, add_encoder_options, add_traceback_argument
 from repre_mm.cli.errors import one_line_errors
 from repre_mm.evaluation import EncoderName, EvaluationError, FrozenEncoder, evaluate_encoder, load_frozen_encoder
-from repre_mm.utils.atomic import write_atomically
+from repre_mm.utils.atomic import write_json
 from repre_mm.utils.stack import stack_versions
 
 ENCODER_HELP = (
@@ -104,8 +103,3 @@ def run_guarded(
         f'{result["image_size"]} pixels\nencoder: {result["encoder"]}'
     )
     return result
-
-
-def write_json(result: dict[str, Any], path: Path) -> None:
-    """Write a result so that an interrupted run leaves the old file or the new one, never half of one."""
-    write_atomically(path, lambda draft: draft.write_text(json.dumps(result, indent=2) + '\n'))

@@ -19,7 +19,7 @@ from repre_mm.engine.launch import build_runner
 from repre_mm.evaluation import PROTOCOLS as LINEAR_PROTOCOLS
 from repre_mm.evaluation import EncoderName, evaluate_config, linear_eval, load_frozen_encoder
 from repre_mm.studies.ablation import Cell, Settings, base_config, cell_config, kept_scores
-from repre_mm.studies.results import write_json
+from repre_mm.utils.atomic import write_json
 from repre_mm.utils.errors import UserError
 from repre_mm.utils.package import FILES
 from repre_mm.visualization.runs import read_curves

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -22,3 +23,13 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write a text file, whole or not at all."""
+    write_atomically(path, lambda draft: draft.write_text(text))
+
+
+def write_json(result: dict[str, Any], path: Path) -> None:
+    """Write a result as indented JSON, whole or not at all."""
+    write_text(json.dumps(result, indent=2) + '\n', path)

@@ -10,10 +10,10 @@ from fixtures.data import make_image_folder
 from mmengine.config import Config
 from mmengine.visualization import Visualizer
 
-from repre_mm.cli.evaluation import write_json
 from repre_mm.engine.resilience.vis_backend import LocalVisBackend
 from repre_mm.evaluation import EncoderName, evaluate_config, linear_eval, load_frozen_encoder
 from repre_mm.studies.paper_tables import Encoder, collect, gains, named_encoder, tables
+from repre_mm.utils.atomic import write_json
 from repre_mm.utils.errors import UserError
 
 TOOL = Path(__file__).parents[2] / 'tools/paper_tables.py'

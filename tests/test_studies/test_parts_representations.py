@@ -17,8 +17,6 @@ from repre_mm.studies.parts import find_projector, load_projector
 from repre_mm.studies.parts.crops import Crops
 from repre_mm.studies.parts.representations import _neck_prefix, represent, represent_crops
 
-pytest.importorskip('repre_mm.checkpoint.projectors')
-
 OPTIONS = f'patch_size={PATCH},embed_dim={WIDTH},depth={DEPTH},num_heads={HEADS},mlp_ratio=2,img_size={SIDE}'
 TIMM = f'timm:vit_small_patch16_224,{OPTIONS}'
 

@@ -18,6 +18,7 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
 from repre_mm.checkpoint import CheckpointError, read_checkpoint
+from repre_mm.checkpoint.projectors import projector
 from repre_mm.evaluation import EncoderName, EvaluationError
 from repre_mm.evaluation.encoders import RANDOM, choose_network
 from repre_mm.evaluation.features import global_features
@@ -81,8 +82,6 @@ def load_projector(
     tensors = content.get('state_dict', {})
     state = {key.removeprefix(place): value for key, value in tensors.items() if place and key.startswith(place)}
     if cfg is None or (not state and chosen.release is not None):
-        from repre_mm.checkpoint.projectors import projector
-
         which = network or ('target' if chosen.reason.startswith('target') else 'online')
         return Projector(projector(content, which).layers, pooled=True)
     if not state:
