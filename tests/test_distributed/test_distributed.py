@@ -15,12 +15,12 @@ from repre_mm.utils.errors import UserError
 @pytest.mark.dist
 def test_two_ranks_train_alike_and_resume(tmp_path):
     images = make_image_folder(tmp_path / 'images', train=16)
-    program, work_dir = ('-m', 'fixtures.dist_train'), tmp_path / 'run'
+    program, work_dir = ('-m', 'fixtures.ranks', 'training'), tmp_path / 'run'
     run_on_two_ranks(*program, images, work_dir)
     report = json.loads((work_dir / 'report.json').read_text())
     assert (report['ranks'], report['equal'], report['iterations']) == (2, True, 2)
     assert report['first_losses'][0] != report['first_losses'][1], 'both ranks saw the same images'
-    run_on_two_ranks(*program, images, work_dir, '--resume')
+    run_on_two_ranks(*program, images, work_dir, 'resume')
     report = json.loads((work_dir / 'report.json').read_text())
     assert (report['equal'], report['iterations']) == (True, 4)
 
@@ -34,7 +34,7 @@ def test_missing_launcher_variables_are_named(monkeypatch):
 
 @pytest.mark.dist
 def test_processes_that_are_started_again_find_each_other(tmp_path):
-    done = torchrun('-m', 'fixtures.dist_restart', tmp_path, restarts=1)
+    done = torchrun('-m', 'fixtures.ranks', 'restart', tmp_path, restarts=1)
     assert done.returncode == 0, done.stderr[-3000:]
     assert [(tmp_path / f'{rank}.txt').read_text() for rank in range(2)] == ['3', '3']
 

@@ -5,8 +5,8 @@ import shutil
 import pytest
 import torch
 from fixtures.data import make_image_folder
-from fixtures.dist_gradients import batchnorm_step, build, make_batches, train
 from fixtures.methods import METHODS
+from fixtures.rank_steps import batchnorm_step, build, make_batches, train
 from fixtures.torchrun import run_on_two_ranks
 from mmengine.config import ConfigDict
 
@@ -15,14 +15,14 @@ from repre_mm.distributed.processes import check_equal_batches
 
 @pytest.fixture(scope='module')
 def ranks(tmp_path_factory) -> list[dict]:
-    """What each of two ranks computed in fixtures/dist_gradients.py."""
+    """What each of two ranks computed in ``fixtures.ranks.gradients``."""
     out = tmp_path_factory.mktemp('ranks')
     # Every image the same, so that only the augmentation can tell two apart.
     images = make_image_folder(out / 'images', train=16)
     first, *others = sorted(images.rglob('train/**/*.jpg'))
     for other in others:
         shutil.copy(first, other)
-    run_on_two_ranks('-m', 'fixtures.dist_gradients', out, images)
+    run_on_two_ranks('-m', 'fixtures.ranks', 'gradients', out, images)
     return [torch.load(out / f'rank{rank}.pt') for rank in range(2)]
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 from fixtures.data import make_image_folder
-from fixtures.dist_gradients import build, make_batches, train
 from fixtures.methods import METHODS
 from fixtures.models import ENCODERS
+from fixtures.rank_steps import build, make_batches, train
 from fixtures.torchrun import run_on_two_ranks
 from mmpretrain.registry import MODELS
 from torch import nn
@@ -18,10 +18,10 @@ from repre_mm.distributed import FullyShardedDataParallel
 
 @pytest.fixture(scope='module')
 def out(tmp_path_factory) -> Path:
-    """Where two ranks of fixtures/dist_sharding.py left their results."""
+    """Where two ranks of ``fixtures.ranks.sharding`` left their results."""
     out = tmp_path_factory.mktemp('ranks')
     images = make_image_folder(out / 'images', train=16)
-    run_on_two_ranks('-m', 'fixtures.dist_sharding', out, images)
+    run_on_two_ranks('-m', 'fixtures.ranks', 'sharding', out, images)
     return out
 
 

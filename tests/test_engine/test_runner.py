@@ -145,7 +145,7 @@ def test_two_ranks_end_alike(stop, tmp_path):
     """
     images = make_image_folder(tmp_path / 'images', train=12)
     for work_dir, how in (('whole', 'none'), ('parts', stop), ('parts', 'resume')):
-        run_on_two_ranks('-m', 'fixtures.dist_resume', images, tmp_path / work_dir, how)
+        run_on_two_ranks('-m', 'fixtures.ranks', 'resuming', images, tmp_path / work_dir, how)
     if stop == 'signal':
         assert read_checkpoint(tmp_path / 'parts/stopped.pth')['meta']['iter'] == 6
     assert_same_end(tmp_path / 'whole', tmp_path / 'parts', 'iter_9.pth')

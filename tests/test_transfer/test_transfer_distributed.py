@@ -14,7 +14,7 @@ def test_two_ranks_score_as_one(tmp_path):
     reports = {}
     for name, run in (('one', run_on_one_rank), ('two', run_on_two_ranks)):
         out = tmp_path / f'{name}.json'
-        run('-m', 'fixtures.dist_transfer', scenes, tmp_path / name, out)
+        run('-m', 'fixtures.ranks', 'transfer', scenes, tmp_path / name, out)
         reports[name] = json.loads(out.read_text())
 
     assert reports['two']['alike'] == [True, True]
