@@ -1,4 +1,4 @@
-"""SyncBatchNorm on a CPU in a group of one; tests/test_engine/test_distributed_gradients.py has two ranks."""
+"""SyncBatchNorm on a CPU in a group of one; tests/test_distributed/test_distributed_gradients.py has two ranks."""
 
 import copy
 
