@@ -31,7 +31,7 @@ test-slow: setup-ops ## the slow tests too, one after another
 
 test-openmmlab: ## the quick tests that depend on the stack, on OpenMMLab's originals, in .venv-openmmlab
 	@FAMILY=openmmlab tools/setup_env.sh
-	.venv-openmmlab/bin/python -m pytest -n auto --dist worksteal -m 'not slow and not dist and not ops' \
+	.venv-openmmlab/bin/python -m pytest -n auto --dist worksteal -m 'not slow and not dist' \
 	    tests/test_utils tests/test_models tests/test_checkpoint tests/test_datasets tests/test_evaluation tests/test_engine
 
 lint: setup ## check style and the rules between rooms, change nothing

@@ -5,6 +5,7 @@ import random
 import numpy as np
 import pytest
 import torch
+from fixtures.stack import needs_mmcv_hue
 from fixtures.views import CROP, bgr, shipped_views, smooth_picture
 from mmengine.dataset import worker_init_fn
 from mmengine.registry import TRANSFORMS, DefaultScope
@@ -36,6 +37,7 @@ def test_every_rank_epoch_and_worker_draws_its_own():
     assert (epoch(), epoch()) == streams[1, 0]
 
 
+@needs_mmcv_hue
 def test_views_look_like_mmpretrains(picture):
     """Mean and spread of the pixels over many draws."""
     arguments = shipped_views('mocov3')

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torchvision.transforms.functional as TF
+from fixtures.stack import needs_mmcv_hue
 from fixtures.views import bgr, smooth_picture
 from mmengine.config import Config
 from mmengine.registry import TRANSFORMS, DefaultScope
@@ -111,6 +112,7 @@ def assert_share(share: float, expected: float, draws: int = 1000) -> None:
     assert 0.98 * expected - bound <= share <= expected + bound
 
 
+@needs_mmcv_hue
 @pytest.mark.parametrize('name', PUBLISHED)
 def test_changes_happen_as_often_as_published(name):
     assert len(shipped(name)) == len(PUBLISHED[name])
@@ -187,6 +189,7 @@ def test_jitter_is_torchvisions(picture, kind, factor):
     assert np.abs(apply(picture, jitter) - expected).max() <= 2
 
 
+@needs_mmcv_hue
 @pytest.mark.parametrize('shift', [-0.1, 0.05, 0.2])
 def test_hue_is_torchvisions(picture, shift):
     (jitter,) = build([dict(type='ColorJitter', backend='cv2', hue=(shift, shift))])

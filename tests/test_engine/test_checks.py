@@ -4,11 +4,13 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+from fixtures.stack import needs
 from fixtures.tiny import tiny_config
 from mmengine.config import Config
 
 from repre_mm.engine.checks import ConfigError, config_faults, raise_faults
 from repre_mm.engine.checks.names import name_faults
+from repre_mm.utils.configs import is_transfer
 
 ROOT = Path(__file__).parents[2]
 ALL = sorted(path for path in (ROOT / 'configs').rglob('*.py') if '_base_' not in path.parts)
@@ -19,9 +21,16 @@ PAIRED = {path.with_name(path.name.removeprefix('repre_')) for path in ALL if pa
 LARGE = [path for path in ALL if path in PAIRED or 'base' in path.name]
 
 
+def read(path: Path) -> Config:
+    cfg = Config.fromfile(path)
+    if is_transfer(cfg):
+        needs(cfg.default_scope)
+    return cfg
+
+
 @pytest.mark.parametrize('path', LARGE, ids=lambda path: path.stem)
 def test_no_false_alarms_of_names(path):
-    assert list(name_faults(Config.fromfile(path))) == []
+    assert list(name_faults(read(path))) == []
 
 
 @pytest.mark.parametrize(
@@ -30,7 +39,7 @@ def test_no_false_alarms_of_names(path):
     ids=lambda path: path.stem,
 )
 def test_no_false_alarms(path):
-    assert config_faults(Config.fromfile(path)) == []
+    assert config_faults(read(path)) == []
 
 
 STOCK = {
