@@ -27,7 +27,6 @@ COMMANDS = {
     'retrieve': ('patch_retrieval', 'find the patches that an encoder takes for the same'),
     'ablate': ('ablation', "run the paper's ablations"),
     'tables': ('paper_tables', "collect results into the paper's tables"),
-    'replay': ('replay_batch', 'run a step again that was skipped for its gradients'),
 }
 
 

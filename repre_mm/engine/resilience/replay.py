@@ -30,21 +30,6 @@ def seed_step(seed: int, rank: int, iteration: int) -> None:
     torch.manual_seed(_seed_cpu(seed, _STEP, rank, iteration))
 
 
-def random_states() -> dict[str, Any]:
-    """Where the streams of Python, NumPy and torch (CPU, and this process's GPU as ``cuda``) are; plain data."""
-    states = {'python': random.getstate(), 'numpy': np.random.get_state(), 'torch': torch.get_rng_state()}
-    return states | ({'cuda': torch.cuda.get_rng_state()} if torch.cuda.is_initialized() else {})
-
-
-def set_random_states(states: dict[str, Any]) -> None:
-    """Put the streams where :func:`random_states` found them."""
-    random.setstate(states['python'])
-    np.random.set_state(states['numpy'])
-    torch.set_rng_state(states['torch'])
-    if 'cuda' in states and torch.cuda.is_available():
-        torch.cuda.set_rng_state(states['cuda'])
-
-
 @contextmanager
 def sample_randomness(*key: int) -> Iterator[None]:
     """Random streams of their own inside; outside they go on as if nothing had been drawn."""
