@@ -13,6 +13,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from repre_mm.registry import MODELS
+from repre_mm.utils.modules import no_autocast
 
 Weights = dict[str, Tensor]
 
@@ -79,7 +80,7 @@ class UncertaintyWeighting(BaseModule):
         Returns:
             The total (scalar, fp32) and the detached weights ``weight_contrast`` and ``weight_recon``.
         """
-        with torch.autocast(contrast.device.type, enabled=False):
+        with no_autocast(contrast):
             losses = torch.stack([contrast.float() + self.contrast_shift, recon.float()])
             with torch.no_grad():
                 self.lowest.copy_(torch.fmin(self.lowest, losses[0]))

@@ -1,12 +1,14 @@
-"""Unwrap a model; switch modules to evaluation mode and back."""
+"""Unwrap a model; switch evaluation mode and autocast for a while."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
+import torch
 from mmengine.model import is_model_wrapper
-from torch import nn
+from torch import Tensor, nn
+from torch.amp.autocast_mode import is_autocast_available
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -27,3 +29,14 @@ def eval_mode(module: nn.Module) -> Iterator[None]:
     finally:
         for child, training in modes.items():
             child.training = training
+
+
+def no_autocast(tensor: Tensor) -> AbstractContextManager:
+    """Turn autocast off for the device of a tensor; the meta device has none."""
+    device = tensor.device.type
+    return torch.autocast(device, enabled=False) if is_autocast_available(device) else nullcontext()
+
+
+def at_least_fp32(tensor: Tensor) -> Tensor:
+    """A half-precision tensor in fp32; any other as it is."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor

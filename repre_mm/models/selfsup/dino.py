@@ -23,6 +23,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from repre_mm.models.selfsup.ema import CosineEMA, disable_drop_path
 from repre_mm.registry import MODELS
+from repre_mm.utils.modules import no_autocast
 
 
 @MODELS.register_module()
@@ -163,7 +164,7 @@ class DINONeck(BaseModule):
         """
         x = self.mlp(pool(inputs))
         # The outputs are divided by temperatures of 0.04 to 0.1: in bf16 their rounding would show in the softmax.
-        with torch.autocast(x.device.type, enabled=False):
+        with no_autocast(x):
             return (self.last_layer(F.normalize(x.float(), dim=-1)),)
 
 
@@ -227,7 +228,7 @@ class DINOHead(BaseModule):
             A scalar in fp32 under any autocast. In train mode the centre moves towards the mean over all processes.
         """
         crops = 2 * len(student) // len(teacher)
-        with torch.autocast(student.device.type, enabled=False):
+        with no_autocast(student):
             student, teacher = student.float(), teacher.float()
             targets = F.softmax((teacher - self.center) / self.teacher_temp_at(epoch), dim=-1)
             predictions = F.log_softmax(student / self.student_temp, dim=-1)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from repre_mm.models.selfsup.ema import CosineEMA, disable_drop_path
 from repre_mm.registry import MODELS
+from repre_mm.utils.modules import no_autocast
 
 
 @MODELS.register_module()
@@ -92,7 +93,7 @@ class MoBY(BaseSelfSupervisor):
         if keys.shape[1] != len(queue):
             raise ValueError(f'the projector (neck) gives {keys.shape[1]} channels, but feat_dim={len(queue)}')
         # In fp32 under autocast too. A copy of the queue, which changes before the backward pass.
-        with torch.autocast(queries.device.type, enabled=False):
+        with no_autocast(queries):
             queries = F.normalize(queries.float(), dim=1)
             positive = (queries * keys).sum(dim=1, keepdim=True)
             # (B, 1), (B, K) -> (B, 1 + K), the right one first

@@ -11,6 +11,7 @@ from mmpretrain.models.utils import batch_shuffle_ddp, batch_unshuffle_ddp
 from torch import Tensor, nn
 
 from repre_mm.registry import MODELS
+from repre_mm.utils.modules import at_least_fp32, no_autocast
 
 
 @MODELS.register_module()
@@ -37,7 +38,7 @@ class MoCo(MMPretrainMoCo):
             self.encoder_k.update_parameters(online)
             shuffled, order = batch_shuffle_ddp(inputs[1])
             keys = batch_unshuffle_ddp(self.encoder_k(shuffled)[0], order)
-        with torch.autocast(queries.device.type, enabled=False):
+        with no_autocast(queries):
             queries, keys = F.normalize(queries.float(), dim=1), F.normalize(keys.float(), dim=1)
             positive = (queries * keys).sum(dim=1, keepdim=True)  # (B, 1)
             # A copy of the queue, which changes before the backward pass. (B, C) x (C, K) -> (B, K)
@@ -75,5 +76,5 @@ class MoCoV3Head(MMPretrainMoCoV3Head):
 
     def loss(self, base_out: Tensor, momentum_out: Tensor) -> Tensor:
         """InfoNCE of (N, C) projections of the online network with (N, C) ones of the target network."""
-        with torch.autocast(base_out.device.type, enabled=False):
-            return super().loss(base_out.float(), momentum_out.float())
+        with no_autocast(base_out):
+            return super().loss(at_least_fp32(base_out), at_least_fp32(momentum_out))

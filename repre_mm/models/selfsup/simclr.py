@@ -10,6 +10,7 @@ from torch.distributed.nn.functional import all_gather
 from torch.nn import functional as F
 
 from repre_mm.registry import MODELS
+from repre_mm.utils.modules import no_autocast
 
 
 @MODELS.register_module()
@@ -46,7 +47,7 @@ class SimCLR(MMPretrainSimCLR):
         # 2 x (B, 3, H, W) -> (2B, 3, H, W); rows 2i and 2i + 1 are the views of image i
         stacked = torch.stack(inputs, 1).flatten(0, 1)
         embedded = self.neck(self.backbone(stacked))[0]
-        with torch.autocast(embedded.device.type, enabled=False):
+        with no_autocast(embedded):
             own = F.normalize(embedded.float(), dim=1)  # (2B, D)
             everyone = torch.cat(all_gather(own)) if world > 1 else own  # (2N, D), N = B * world size
             similarity = own @ everyone.T  # (2B, 2N)
