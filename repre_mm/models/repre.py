@@ -113,9 +113,15 @@ class RePreAlgorithm(BaseModel):
             ``weight_contrast`` and ``weight_recon``, and the algorithm's outputs that are no losses.
 
         Raises:
+            TypeError: There is one tensor in the place of the views.
             ValueError: View 1 is not divisible by the patch size.
             RuntimeError: The algorithm never passes view 1 through its online encoder with gradients.
         """
+        if isinstance(inputs, Tensor):
+            raise TypeError(
+                f'{type(self.algorithm).__name__} got one tensor, not a list of views: RePre wraps algorithms that '
+                'compare views of an image, not those that mask it (docs/algorithms.md)'
+            )
         view = inputs[0]
         self._check_divisible(view)
         with self.tap.open(self.backbone, self.repre_neck.indices, view) as levels:
