@@ -5,7 +5,6 @@ import torch
 from mmpretrain.models import VisionTransformer
 
 from repre_mm.models import WindowedViT
-from repre_mm.models.backbones.windowed_vit import from_windows, to_windows
 
 ARCH = dict(arch=dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32), img_size=32, patch_size=8)
 
@@ -15,18 +14,6 @@ def make(**kwargs) -> WindowedViT:
     encoder.init_weights()
     encoder.eval()
     return encoder
-
-
-@pytest.mark.parametrize(('grid', 'padded'), [((6, 9), (6, 9)), ((5, 7), (6, 9)), ((2, 2), (3, 3))])
-def test_windows_and_back(grid, padded):
-    tokens = torch.randn(2, grid[0] * grid[1], 4)
-    windows, size = to_windows(tokens, grid, 3)
-    assert size == padded
-    assert windows.shape == (2 * padded[0] * padded[1] // 9, 9, 4)
-    assert torch.equal(from_windows(windows, grid, size, 3), tokens)
-    # The first window is the upper left corner of the first map.
-    corner = tokens.view(2, *grid, 4)[0, : min(3, grid[0]), : min(3, grid[1])]
-    assert torch.equal(windows[0].view(3, 3, 4)[: corner.shape[0], : corner.shape[1]], corner)
 
 
 def test_parameters_are_those_of_the_plain_encoder():
@@ -68,8 +55,7 @@ def test_padding_is_zeros_after_the_norm():
     encoder = make(window_size=4, global_blocks=())
     block = encoder.layers[0]
     normed = torch.randn(1, 20, 16)
-    windows, padded = to_windows(normed, (5, 4), 4)
-    attended = from_windows(block.attn(windows), (5, 4), padded, 4)
+    attended = encoder._attend_in_windows(block.attn, normed, (5, 4))
     expected = block.attn(torch.cat([normed[:, 16:], torch.zeros(1, 12, 16)], dim=1))[:, :4]
     torch.testing.assert_close(attended[:, 16:], expected)
 

@@ -68,5 +68,5 @@ def take_over_averages(model: nn.Module) -> None:
             )
         end = average.end_momentum if isinstance(average, UpstreamCosineEMA) else average.momentum
         parent, _, attribute = name.rpartition('.')
-        ours = CosineEMA.adopt(average.module, average.steps, average.momentum, end)
+        ours = CosineEMA(average.module, average.momentum, end, average.steps)
         setattr(model.get_submodule(parent), attribute, ours)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch.nn.functional as F
 from mmpretrain.models import VisionTransformer
+from mmpretrain.models.backbones.vit_sam import window_partition, window_unpartition
 from mmpretrain.models.utils import resize_pos_embed
-from torch import Tensor
+from torch import Tensor, nn
 
 from repre_mm.registry import MODELS
 
@@ -50,8 +50,7 @@ class WindowedViT(VisionTransformer):
             if index in self.global_blocks:
                 attended = block.attn(normed)
             else:
-                windows, padded = to_windows(normed, grid, self.window_size)
-                attended = from_windows(block.attn(windows), grid, padded, self.window_size)
+                attended = self._attend_in_windows(block.attn, normed, grid)
             tokens = tokens + attended
             tokens = block.ffn(block.ln2(tokens), identity=tokens)
         if self.final_norm:
@@ -59,30 +58,9 @@ class WindowedViT(VisionTransformer):
         # (B, hw, C) -> (B, C, h, w)
         return (tokens.transpose(1, 2).unflatten(2, grid).contiguous(),)
 
-
-def to_windows(tokens: Tensor, grid: tuple[int, int], size: int) -> tuple[Tensor, tuple[int, int]]:
-    """Cut a map into windows, with zeros at its right and lower edges where it is no multiple of the window.
-
-    Args:
-        tokens: (B, h * w, C).
-        grid: (h, w).
-        size: Side s of a window.
-
-    Returns:
-        The windows (B * n, s * s, C), and the padded map's height and width.
-    """
-    h, w = grid
-    x = F.pad(tokens.unflatten(1, grid), (0, 0, 0, -w % size, 0, -h % size))
-    B, padded_h, padded_w, C = x.shape
-    # (B, h, w, C) -> (B, h/s, s, w/s, s, C) -> (B * n, s * s, C)
-    x = x.view(B, padded_h // size, size, padded_w // size, size, C).transpose(2, 3)
-    return x.reshape(-1, size * size, C), (padded_h, padded_w)
-
-
-def from_windows(windows: Tensor, grid: tuple[int, int], padded: tuple[int, int], size: int) -> Tensor:
-    """Undo :func:`to_windows`: (B * n, s * s, C) -> (B, h * w, C)."""
-    rows, columns = padded[0] // size, padded[1] // size
-    x = windows.view(-1, rows, columns, size, size, windows.shape[-1]).transpose(2, 3)
-    # (B, h/s, s, w/s, s, C) -> (B, padded h, padded w, C) -> (B, h * w, C)
-    x = x.reshape(-1, *padded, windows.shape[-1])
-    return x[:, : grid[0], : grid[1]].flatten(1, 2)
+    def _attend_in_windows(self, attention: nn.Module, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+        """(B, h * w, C) -> the same; a map that is no multiple of the window is padded with zeros."""
+        # (B, h, w, C) -> (B * n, s, s, C), n windows of side s
+        windows, padded = window_partition(tokens.unflatten(1, grid), self.window_size)
+        attended = attention(windows.flatten(1, 2)).view_as(windows)
+        return window_unpartition(attended, self.window_size, padded, grid).flatten(1, 2)

@@ -40,6 +40,8 @@ class CosineEMA(nn.Module):
         module: The online network at construction; it is deep-copied and the copy frozen.
         momentum: :math:`m_0`, in [0, 1].
         end_momentum: :math:`m_{end}`, in [0, 1]. Equal to ``momentum``, the momentum is constant.
+        steps: () int64, the counter of an existing target network. ``module`` then is that network, and both are kept,
+            not copied.
 
     Attributes:
         module: The target network.
@@ -51,26 +53,10 @@ class CosineEMA(nn.Module):
 
     steps: Tensor  # () int64: updates done
 
-    def __init__(self, module: nn.Module, momentum: float, end_momentum: float = 0.0) -> None:
+    def __init__(
+        self, module: nn.Module, momentum: float, end_momentum: float = 0.0, steps: Tensor | None = None
+    ) -> None:
         super().__init__()
-        self._setup(copy.deepcopy(module), torch.tensor(0, dtype=torch.long), momentum, end_momentum)
-
-    @classmethod
-    def adopt(cls, target: nn.Module, steps: Tensor, momentum: float, end_momentum: float) -> CosineEMA:
-        """Build one around an existing target network and counter, which are kept, not copied.
-
-        Args:
-            target: The target network.
-            steps: () int64, the updates that it has had.
-            momentum: As in the constructor.
-            end_momentum: As in the constructor.
-        """
-        ema = cls.__new__(cls)
-        nn.Module.__init__(ema)
-        ema._setup(target, steps, momentum, end_momentum)
-        return ema
-
-    def _setup(self, target: nn.Module, steps: Tensor, momentum: float, end_momentum: float) -> None:
         for name, value in (('momentum', momentum), ('end_momentum', end_momentum)):
             if not 0 <= value <= 1:
                 raise ValueError(f'{name}={value} must lie in [0, 1]')
@@ -81,7 +67,9 @@ class CosineEMA(nn.Module):
                 'current',
                 logging.WARNING,
             )
-        self.module = target.requires_grad_(False)
+        if steps is None:
+            module, steps = copy.deepcopy(module), torch.tensor(0)
+        self.module = module.requires_grad_(False)
         self.register_buffer('steps', steps)
         self.momentum = momentum
         self.end_momentum = end_momentum

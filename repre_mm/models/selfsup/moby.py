@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from mmengine.dist import all_gather, get_world_size
 from mmpretrain.models.selfsup import BaseSelfSupervisor
 from mmpretrain.registry import MODELS as MMPRETRAIN_MODELS
 from torch import Tensor, nn
 
 from repre_mm.models.selfsup.ema import CosineEMA, disable_drop_path
+from repre_mm.models.selfsup.queue import enqueue, similarities
 from repre_mm.registry import MODELS
-from repre_mm.utils.modules import no_autocast
 
 
 @MODELS.register_module()
@@ -22,8 +21,8 @@ class MoBY(BaseSelfSupervisor):
     that drops no paths. Each view's prediction is compared with the other view's key and with the queue of past keys
     of that other view.
 
-    The queues are rings: a batch that does not divide their length, such as a partial last one, wraps around (the
-    authors' code stops). All processes must bring batches of one size, as mmengine's samplers do.
+    A batch that does not divide the length of the queues, such as a partial last one, wraps around their end (the
+    authors' code stops).
 
     Args:
         backbone: Config of the encoder, with one output level.
@@ -76,7 +75,6 @@ class MoBY(BaseSelfSupervisor):
                 ``feat_dim``.
         """
         view_1, view_2 = inputs
-        self._check_batch(len(view_1))
         online = nn.Sequential(self.backbone, self.neck)
         q1 = self.predictor(online(view_1))[0]  # (B, feat_dim) each
         q2 = self.predictor(online(view_2))[0]
@@ -90,30 +88,11 @@ class MoBY(BaseSelfSupervisor):
 
     def _contrast(self, queries: Tensor, keys: Tensor, queue: Tensor) -> Tensor:
         """InfoNCE of (B, C) queries with their (B, C) keys against a queue (C, K)."""
-        if keys.shape[1] != len(queue):
-            raise ValueError(f'the projector (neck) gives {keys.shape[1]} channels, but feat_dim={len(queue)}')
-        # In fp32 under autocast too. A copy of the queue, which changes before the backward pass.
-        with no_autocast(queries):
-            queries = F.normalize(queries.float(), dim=1)
-            positive = (queries * keys).sum(dim=1, keepdim=True)
-            # (B, 1), (B, K) -> (B, 1 + K), the right one first
-            logits = torch.cat([positive, queries @ queue.clone()], dim=1) / self.temperature
-            return self.cross_entropy(logits, logits.new_zeros(len(logits), dtype=torch.long))
+        # (B, 1), (B, K) -> (B, 1 + K), the right one first
+        logits = torch.cat(similarities(queries, keys, queue), dim=1) / self.temperature
+        return self.cross_entropy(logits, logits.new_zeros(len(logits), dtype=torch.long))
 
-    def _check_batch(self, batch: int) -> None:
-        total, queue_len = batch * get_world_size(), self.queue1.shape[1]
-        if total > queue_len:
-            raise ValueError(
-                f'queue_len={queue_len} is shorter than one batch of {total} images ({batch} on each of '
-                f'{get_world_size()} processes): raise model.queue_len or lower train_dataloader.batch_size'
-            )
-
-    @torch.no_grad()
     def _enqueue(self, keys_1: Tensor, keys_2: Tensor) -> None:
-        """Replace the oldest keys by those of all processes; (B, C) each."""
-        keys_1, keys_2 = torch.cat(all_gather(keys_1)), torch.cat(all_gather(keys_2))
-        count, length = len(keys_1), self.queue1.shape[1]
-        places = (self.queue_ptr + torch.arange(count, device=keys_1.device)) % length
-        self.queue1[:, places] = keys_1.T
-        self.queue2[:, places] = keys_2.T
-        self.queue_ptr.add_(count).remainder_(length)
+        after = enqueue(self.queue1, self.queue_ptr, keys_1)
+        enqueue(self.queue2, self.queue_ptr, keys_2)
+        self.queue_ptr.copy_(after)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from mmengine.dist import all_gather
 from mmpretrain.models import MoCo as MMPretrainMoCo
 from mmpretrain.models import MoCoV3Head as MMPretrainMoCoV3Head
 from mmpretrain.models.utils import batch_shuffle_ddp, batch_unshuffle_ddp
 from torch import Tensor, nn
 
+from repre_mm.models.selfsup.queue import enqueue, similarities
 from repre_mm.registry import MODELS
 from repre_mm.utils.modules import at_least_fp32, no_autocast
 
@@ -31,6 +31,9 @@ class MoCo(MMPretrainMoCo):
 
         Returns:
             ``loss``, a scalar.
+
+        Raises:
+            ValueError: The batch of all processes is longer than the queue, or the neck's width is not ``feat_dim``.
         """
         online = nn.Sequential(self.backbone, self.neck)
         queries = online(inputs[0])[0]  # (B, C)
@@ -38,33 +41,10 @@ class MoCo(MMPretrainMoCo):
             self.encoder_k.update_parameters(online)
             shuffled, order = batch_shuffle_ddp(inputs[1])
             keys = batch_unshuffle_ddp(self.encoder_k(shuffled)[0], order)
-        with no_autocast(queries):
-            queries, keys = F.normalize(queries.float(), dim=1), F.normalize(keys.float(), dim=1)
-            positive = (queries * keys).sum(dim=1, keepdim=True)  # (B, 1)
-            # A copy of the queue, which changes before the backward pass. (B, C) x (C, K) -> (B, K)
-            loss = self.head.loss(positive, queries @ self.queue.clone())
-        self._dequeue_and_enqueue(keys)
+            keys = F.normalize(keys.float(), dim=1)
+        loss = self.head.loss(*similarities(queries, keys, self.queue))
+        self.queue_ptr.copy_(enqueue(self.queue, self.queue_ptr, keys))
         return {'loss': loss}
-
-    @torch.no_grad()
-    def _dequeue_and_enqueue(self, keys: Tensor) -> None:
-        """Replace the oldest keys by those of all processes, in rank order.
-
-        Args:
-            keys: (B, C), those of this process.
-
-        Raises:
-            ValueError: The joined batch is larger than the queue.
-        """
-        keys = torch.cat(all_gather(keys)).to(self.queue.dtype)
-        if len(keys) > self.queue_len:
-            raise ValueError(
-                f'queue_len={self.queue_len} is smaller than the batch of {len(keys)} images over all processes: '
-                'set model.queue_len to a multiple of the batch, or lower train_dataloader.batch_size'
-            )
-        slots = (self.queue_ptr + torch.arange(len(keys), device=keys.device)) % self.queue_len
-        self.queue[:, slots] = keys.T
-        self.queue_ptr.copy_((self.queue_ptr + len(keys)) % self.queue_len)
 
 
 @MODELS.register_module()
