@@ -154,6 +154,9 @@ class DistributedDataParallel(MMDistributedDataParallel):
     """MMEngine's DDP, prepared for what the stack gets wrong.
 
     - On a CPU there are no device ids, and torch's SyncBatchNorm is refused: another one takes its place.
+    - DDP rebuilds its buckets after the first step. With three processes and more that changes the order of sums, so
+      that a resumed training would differ from an uninterrupted one by rounding. On CPUs it is kept from doing so; on
+      GPUs, where kernels are not deterministic either, it is not.
     - ``MoCoV3ViT`` freezes its position embedding in ``init_weights()``, which the Runner calls after wrapping;
       DDP would then wait for a gradient that never comes. It is frozen before.
     """
@@ -165,5 +168,6 @@ class DistributedDataParallel(MMDistributedDataParallel):
         if next(module.parameters()).device.type == 'cpu':
             device_ids = None
             sync_batchnorm_on_cpu(module)
+            kwargs.setdefault('find_unused_parameters', True)  # which keeps DDP from rebuilding its buckets
         kwargs.setdefault('broadcast_buffers', False)
         super().__init__(module=module, device_ids=device_ids, **kwargs)
