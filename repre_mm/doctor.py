@@ -136,7 +136,7 @@ def check_family(version_of: Callable[[str], str | None] = installed_version) ->
     try:
         return [Finding('family', find_family(version_of))]
     except StackError as error:
-        return [_fault('family', str(error), 'the command at the end of that line', needed=True)]
+        return [_fault('family', str(error), 'run the command at the end of that line', needed=True)]
 
 
 def check_opencv(version_of: Callable[[str], str | None] = installed_version) -> list[Finding]:
@@ -242,9 +242,10 @@ def check_disk(folder: str | Path = '.', free_bytes: int | None = None) -> list[
 def examine() -> Iterator[Finding]:
     """All checks, one row at a time: the imports take some seconds together."""
     yield from check_python()
-    yield from check_family()
+    (family,) = check_family()
+    yield family
     wanted = wanted_versions()
-    packages_work = True
+    packages_work = family.level == 'ok'
     for label in PACKAGES:
         finding = check_package(label, wanted)
         packages_work &= finding.level != 'error'
