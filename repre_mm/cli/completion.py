@@ -34,7 +34,8 @@ def _parser_of(name: str) -> argparse.ArgumentParser:
     def give(self: argparse.ArgumentParser, *args: object) -> None:
         raise _Parser(self)
 
-    with mock.patch.object(argparse.ArgumentParser, 'parse_args', give):
+    names = ('parse_args', 'parse_intermixed_args', 'parse_known_args', 'parse_known_intermixed_args')
+    with mock.patch.multiple(argparse.ArgumentParser, **dict.fromkeys(names, give)):
         try:
             load_tool(name, f'repre_{name}').main()
         except _Parser as found:

@@ -1,5 +1,6 @@
 """Configs by name, and the files that mim and mmengine look for in the package."""
 
+import json
 import subprocess
 import sys
 from importlib import metadata
@@ -62,7 +63,8 @@ def test_package_has_what_mim_looks_for():
 
 
 def editable() -> bool:
-    return '"editable": true' in (metadata.distribution('repre_mm').read_text('direct_url.json') or '')
+    origin = json.loads(metadata.distribution('repre_mm').read_text('direct_url.json') or '{}')
+    return origin.get('dir_info', {}).get('editable', False)
 
 
 @pytest.mark.skipif(
