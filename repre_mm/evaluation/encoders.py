@@ -1,4 +1,4 @@
-"""Name an encoder, find its network in a file, build and fill it: the same on every command line.
+"""Name an encoder, build and fill it: the same on every command line.
 
 ========================================  ======================================================================
 ``CONFIG CHECKPOINT``                     a config of this project, and a training checkpoint or a released file
@@ -8,8 +8,8 @@
 ``FILE``                                  a released file from which the model is recognised
 ========================================  ======================================================================
 
-``CONFIG:CHECKPOINT`` is the first in one word. Where a file holds an online and a target network, the one is taken that
-the method's authors evaluate: the target (teacher) of DINO and iBOT, the online network of the others.
+``CONFIG:CHECKPOINT`` is the first in one word. :mod:`repre_mm.evaluation.networks` chooses between the networks of a
+file.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from __future__ import annotations
 import ast
 import inspect
 import logging
-import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,11 +31,11 @@ from mmengine.registry import DefaultScope
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import nn
 
-from repre_mm.checkpoint import load_pretrained, read_checkpoint
-from repre_mm.checkpoint.provenance import provenance
-from repre_mm.checkpoint.releases import Release, identify
+from repre_mm.checkpoint import load_pretrained
+from repre_mm.checkpoint.releases import Release
 from repre_mm.evaluation.frozen import FrozenEncoder
 from repre_mm.evaluation.loaders import EvaluationError
+from repre_mm.evaluation.networks import Network, choose_network
 from repre_mm.models.backbones import TimmBackbone
 from repre_mm.registry import MODELS
 from repre_mm.utils.package import load_config
@@ -47,9 +45,6 @@ RANDOM = 'random'
 
 _TIMM = 'timm:'
 _GRAMMAR = 'CONFIG CHECKPOINT, CONFIG random, timm:MODEL[,OPTION=VALUE...][:FILE] or FILE'
-_TEACHER_EVALUATED = re.compile(r'\b(DINO|iBOT)')
-# Where our checkpoints and OpenMMLab's keep the backbone of the target network, next to the online 'backbone.'.
-_TARGET = re.compile(r'(momentum_encoder|target_net|encoder_k|teacher)\.(module\.)?(0\.|backbone\.)')
 
 
 @dataclass(frozen=True)
@@ -98,89 +93,6 @@ class EncoderName:
         return self.model if isinstance(self.model, str) and not self.model.startswith(_TIMM) else None
 
 
-@dataclass(frozen=True)
-class Network:
-    """The network of a file that is the encoder.
-
-    Attributes:
-        prefix: Where it is, for :func:`repre_mm.checkpoint.load_pretrained`; None: where that function finds it.
-        reason: Which one it is and why, for people.
-        release: Whose file it is, if known.
-    """
-
-    prefix: str | None
-    reason: str
-    release: Release | None = None
-
-
-def choose_network(
-    path: str | os.PathLike,
-    *,
-    config: Config | None = None,
-    prefix: str | None = None,
-    network: str | None = None,
-    trust: bool = False,
-) -> Network:
-    """Choose between the networks of a file.
-
-    Args:
-        path: The file.
-        config: Tells the method where the file does not.
-        prefix: Where the encoder is, for files that are not known here.
-        network: ``'online'`` or ``'target'``; default: the one that the method's authors evaluate.
-        trust: See :func:`repre_mm.checkpoint.read_checkpoint`.
-
-    Raises:
-        EvaluationError: The file has no such network.
-        repre_mm.checkpoint.CheckpointError: The file is unreadable.
-    """
-    checkpoint = read_checkpoint(path, trust=trust)
-    release = identify(checkpoint)
-    if prefix is not None:
-        if network is not None:
-            raise EvaluationError('--prefix and --encoder both say which network to take: leave one out')
-        return Network(prefix, f'under the prefix {prefix!r}', release)
-    networks = own = _own_networks(checkpoint)
-    if own:
-        # 'repre_mm.RePreAlgorithm(repre_mm.DINO)' -> 'DINO'
-        method = re.findall(r'\w+', provenance(checkpoint).get('method') or _method(config))[-1]
-        default = 'target' if _TEACHER_EVALUATED.search(method) and 'target' in networks else 'online'
-    elif release is not None:
-        method, networks, default = release.method, release.prefixes, release.default
-    else:
-        if network is not None:
-            raise EvaluationError(
-                f'--encoder {network}: in {path} online and target networks cannot be told apart; name the one by '
-                '--prefix (tools/inspect_checkpoint.py shows the prefixes)'
-            )
-        return Network(None, 'the one in the file')
-    if network is not None and network not in networks:
-        raise EvaluationError(f'--encoder {network}: {path} ({method}) holds the {" and ".join(networks)} network only')
-    chosen = network or default
-    authors = f"as {method}'s authors evaluate" if chosen == default else f"{method}'s authors evaluate the {default}"
-    if len(networks) == 1:
-        authors = 'the one in the file'
-    # Recognition takes the default by itself, and can say more of it.
-    found = chosen == ('online' if own else default)
-    called = 'target (teacher)' if chosen == 'target' else chosen
-    return Network(None if found else networks[chosen], f'{called}, {authors}', release)
-
-
-def _own_networks(checkpoint: Mapping[str, Any]) -> dict[str, str]:
-    """``'online'`` and ``'target'`` of a training checkpoint of this project or OpenMMLab's -> prefix."""
-    tensors = checkpoint.get('state_dict')
-    names = tensors if isinstance(tensors, Mapping) else ()
-    if not any(name.startswith('backbone.') for name in names):
-        return {}
-    target = next((found[0] for name in names if (found := _TARGET.match(name))), None)
-    return {'online': 'backbone.', **({'target': target} if target else {})}
-
-
-def _method(config: Config | None) -> str:
-    model = (config or {}).get('model') or {}
-    return str((model.get('algorithm') or model).get('type', 'method'))
-
-
 def named_weights(
     words: Sequence[str], *, prefix: str | None = None, network: str | None = None, trust: bool = False
 ) -> tuple[str, Network]:
@@ -204,23 +116,6 @@ def named_weights(
         raise EvaluationError(f'{name}: name a file of weights')
     config = load_config(name.config_path) if name.config_path else None
     return name.weights, choose_network(name.weights, config=config, prefix=prefix, network=network, trust=trust)
-
-
-def live_networks(model: nn.Module) -> dict[str, nn.Module]:
-    """Give the encoders of an algorithm in training, the one first that its authors evaluate.
-
-    Args:
-        model: The algorithm, or RePre around it.
-
-    Returns:
-        ``'online'``, and for DINO before it ``'target'``.
-    """
-    algorithm = getattr(model, 'algorithm', model)
-    target = getattr(algorithm, 'momentum_encoder', None)
-    first = {}
-    if target is not None and _TEACHER_EVALUATED.search(type(algorithm).__name__):
-        first['target'] = target.module[0]
-    return {**first, 'online': algorithm.backbone}
 
 
 def load_frozen_encoder(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import torch
 from mmpretrain.models import VisionTransformer
@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from repre_mm.evaluation.frozen import FrozenEncoder
 from repre_mm.models.backbones import TimmBackbone
+from repre_mm.models.taps import pooled
 from repre_mm.utils.errors import UserError
 from repre_mm.utils.modules import eval_mode
 
@@ -22,33 +23,17 @@ def global_features(encoder: nn.Module, images: Tensor) -> Tensor:
     """One vector per image from an encoder's last output, in evaluation mode and without gradients.
 
     Args:
-        encoder: An mmpretrain backbone: it returns a tensor or a tuple of them, of which the last is used. It
-            may be in the middle of training; every submodule gets its mode back.
+        encoder: An mmpretrain backbone. It may be in the middle of training; every submodule gets its mode back.
         images: (B, 3, H, W), normalised as in training, on the encoder's device.
 
     Returns:
-        (B, C): a (B, C) output as it is (class token or averaged tokens), a (B, C, H, W) map averaged over
-        positions.
+        (B, C), see :func:`repre_mm.models.taps.pooled`.
 
     Raises:
         UserError: The last output has another shape.
     """
     with eval_mode(encoder), torch.no_grad():
-        return pooled(encoder(images), encoder)
-
-
-def pooled(output: Tensor | Sequence[Tensor], encoder: nn.Module) -> Tensor:
-    """One vector per image from what an encoder returned; see :func:`global_features`."""
-    if isinstance(output, (tuple, list)):
-        output = output[-1]
-    if output.ndim == 4:
-        return output.mean(dim=(2, 3))  # (B, C, H, W) -> (B, C)
-    if output.ndim != 2:
-        raise UserError(
-            f'{type(encoder).__name__} returned {list(output.shape)}: expected (B, C) or (B, C, H, W). '
-            "For an mmpretrain vision transformer set out_type='cls_token', 'avg_featmap' or 'featmap'"
-        )
-    return output
+        return pooled(encoder(images))
 
 
 def block_tokens(encoder: nn.Module, images: Tensor, count: int) -> list[tuple[Tensor, Tensor]]:

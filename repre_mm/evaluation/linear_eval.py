@@ -18,14 +18,14 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from repre_mm.evaluation.classifiers import LinearClassifiers, count_hits
-from repre_mm.evaluation.features import pooled, probe_features
+from repre_mm.evaluation.features import probe_features
 from repre_mm.evaluation.frozen import FrozenEncoder
 from repre_mm.evaluation.linear_probe import LinearProbeResult
 from repre_mm.evaluation.linear_protocols import PROTOCOLS, LinearProtocol, features_for, lr_factor
 from repre_mm.evaluation.loaders import EvaluationError, image_folder_loader
 from repre_mm.evaluation.protocol import describe
+from repre_mm.models.taps import pooled
 from repre_mm.utils.atomic import write_atomically
-from repre_mm.utils.errors import UserError
 from repre_mm.utils.modules import eval_mode
 
 
@@ -67,7 +67,7 @@ def linear_eval(
         :class:`repre_mm.evaluation.LinearProbeResult`. Departures from the protocol show in ``settings``.
 
     Raises:
-        EvaluationError: Encoder, data folder, options or ``state`` are unusable.
+        UserError: Encoder, data folder, options or ``state`` are unusable.
         repre_mm.datasets.DatasetError: The data folder holds no labelled images.
     """
     if protocol not in PROTOCOLS:
@@ -89,10 +89,7 @@ def linear_eval(
     settings = {**asdict(recipe), **changed}
     # What a kept training must have been made with: the weights too, as a file may be written over.
     weights = sum(value.double().abs().sum().item() for value in encoder.module.state_dict().values())
-    try:
-        result['feature_width'] = probe.width()
-    except UserError as error:
-        raise EvaluationError(str(error)) from error
+    result['feature_width'] = probe.width()
     classifiers = LinearClassifiers(
         result['feature_width'],
         result['classes'],
@@ -160,7 +157,7 @@ class _Probe:
         with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=self.amp), torch.no_grad():
             if training and self.drop_path:
                 with _only_drop_path(encoder):
-                    return pooled(encoder(images), encoder).float()
+                    return pooled(encoder(images)).float()
             return probe_features(encoder, images, self.features).float()
 
     def width(self) -> int:

@@ -117,12 +117,7 @@ def linear_probe(
         settings |= {'epochs': epochs, 'batch_size': batch_size, 'seed': seed}
         protocol = 'linear-cached-v1'
         selection = 'best on 10 % of the training images, held out for it; then refitted on all training images'
-        recipe = {
-            'epochs': epochs,
-            'batch_size': batch_size,
-            'weight_decay': weight_decay,
-            'progress': progress,
-        }
+        recipe = {'epochs': epochs, 'batch_size': batch_size, 'weight_decay': weight_decay, 'progress': progress}
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(train_features), generator=generator)
         held_out, fitted = order.tensor_split([round(HELD_OUT * len(order))])

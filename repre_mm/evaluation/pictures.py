@@ -1,4 +1,8 @@
-"""Pictures of what frozen encoders do with images, several encoders side by side."""
+"""Pictures of what frozen encoders do with images, several encoders side by side.
+
+All functions take ``encoders`` under the names that they get in the picture, the ``source`` of the images, and the
+``indices`` of those to show.
+"""
 
 from __future__ import annotations
 
@@ -35,9 +39,9 @@ def attention_picture(
     """Where encoders look (RePre, Figure 4, left).
 
     Args:
-        encoders: Name -> encoder.
-        source: Of the images.
-        indices: Which of them.
+        encoders: See the top of this file.
+        source: Likewise.
+        indices: Likewise.
         kind: ``'class'`` (attention of the class token), ``'similarity'`` (cosine of each cell with the pooled
             vector), or ``'auto'``: the first where every encoder's vector is its class token, else the second.
         show: ``'mean'`` over the heads, one column per image and one row per encoder; ``'heads'``, one column per head;
@@ -90,12 +94,6 @@ def components_picture(
 
     Colours agree between the images of a row, not between rows.
 
-    Args:
-        encoders: Name -> encoder.
-        source: Of the images.
-        indices: Which of them.
-        layer: Level of the encoder.
-
     Returns:
         (H, W, 3) uint8.
 
@@ -117,9 +115,9 @@ def embedding_picture(
     """Vectors of labelled images in the plane, one panel per encoder (RePre, Figure 4, right).
 
     Args:
-        encoders: Name -> encoder.
-        source: Of the images, with classes.
-        indices: Which of them; see :meth:`ImageSource.sample_classes`.
+        encoders: See the top of this file.
+        source: One with classes.
+        indices: As :meth:`ImageSource.sample_classes` draws them.
         method: See :func:`repre_mm.visualization.embedding.project`.
         seed: Of the projection.
     """
@@ -138,8 +136,8 @@ def retrieval_picture(
     """The images nearest to some queries, by the cosine of their vectors.
 
     Args:
-        encoders: Name -> encoder.
-        source: Of the images.
+        encoders: See the top of this file.
+        source: Likewise.
         indices: The images to search; the first ``queries`` of them are the queries.
         queries: How many.
         top: Neighbours of each, without the query itself.

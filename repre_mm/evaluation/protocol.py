@@ -12,16 +12,11 @@ from mmengine.config import Config
 from torch.utils.data import DataLoader
 
 from repre_mm.evaluation import knn
-from repre_mm.evaluation.encoders import RANDOM, EncoderName, load_frozen_encoder
+from repre_mm.evaluation.encoders import EncoderName, load_frozen_encoder
 from repre_mm.evaluation.features import extract_features
 from repre_mm.evaluation.frozen import FrozenEncoder
 from repre_mm.evaluation.linear_probe import linear_probe
 from repre_mm.evaluation.loaders import EvaluationError, image_folder_loader
-
-__all__ = ['RANDOM', 'EvaluationError', 'describe', 'evaluate_config', 'evaluate_encoder']
-
-
-from repre_mm.utils.errors import UserError
 
 
 def evaluate_encoder(
@@ -45,8 +40,7 @@ def evaluate_encoder(
         protocols: ``'knn'``, ``'linear'`` or both.
         knn_options: ``k`` (a list; default: those of ``knn.KS`` that the training images allow) and
             ``temperature`` of :func:`repre_mm.evaluation.knn_classify`.
-        linear_options: Keywords for :func:`repre_mm.evaluation.linear_probe` (``epochs``, ``lrs``,
-            ``solver``, ...).
+        linear_options: Keywords for :func:`repre_mm.evaluation.linear_probe`.
         batch_size: Of the extraction.
         workers: Loading processes.
         amp: Extract in bfloat16.
@@ -60,7 +54,7 @@ def evaluate_encoder(
         fields of :class:`repre_mm.evaluation.LinearProbeResult`).
 
     Raises:
-        EvaluationError: Data folder or options are unusable.
+        UserError: Data folder or options are unusable.
         repre_mm.datasets.DatasetError: The data folder holds no labelled images.
     """
     if not set(protocols) <= {'knn', 'linear'}:
@@ -84,16 +78,13 @@ def evaluate_encoder(
 
     result = describe(encoder, train_loader, val_loader, seed=seed, amp=amp)
     result['feature_width'] = train_features.shape[1]
-    try:
-        if 'knn' in protocols:
-            guesses = knn.knn_classify(*features, num_classes=len(classes), progress=progress, **knn_options)
-            top1 = {k: 100 * (guess == val_labels).sum().item() / len(guess) for k, guess in guesses.items()}
-            result['knn'] = {'protocol': 'knn-v1', 'temperature': knn_options['temperature'], 'top1': top1}
-        if 'linear' in protocols:
-            options = {'seed': seed, 'progress': progress, **(linear_options or {})}
-            result['linear'] = asdict(linear_probe(*features, val_labels, **options))
-    except UserError as error:  # settings that the functions refuse, such as a temperature of 0
-        raise EvaluationError(str(error)) from error
+    if 'knn' in protocols:
+        guesses = knn.knn_classify(*features, num_classes=len(classes), progress=progress, **knn_options)
+        top1 = {k: 100 * (guess == val_labels).sum().item() / len(guess) for k, guess in guesses.items()}
+        result['knn'] = {'protocol': 'knn-v1', 'temperature': knn_options['temperature'], 'top1': top1}
+    if 'linear' in protocols:
+        options = {'seed': seed, 'progress': progress, **(linear_options or {})}
+        result['linear'] = asdict(linear_probe(*features, val_labels, **options))
     return result
 
 

@@ -14,6 +14,8 @@ import torch
 from mmpretrain.models import ResNet, SwinTransformer, VisionTransformer
 from torch import Tensor, nn
 
+from repre_mm.utils.errors import UserError
+
 
 @dataclass(frozen=True)
 class EncoderLevels:
@@ -54,6 +56,30 @@ def tokens_to_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         raise ValueError(f'the encoder gave {tokens.shape[1]} tokens for a grid of {h} x {w} patches')
     # (B, T + N, C) -> (B, N, C) -> (B, C, h, w)
     return tokens[:, extra:].transpose(1, 2).reshape(tokens.shape[0], tokens.shape[2], h, w)
+
+
+def pooled(output: Tensor | Sequence[Tensor]) -> Tensor:
+    """Pool what an encoder returned, or the last of a tuple of it, to one vector per image.
+
+    Args:
+        output: (B, C), class token or averaged tokens; or a map (B, C, h, w), which is averaged over positions.
+
+    Returns:
+        (B, C).
+
+    Raises:
+        UserError: The output is neither.
+    """
+    if isinstance(output, (tuple, list)):
+        output = output[-1]
+    if output.ndim == 4:
+        return output.mean(dim=(2, 3))  # (B, C, h, w) -> (B, C)
+    if output.ndim != 2:
+        raise UserError(
+            f'the encoder returned {list(output.shape)} where (B, C) or (B, C, h, w) is needed: for a vision '
+            "transformer set out_type='cls_token', 'avg_featmap' or 'featmap' in the backbone"
+        )
+    return output
 
 
 def _pair(size: int | Sequence[int]) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from repre_mm.cli.errors import one_line_errors
 from repre_mm.datasets import DatasetError, ImageReadError
 from repre_mm.engine import NonFiniteError
 from repre_mm.engine.checks import ConfigError
-from repre_mm.evaluation.protocol import EvaluationError
+from repre_mm.evaluation import EvaluationError
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / 'tests/fixtures/tiny_config.py'

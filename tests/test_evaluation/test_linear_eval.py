@@ -11,6 +11,7 @@ from repre_mm.evaluation import EncoderName, EvaluationError, linear_eval, load_
 from repre_mm.evaluation.classifiers import LinearClassifiers
 from repre_mm.evaluation.linear_eval import _Probe
 from repre_mm.evaluation.linear_protocols import PROTOCOLS
+from repre_mm.utils.errors import UserError
 
 QUICK = {'workers': 0, 'progress': False, 'batch_size': 8}
 
@@ -91,7 +92,7 @@ def test_bad_input(config, data_root, options, message):
 
 def test_a_shallow_vit_cannot_give_dino_its_four_tokens(config, data_root):
     shallow = encoder(config, 'dino', **{'model.algorithm.backbone.arch.num_layers': 3})
-    with pytest.raises(EvaluationError, match='4 blocks with class tokens'):
+    with pytest.raises(UserError, match='4 blocks with class tokens'):
         linear_eval(shallow, data_root, protocol='dino', **QUICK)
 
 

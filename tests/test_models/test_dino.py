@@ -390,7 +390,7 @@ def test_other_mistakes_are_named():
         build(dino()).loss(torch.randn(2, 3, 32, 32))
     with pytest.raises(ValueError, match=r'teacher_temp=0 must be positive'):
         DINOHead(16, teacher_temp=0)
-    with pytest.raises(ValueError, match=r"gave \(2, 17, 16\): set out_type='cls_token'"):
+    with pytest.raises(ValueError, match=r"returned \[2, 17, 16\] where .*set out_type='cls_token'"):
         build(dino(out_type='raw')).loss([torch.randn(1, 3, 32, 32)] * 2)
 
 

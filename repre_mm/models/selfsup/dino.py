@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from repre_mm.models.selfsup.ema import CosineEMA, disable_drop_path
+from repre_mm.models.taps import pooled
 from repre_mm.registry import MODELS
 from repre_mm.utils.modules import no_autocast
 
@@ -88,7 +89,7 @@ class DINO(BaseSelfSupervisor):
             self.momentum_encoder.update_parameters(self._student())
             teacher = self.momentum_encoder(torch.cat(inputs[:2]))[0]  # (2 * B, K)
         sizes = [torch.cat(list(crops)) for _, crops in groupby(inputs, key=lambda crop: crop.shape[-2:])]
-        features = torch.cat([pool(self.backbone(crops)) for crops in sizes])  # (V * B, C)
+        features = torch.cat([pooled(self.backbone(crops)) for crops in sizes])  # (V * B, C)
         student = self.neck((features,))[0]  # (V * B, K)
         return dict(loss=self.head.loss(student, teacher, self.epoch or 0))
 
@@ -162,7 +163,7 @@ class DINONeck(BaseModule):
         Returns:
             A tuple of one (B, K) tensor.
         """
-        x = self.mlp(pool(inputs))
+        x = self.mlp(pooled(inputs))
         # The outputs are divided by temperatures of 0.04 to 0.1: in bf16 their rounding would show in the softmax.
         with no_autocast(x):
             return (self.last_layer(F.normalize(x.float(), dim=-1)),)
@@ -252,26 +253,3 @@ class _TeacherEMA(CosineEMA):
 
     def momentum_at(self, step: int) -> float:
         return super().momentum_at(step - 1)
-
-
-def pool(outputs: Sequence[Tensor]) -> Tensor:
-    """Pool an encoder's last output to one vector per image.
-
-    Args:
-        outputs: What an encoder of mmpretrain gives; the last one is (B, C) or (B, C, h, w).
-
-    Returns:
-        (B, C).
-
-    Raises:
-        ValueError: The output is neither a vector nor a map.
-    """
-    output = outputs[-1]
-    if output.ndim == 4:
-        return output.mean(dim=(2, 3))  # (B, C, h, w) -> (B, C)
-    if output.ndim != 2:
-        raise ValueError(
-            f'DINO needs one vector or one map per image, and the backbone gave {tuple(output.shape)}: '
-            "set out_type='cls_token' or 'avg_featmap' in the backbone"
-        )
-    return output

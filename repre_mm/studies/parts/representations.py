@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from repre_mm.checkpoint import CheckpointError, read_checkpoint
 from repre_mm.checkpoint.projectors import projector
-from repre_mm.evaluation import EncoderName, EvaluationError
-from repre_mm.evaluation.encoders import RANDOM, choose_network
+from repre_mm.evaluation import EncoderName, EvaluationError, choose_network
+from repre_mm.evaluation.encoders import RANDOM
 from repre_mm.evaluation.features import global_features
 from repre_mm.evaluation.frozen import FrozenEncoder
 from repre_mm.studies.parts.crops import Crops, check_finite, crop_batches, tokens_of
