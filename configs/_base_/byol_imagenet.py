@@ -21,8 +21,8 @@ head = dict(
 optim_wrapper = dict(
     type='repre_mm.BFloat16OptimWrapper',
     optimizer=dict(type='AdamW', lr=1.6e-3, weight_decay=0.03, fused=True),
-    # RePre: the log-variances of the losses start at their minimum, where each weight is 1 / loss, and follow
-    # at a rate that peaks at 0.02, without weight decay.
+    # RePre: the log-variances of the losses start at their minimum, where each weight is 1 / loss, and are trained at a
+    # rate that peaks at 0.02, without weight decay.
     paramwise_cfg=dict(custom_keys={'loss_weighting': dict(lr_mult=0.02 / 1.6e-3, decay_mult=0.0)}),
 )
 auto_scale_lr = dict(base_batch_size=4096, enable=False)

@@ -1,7 +1,7 @@
-# What every training shares: hooks, several processes, logging, seed. On CPUs as on GPUs. Configs use it through
-# runtime_pretrain.py, runtime_finetune.py or runtime_transfer.py.
+# Settings that all runs share, on CPUs and GPUs: hooks, distributed training, logging, seed. Configs inherit them
+# through runtime_pretrain.py, runtime_finetune.py or runtime_transfer.py.
 #
-# Hooks are changed by name: --cfg-options default_hooks.logger.interval=10; default_hooks.watchdog=None leaves one out.
+# Change a hook by its name: --cfg-options default_hooks.logger.interval=10; default_hooks.watchdog=None turns one off.
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50),
@@ -14,7 +14,7 @@ default_hooks = dict(
     watchdog=dict(type='repre_mm.WatchdogHook'),
     step=dict(type='repre_mm.FastStepHook'),
 )
-custom_hooks = []  # for hooks of your own
+custom_hooks = []  # add your own hooks here
 
 env_cfg = dict(
     cudnn_benchmark=False,

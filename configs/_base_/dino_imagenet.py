@@ -1,6 +1,6 @@
 # DINO on ImageNet-1K: head, loss, optimizer, schedules (arXiv 2104.14294, Sec. 3.2; defaults of main_dino.py and the
-# "boosted" command of its README). Encoders and longer runs differ in what their configs say. Precision: bf16, with the
-# last layer and both softmaxes in fp32.
+# "boosted" command of its README). The configs of other encoders and longer runs override parts of it. Precision: bf16,
+# with the last layer and both softmaxes in fp32.
 _base_ = ['./imagenet.py', './views/dino.py']
 
 epochs, warmup_epochs = 300, 10
@@ -22,7 +22,7 @@ optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.04, fused=True),
     paramwise_cfg=dict(
         flat_decay_mult=0.0,  # no weight decay on biases and norms
-        # RePre: the log-variances of the losses start at their minimum, where each weight is 1 / loss, and follow
+        # RePre: the log-variances of the losses start at their minimum, where each weight is 1 / loss, and are trained
         # at a rate that peaks at 0.02, without weight decay.
         custom_keys={'loss_weighting': dict(lr_mult=0.02 / 2e-3, decay_mult=0.0)},
     ),
@@ -38,7 +38,7 @@ param_scheduler = [
         end=epochs,
         convert_to_iter_based=True,
     ),
-    # Weight decay goes up; what has none keeps none.
+    # Weight decay increases; parameters without it stay without it.
     dict(
         type='CosineAnnealingWeightDecay',
         eta_min=0.4,

@@ -1,14 +1,14 @@
-# ImageNet-1K for every full-size run: files, normalisation, and the score while it trains.
+# ImageNet-1K for all full-size runs: files, normalisation, and the online kNN score.
 _base_ = './runtime_pretrain.py'
 
 data_root = 'data/imagenet'
 image_size = 224
 mean, std = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
-# mmpretrain's colour transforms work on BGR; the preprocessor turns it into RGB. Copies from the loader's pinned memory
-# need not be waited for.
+# mmpretrain's colour transforms work on BGR; the preprocessor converts to RGB. Copies from the loader's pinned memory
+# are asynchronous.
 data_preprocessor = dict(type='SelfSupDataPreprocessor', mean=mean, std=std, to_rgb=True, non_blocking=True)
 
-# Each method adds the batch size of a GPU and the pipeline (its views).
+# Each method adds the batch size per GPU and the pipeline (its views).
 train_dataloader = dict(
     num_workers=12,
     persistent_workers=True,

@@ -1,6 +1,6 @@
 # MoBY on ImageNet-1K: heads, optimizer, schedule (arXiv 2105.04553, Sec. 3 and 4; moby_swin_tiny.yaml,
-# moby_deit_small.yaml and config.py of Transformer-SSL). Precision: theirs is fp16 (apex, O1); here bf16, with the
-# logits and their softmax in fp32.
+# moby_deit_small.yaml and config.py of Transformer-SSL). Precision: bf16, with the logits and their softmax in fp32;
+# the authors use fp16 (apex, O1).
 _base_ = ['./imagenet.py', './views/mocov3.py']
 
 epochs, warmup_epochs = 300, 5
@@ -25,7 +25,7 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=5.0),
     paramwise_cfg=dict(
         flat_decay_mult=0.0,  # no weight decay on biases and norms
-        # RePre: the log-variances of the losses start at their minimum, where each weight is 1 / loss, and follow
+        # RePre: the log-variances of the losses start at their minimum, where each weight is 1 / loss, and are trained
         # at a rate that peaks at 0.02, without weight decay.
         custom_keys={'loss_weighting': dict(lr_mult=0.02 / 1e-3, decay_mult=0.0)},
     ),
@@ -33,7 +33,7 @@ optim_wrapper = dict(
 auto_scale_lr = dict(base_batch_size=512, enable=False)
 param_scheduler = [
     dict(type='LinearLR', start_factor=5e-4, by_epoch=True, begin=0, end=warmup_epochs, convert_to_iter_based=True),
-    # As the authors', the cosine runs during the warm-up already.
+    # As in the authors' code, the cosine schedule already runs during warm-up.
     dict(type='CosineAnnealingLR', eta_min_ratio=5e-3, by_epoch=True, begin=0, end=epochs, convert_to_iter_based=True),
 ]
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=epochs)

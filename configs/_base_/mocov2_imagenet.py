@@ -1,6 +1,6 @@
 # MoCo v2 on ImageNet-1K with vision transformers. Views, queue, temperature and momentum are MoCo v2's (arXiv
 # 2003.04297 and main_moco.py); the head is that of the ViT-S run which reports 71.6 % (DINO, arXiv 2104.14294, App. B):
-# 3 layers with BN, 256 channels. Our choice, since that run's settings are not published: 2048 hidden channels, and
+# 3 layers with BN, 256 channels. That run's other settings are not published; our choice: 2048 hidden channels, and the
 # optimizer, schedule and fixed patch projection of MoCo v3's command for ViT-S at a batch of 1024 (its CONFIG.md).
 _base_ = ['./imagenet.py', './views/mocov2.py']
 
@@ -17,8 +17,8 @@ head = dict(type='ContrastiveHead', loss=dict(type='CrossEntropyLoss'), temperat
 optim_wrapper = dict(
     type='repre_mm.BFloat16OptimWrapper',
     optimizer=dict(type='AdamW', lr=6e-4, weight_decay=0.1, fused=True),
-    # RePre: the log-variances of the losses start at their minimum, where each weight is 1 / loss, and follow
-    # at a rate that peaks at 0.02, without weight decay.
+    # RePre: the log-variances of the losses start at their minimum, where each weight is 1 / loss, and are trained at a
+    # rate that peaks at 0.02, without weight decay.
     paramwise_cfg=dict(custom_keys={'loss_weighting': dict(lr_mult=0.02 / 6e-4, decay_mult=0.0)}),
 )
 auto_scale_lr = dict(base_batch_size=1024, enable=False)

@@ -1,6 +1,6 @@
 # MoCo v3 on ImageNet-1K: heads, optimizer, schedule (arXiv 2104.02057, Sec. 5, and its released launch commands).
-# What differs between the encoders is in the configs that use this. Precision: theirs is fp16 autocast with a loss
-# scale; here bf16, with the predictor, the logits and their softmax in fp32.
+# Configs that inherit this add the settings of each encoder. Precision: bf16, with the predictor, the logits and their
+# softmax in fp32; the authors use fp16 autocast with a loss scale.
 _base_ = ['./imagenet.py', './views/mocov3.py']
 
 epochs, warmup_epochs = 300, 40
@@ -30,8 +30,8 @@ head = dict(
 optim_wrapper = dict(
     type='repre_mm.BFloat16OptimWrapper',
     optimizer=dict(type='AdamW', lr=2.4e-3, weight_decay=0.1, fused=True),
-    # RePre: the log-variances of the losses start at their minimum, where each weight is 1 / loss, and follow
-    # at a rate that peaks at 0.02, without weight decay.
+    # RePre: the log-variances of the losses start at their minimum, where each weight is 1 / loss, and are trained at a
+    # rate that peaks at 0.02, without weight decay.
     paramwise_cfg=dict(custom_keys={'loss_weighting': dict(lr_mult=0.02 / 2.4e-3, decay_mult=0.0)}),
 )
 auto_scale_lr = dict(base_batch_size=4096, enable=False)

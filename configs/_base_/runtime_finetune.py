@@ -1,4 +1,4 @@
-# Run-time of fine-tuning a classifier.
+# Runtime settings for fine-tuning a classifier.
 _base_ = './default_runtime.py'
 
 default_scope = 'mmpretrain'

@@ -1,5 +1,5 @@
-# Run-time of pre-training: what default_runtime.py has, and what looks after contrastive methods and RePre. Configs add
-# `knn` where the images have labels.
+# Runtime settings for pre-training: default_runtime.py plus the hooks of contrastive methods and RePre. Configs add
+# `knn` if the images have labels.
 _base_ = './default_runtime.py'
 
 default_scope = 'mmpretrain'

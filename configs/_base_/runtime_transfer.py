@@ -1,4 +1,5 @@
-# Run-time of detection and segmentation; `default_scope` and `visualizer` are mmdet's or mmseg's, in the configs.
+# Runtime settings for detection and segmentation; the configs set `default_scope` and `visualizer` to those of mmdet or
+# mmseg.
 _base_ = './default_runtime.py'
 
 pretrained = None  # the encoder's checkpoint: --pretrained CHECKPOINT

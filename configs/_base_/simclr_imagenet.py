@@ -1,7 +1,7 @@
 # SimCLR on ImageNet-1K with vision transformers. Views and loss are SimCLR's (arXiv 2002.05709); head, optimizer and
 # schedule are those of the ViT study that reports 69.0 and 73.9 % (MoCo v3, arXiv 2104.02057): AdamW, batch 4096, 40
 # epochs of warm-up, a 3-layer projector with BN in all layers (Sec. 5), lr 2e-4 and weight decay 0.1 (Fig. 6).
-# Our choice, since neither paper says it for ViT: the temperature, SimCLR's 0.1.
+# Our choice: SimCLR's temperature, 0.1, since neither paper gives one for ViT.
 _base_ = ['./imagenet.py', './views/simclr.py']
 
 epochs, warmup_epochs = 300, 40
@@ -25,8 +25,8 @@ head = dict(type='ContrastiveHead', loss=dict(type='CrossEntropyLoss'), temperat
 optim_wrapper = dict(
     type='repre_mm.BFloat16OptimWrapper',
     optimizer=dict(type='AdamW', lr=3.2e-3, weight_decay=0.1, fused=True),
-    # RePre: the log-variances of the losses start at their minimum, where each weight is 1 / loss, and follow
-    # at a rate that peaks at 0.02, without weight decay.
+    # RePre: the log-variances of the losses start at their minimum, where each weight is 1 / loss, and are trained at a
+    # rate that peaks at 0.02, without weight decay.
     paramwise_cfg=dict(custom_keys={'loss_weighting': dict(lr_mult=0.02 / 3.2e-3, decay_mult=0.0)}),
 )
 auto_scale_lr = dict(base_batch_size=4096, enable=False)

@@ -1,6 +1,6 @@
 # SimSiam on ImageNet-1K with vision transformers. Views, heads and the predictor's constant learning rate are SimSiam's
-# (arXiv 2011.10566, Sec. 4 and App. A; main_simsiam.py). It has no published ViT run; our choice: optimizer, schedule
-# and fixed patch projection of MoCo v3's command for ViT-S at a batch of 1024 (its CONFIG.md).
+# (arXiv 2011.10566, Sec. 4 and App. A; main_simsiam.py). No ViT run of it is published; our choice: the optimizer,
+# schedule and fixed patch projection of MoCo v3's command for ViT-S at a batch of 1024 (its CONFIG.md).
 _base_ = ['./imagenet.py', './views/mocov2.py']
 
 epochs, warmup_epochs = 300, 40
@@ -36,8 +36,8 @@ optim_wrapper = dict(
     paramwise_cfg=dict(
         custom_keys={
             'predictor': dict(fix_lr=True),
-            # RePre: the log-variances of the losses start at their minimum, where each weight is 1 / loss, and follow
-            # at a rate that peaks at 0.02, without weight decay.
+            # RePre: the log-variances of the losses start at their minimum, where each weight is 1 / loss, and are
+            # trained at a rate that peaks at 0.02, without weight decay.
             'loss_weighting': dict(lr_mult=0.02 / lr, decay_mult=0.0),
         }
     ),

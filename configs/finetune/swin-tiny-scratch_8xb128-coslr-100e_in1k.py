@@ -1,13 +1,13 @@
-# Swin-T from random weights, all labels of ImageNet-1K, 100 epochs: the supervised start of RePre's Table 2.
+# Swin-T from random weights, all labels of ImageNet-1K, 100 epochs: the supervised baseline of RePre's Table 2.
 #
 #   bash tools/dist_train.sh configs/finetune/swin-tiny-scratch_8xb128-coslr-100e_in1k.py 8 --data DIR
 #
-# It takes no --pretrained; its checkpoint is the CHECKPOINT of
+# Takes no --pretrained. Its checkpoint is the CHECKPOINT of
 # configs/transfer/coco/mask-rcnn_swin-tiny_fpn_8xb2-1x_coco.py.
 #
 # Needs: ImageNet-1K as DIR/{train,val}/<class>/*, a batch of 1024 over 8 GPUs (8 x 128).
-# Hyper-parameters: Swin's (microsoft/Swin-Transformer, config.py), whose 300 epochs are cut to 100; RePre does not say
-# how its encoder of 100 epochs was trained.
+# Hyper-parameters: Swin's (microsoft/Swin-Transformer, config.py), with 100 epochs instead of 300; RePre does not say
+# how it trained its 100-epoch encoder.
 # Target: 41.6 / 38.4 box / mask mAP with Mask R-CNN, 1x (RePre, Table 2). Not reproduced here yet.
 _base_ = './swin-tiny_8xb128-coslr-100e_in1k.py'
 

@@ -2,11 +2,11 @@
 #
 #   python tools/train.py configs/finetune/swin-tiny_1xb256-coslr-60e_in1k-1p.py --data DIR --pretrained CHECKPOINT
 #
-# Needs: ImageNet-1K as DIR/{train,val}/<class>/*, a GPU. The share is drawn from the training images by its seed: 13 of
-# the 1300 of most classes. For N other classes add
+# Needs: ImageNet-1K as DIR/{train,val}/<class>/*, one GPU. The subset is drawn from the training images by a fixed
+# seed: 13 of the 1300 images of most classes. For N other classes add
 # --cfg-options model.head.num_classes=N data_preprocessor.num_classes=N
-# Hyper-parameters: our choice. A small rate for the encoder and ten times as much for the new head, crops and flips
-# only, since few images bear little distortion of the labels. Not tuned, not measured here yet.
+# Hyper-parameters: our choice. A low learning rate for the encoder, ten times that for the new head; only crops and
+# flips, since strong augmentation suits few images badly. Neither tuned nor measured here yet.
 _base_ = './swin-tiny_8xb128-coslr-100e_in1k.py'
 
 epochs, warmup_epochs = 60, 5

@@ -5,10 +5,10 @@
 #
 # Needs: ImageNet-1K as DIR/{train,val}/<class>/*, a batch of 1024 over 8 GPUs (8 x 128). For N other classes add
 # --cfg-options model.head.num_classes=N data_preprocessor.num_classes=N
-# MoCo v3's ViT-S has 12 heads where the others' has 6, and fixed position embeddings; for its checkpoints add
+# MoCo v3's ViT-S has 12 heads (the others 6) and fixed position embeddings; for its checkpoints add
 # --cfg-options model.backbone.type=MoCoV3ViT model.backbone.arch=mocov3-small
-# Hyper-parameters: DeiT's, 150 epochs as in MoCo v3 (arXiv 2104.02057, Sec. 5). Without DeiT's moving average of the
-# weights. To clip gradients, which DeiT does not:
+# Hyper-parameters: DeiT's, without its moving average of the weights; 150 epochs as in MoCo v3 (arXiv 2104.02057, Sec.
+# 5). To clip gradients, which DeiT does not:
 # --cfg-options optim_wrapper.clip_grad.max_norm=5
 # Not measured here yet.
 _base_ = './_base_/imagenet.py'

@@ -3,9 +3,9 @@
 #   python tools/make_toy_scenes.py data/toy_scenes
 #   python tools/train.py configs/toy/dino_vit-tiny_toy.py
 #
-# Needs a CPU and minutes. Data, views, encoder, optimizer and budget are those of mocov3_vit-tiny_toy.py, plus four
-# local crops of half the size; the loss and the head are DINO's (arXiv 2104.14294), scaled down, with a teacher that
-# follows faster since there are only a thousand steps.
+# Needs: a CPU and a few minutes. Data, views, encoder, optimizer and schedule are those of mocov3_vit-tiny_toy.py, plus
+# four local crops of half the size; the loss and the head are DINO's (arXiv 2104.14294), scaled down, with a faster
+# teacher, since there are only a thousand steps.
 _base_ = './mocov3_vit-tiny_toy.py'
 
 local_crop = dict(_base_.crop, scale=24, crop_ratio_range=(0.05, 0.3))

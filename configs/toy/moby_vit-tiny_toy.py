@@ -3,9 +3,9 @@
 #   python tools/make_toy_scenes.py data/toy_scenes
 #   python tools/train.py configs/toy/moby_vit-tiny_toy.py
 #
-# Needs a CPU and minutes. Data, views, encoder, optimizer and budget are those of mocov3_vit-tiny_toy.py; the loss, the
-# queues and the heads are MoBY's (arXiv 2105.04553), scaled down, with a target that follows faster since there are
-# only a thousand steps.
+# Needs: a CPU and a few minutes. Data, views, encoder, optimizer and schedule are those of mocov3_vit-tiny_toy.py; the
+# loss, the queues and the heads are MoBY's (arXiv 2105.04553), scaled down, with a faster target network, since there
+# are only a thousand steps.
 _base_ = './mocov3_vit-tiny_toy.py'
 
 mlp = dict(

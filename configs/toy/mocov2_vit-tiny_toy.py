@@ -3,8 +3,8 @@
 #   python tools/make_toy_scenes.py data/toy_scenes
 #   python tools/train.py configs/toy/mocov2_vit-tiny_toy.py
 #
-# Needs a CPU and minutes. Data, views, encoder, optimizer and budget are those of mocov3_vit-tiny_toy.py; the loss and
-# the queue are MoCo v2's (arXiv 2003.04297), scaled down, with a target that follows faster since there are only a
+# Needs: a CPU and a few minutes. Data, views, encoder, optimizer and schedule are those of mocov3_vit-tiny_toy.py; the
+# loss and the queue are MoCo v2's (arXiv 2003.04297), scaled down, with a faster target network, since there are only a
 # thousand steps.
 _base_ = './mocov3_vit-tiny_toy.py'
 

@@ -3,9 +3,10 @@
 #   python tools/make_toy_scenes.py data/toy_scenes
 #   python tools/train.py configs/toy/mocov3_vit-tiny_toy.py
 #
-# Needs a CPU and minutes. Hyper-parameters: MoCo v3 (arXiv 2104.02057), scaled down, with what a thousand steps need
-# instead of a hundred thousand: averaged tokens instead of a class token, a trained patch embedding, a target that
-# follows fast, a lower temperature; and colours that vary more, since the toy objects' colours mean nothing.
+# Needs: a CPU and a few minutes. Hyper-parameters: MoCo v3 (arXiv 2104.02057), scaled down and changed for a thousand
+# steps instead of a hundred thousand: averaged tokens instead of a class token, a trained patch embedding, a faster
+# target network, a lower temperature; and stronger colour jitter, since the colours of toy objects carry no
+# information.
 _base_ = '../_base_/runtime_pretrain.py'
 
 data_root = 'data/toy_scenes/cls'
@@ -14,7 +15,7 @@ batch_size = 64
 epochs = 22
 temperature = 0.1
 mean, std = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
-# mmpretrain's colour transforms work on BGR; the preprocessor turns it into RGB.
+# mmpretrain's colour transforms work on BGR; the preprocessor converts to RGB.
 data_preprocessor = dict(type='SelfSupDataPreprocessor', mean=mean, std=std, to_rgb=True)
 
 crop = dict(type='RandomResizedCrop', scale=image_size, crop_ratio_range=(0.3, 1.0), backend='pillow')

@@ -3,8 +3,8 @@
 #   python tools/make_toy_scenes.py data/toy_scenes
 #   python tools/train.py configs/toy/repre_dino_vit-tiny_toy.py
 #
-# Learned uncertainty weights each loss by about 1 / loss, from the first steps on. Options: max_ratio=... bounds the
-# ratio of the weights; loss_weighting=dict(type='repre_mm.FixedWeighting', recon=30) fixes them.
+# Uncertainty weighting scales each loss by about 1 / loss from the first steps on. max_ratio=... bounds the ratio of
+# the weights; loss_weighting=dict(type='repre_mm.FixedWeighting', recon=30) fixes them.
 _base_ = './dino_vit-tiny_toy.py'
 
 model = dict(

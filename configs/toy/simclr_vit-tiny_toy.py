@@ -3,8 +3,8 @@
 #   python tools/make_toy_scenes.py data/toy_scenes
 #   python tools/train.py configs/toy/simclr_vit-tiny_toy.py
 #
-# Needs a CPU and minutes. Data, views, encoder, optimizer and budget are those of mocov3_vit-tiny_toy.py; the loss and
-# the projector are SimCLR's (arXiv 2002.05709), scaled down.
+# Needs: a CPU and a few minutes. Data, views, encoder, optimizer and schedule are those of mocov3_vit-tiny_toy.py; the
+# loss and the projector are SimCLR's (arXiv 2002.05709), scaled down.
 _base_ = './mocov3_vit-tiny_toy.py'
 
 model = dict(

@@ -3,8 +3,8 @@
 #   python tools/make_toy_scenes.py data/toy_scenes
 #   python tools/train.py configs/toy/simsiam_vit-tiny_toy.py
 #
-# Needs a CPU and minutes. Data, views, encoder, optimizer and budget are those of mocov3_vit-tiny_toy.py; the loss, the
-# heads and the predictor's constant learning rate are SimSiam's (arXiv 2011.10566), scaled down.
+# Needs: a CPU and a few minutes. Data, views, encoder, optimizer and schedule are those of mocov3_vit-tiny_toy.py; the
+# loss, the heads and the predictor's constant learning rate are SimSiam's (arXiv 2011.10566), scaled down.
 _base_ = './mocov3_vit-tiny_toy.py'
 
 mlp = dict(type='NonLinearNeck', hid_channels=512, out_channels=512, with_avg_pool=False)

@@ -1,5 +1,5 @@
-# The views of BYOL: view 1 always blurred, view 2 seldom blurred and sometimes solarized (arXiv 2006.07733, App. B).
-# Brightness is a factor, as in all later methods; BYOL's own code adds an offset.
+# Views of BYOL: view 1 is always blurred, view 2 rarely blurred and sometimes solarized (arXiv 2006.07733, App. B).
+# Brightness is a factor, as in all later methods; BYOL's code adds an offset.
 crop = dict(
     type='RandomResizedCrop', scale=224, crop_ratio_range=(0.08, 1.0), interpolation='bicubic', backend='pillow'
 )

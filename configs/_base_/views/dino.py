@@ -1,5 +1,5 @@
-# The views of DINO: two global crops, then local ones (arXiv 2104.14294, Sec. 3.1; DataAugmentationDINO in
-# main_dino.py). Its longer runs take other scales and ten local crops; their configs put these parts together anew.
+# Views of DINO: two global crops, then local ones (arXiv 2104.14294, Sec. 3.1; DataAugmentationDINO in main_dino.py).
+# Its longer runs use other scales and ten local crops; their configs build the views from these parts.
 crop = dict(type='RandomResizedCrop', interpolation='bicubic', backend='pillow')
 flip = dict(type='RandomFlip', prob=0.5)
 jitter = dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1, backend='cv2')
@@ -11,7 +11,7 @@ blur = dict(type='GaussianBlur', magnitude_range=(0.1, 2.0), magnitude_std='inf'
 
 global_crop = dict(**crop, scale=224, crop_ratio_range=(0.4, 1.0))
 local_crop = dict(**crop, scale=96, crop_ratio_range=(0.05, 0.4))
-# What follows the crop.
+# Transforms after the crop.
 global_1 = [flip, *colour, dict(**blur, prob=1.0)]
 global_2 = [flip, *colour, dict(**blur, prob=0.1), dict(type='Solarize', thr=128, prob=0.2)]
 local = [flip, *colour, dict(**blur, prob=0.5)]

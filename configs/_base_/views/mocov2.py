@@ -1,5 +1,5 @@
-# The views of MoCo v2, which SimSiam takes over: both alike, crops of at least a fifth of the image (arXiv 2003.04297,
-# --aug-plus in main_moco.py; arXiv 2011.10566, App. A).
+# Views of MoCo v2 and SimSiam: both the same, crops of at least a fifth of the image (arXiv 2003.04297, --aug-plus in
+# main_moco.py; arXiv 2011.10566, App. A).
 crop = dict(type='RandomResizedCrop', scale=224, crop_ratio_range=(0.2, 1.0), backend='pillow')
 jitter = dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, backend='cv2')
 colour = [

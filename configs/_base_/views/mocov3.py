@@ -1,5 +1,5 @@
-# The views of MoCo v3 and MoBY: BYOL's, with bilinear resizing (arXiv 2104.02057, App. A and main_moco.py;
-# arXiv 2105.04553, Sec. 3 and data/build.py of Transformer-SSL).
+# Views of MoCo v3 and MoBY: BYOL's, with bilinear resizing (arXiv 2104.02057, App. A and main_moco.py; arXiv
+# 2105.04553, Sec. 3 and data/build.py of Transformer-SSL).
 crop = dict(type='RandomResizedCrop', scale=224, crop_ratio_range=(0.08, 1.0), backend='pillow')
 jitter = dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1, backend='cv2')
 colour = [

@@ -1,5 +1,5 @@
-# The views of SimCLR: both alike, the strongest colours of all (arXiv 2002.05709, App. A, strength 1.0; bicubic as in
-# data_util.py of its release).
+# Views of SimCLR: both the same, with the strongest colour jitter of all methods (arXiv 2002.05709, App. A, strength
+# 1.0; bicubic as in data_util.py of its release).
 crop = dict(
     type='RandomResizedCrop', scale=224, crop_ratio_range=(0.08, 1.0), interpolation='bicubic', backend='pillow'
 )

@@ -1,12 +1,12 @@
 # Fine-tuning a whole classifier on ImageNet-1K: data, augmentation and optimizer of DeiT (arXiv 2012.12877, Table 9;
-# facebookresearch/deit, main.py), at a batch of 1024: each image is repeated three times, augmented anew each time, and
-# gradients are not clipped. What differs between the encoders is in the configs that use this.
+# facebookresearch/deit, main.py), at a batch of 1024: each image is repeated three times with a new augmentation each
+# time, and gradients are not clipped. Configs that inherit this add the settings of each encoder.
 _base_ = '../../_base_/runtime_finetune.py'
 
 data_root = 'data/imagenet'
 image_size, num_classes = 224, 1000
 mean, std = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
-# mmpretrain's colour transforms work on BGR; the preprocessor turns it into RGB.
+# mmpretrain's colour transforms work on BGR; the preprocessor converts to RGB.
 data_preprocessor = dict(type='ClsDataPreprocessor', num_classes=num_classes, mean=mean, std=std, to_rgb=True)
 bgr_mean, bgr_std = mean[::-1], std[::-1]
 

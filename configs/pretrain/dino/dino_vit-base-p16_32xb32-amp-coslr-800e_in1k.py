@@ -4,8 +4,8 @@
 #       configs/pretrain/dino/dino_vit-base-p16_32xb32-amp-coslr-800e_in1k.py 8 --data DIR
 #
 # Needs: ImageNet-1K as DIR/{train,val}/<class>/*, a batch of 1024 over 32 GPUs (32 x 32).
-# Hyper-parameters: args.txt beside the released ViT-B/16 (arXiv 2104.14294), but for its 400 epochs, which RePre
-# doubles, and its fp32, here bf16.
+# Hyper-parameters: args.txt of the released ViT-B/16 (arXiv 2104.14294), but with 800 epochs instead of 400, as in
+# RePre, and bf16 instead of fp32.
 # Target: linear evaluation 78.2 % top-1 (RePre, Table 1, "base"). Not reproduced here yet.
 _base_ = './dino_vit-small-p16_16xb64-amp-coslr-800e_in1k.py'
 

@@ -4,8 +4,8 @@
 #       configs/pretrain/dino/dino_vit-small-p16_16xb64-amp-coslr-300e_in1k.py 8 --data DIR
 #
 # Needs: ImageNet-1K as DIR/{train,val}/<class>/*, a batch of 1024 over 16 GPUs (16 x 64).
-# Hyper-parameters: "full command" of the README of facebookresearch/dino (arXiv 2104.14294), which trained in fp16
-# where this trains in bf16.
+# Hyper-parameters: "full command" of the README of facebookresearch/dino (arXiv 2104.14294), but in bf16 instead of
+# fp16.
 # Target: linear evaluation 75.9 % top-1 (RePre, Table 1, "base"). Not reproduced here yet.
 _base_ = '../../_base_/dino_imagenet.py'
 

@@ -4,8 +4,8 @@
 #       configs/pretrain/dino/dino_vit-small-p16_16xb64-amp-coslr-800e_in1k.py 8 --data DIR
 #
 # Needs: ImageNet-1K as DIR/{train,val}/<class>/*, a batch of 1024 over 16 GPUs (16 x 64).
-# Hyper-parameters: args.txt beside the released ViT-S/16 (arXiv 2104.14294), which trained in fp32 where this trains in
-# bf16: other crops, no gradient clipping, a higher last learning rate.
+# Hyper-parameters: args.txt of the released ViT-S/16 (arXiv 2104.14294), but in bf16 instead of fp32. Unlike the
+# 300-epoch config: other crops, no gradient clipping, a higher final learning rate.
 # Target: linear evaluation 77.0 % top-1 (RePre, Table 1, "base"). Not reproduced here yet.
 _base_ = './dino_vit-small-p16_16xb64-amp-coslr-300e_in1k.py'
 

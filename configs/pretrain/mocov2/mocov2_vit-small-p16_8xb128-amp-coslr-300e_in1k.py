@@ -3,8 +3,8 @@
 #   bash tools/dist_train.sh configs/pretrain/mocov2/mocov2_vit-small-p16_8xb128-amp-coslr-300e_in1k.py 8 --data DIR
 #
 # Needs: ImageNet-1K as DIR/{train,val}/<class>/*, a batch of 1024 over 8 GPUs (8 x 128).
-# Hyper-parameters: configs/_base_/mocov2_imagenet.py says where each comes from. The encoder has 6 heads, as that of
-# the run it follows (DeiT-S).
+# Hyper-parameters: configs/_base_/mocov2_imagenet.py says where each comes from. The encoder has 6 heads, as in the run
+# that it follows (DeiT-S).
 # Target: linear evaluation 71.6 % top-1 (RePre, Table 1, "base"). Not reproduced here yet.
 _base_ = '../../_base_/mocov2_imagenet.py'
 

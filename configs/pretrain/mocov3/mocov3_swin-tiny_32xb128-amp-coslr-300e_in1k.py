@@ -4,7 +4,7 @@
 #       configs/pretrain/mocov3/mocov3_swin-tiny_32xb128-amp-coslr-300e_in1k.py 8 --data DIR
 #
 # Needs: ImageNet-1K as DIR/{train,val}/<class>/*, a batch of 4096 over 32 GPUs (32 x 128).
-# Hyper-parameters: MoCo v3's for ViT (arXiv 2104.02057); a Swin run of it is not published. Our choice: no stochastic
+# Hyper-parameters: MoCo v3's for ViT (arXiv 2104.02057); no Swin run of it is published. Our choice: no stochastic
 # depth, as with ViT, and a trained patch embedding, which Swin normalises.
 # Target: linear evaluation 75.4 % top-1 (RePre, Table 1, "base"). Not reproduced here yet.
 _base_ = '../../_base_/mocov3_imagenet.py'

@@ -4,7 +4,7 @@
 #       configs/pretrain/mocov3/mocov3_vit-base-p16_32xb128-amp-coslr-600e_in1k.py 8 --data DIR
 #
 # Needs: ImageNet-1K as DIR/{train,val}/<class>/*, a batch of 4096 over 32 GPUs (32 x 128).
-# Hyper-parameters: as for 300 epochs (arXiv 2104.02057, Sec. 5: settings found at 100 epochs serve longer runs).
+# Hyper-parameters: as for 300 epochs (arXiv 2104.02057, Sec. 5: settings found at 100 epochs are used for longer runs).
 # Target: linear evaluation 76.7 % top-1 (RePre, Table 1, "base"). Not reproduced here yet.
 _base_ = './mocov3_vit-base-p16_32xb128-amp-coslr-300e_in1k.py'
 

@@ -4,9 +4,9 @@
 #       configs/pretrain/mocov3/repre_mocov3_vit-small-p16_fullwidth_8xb512-amp-coslr-300e_in1k.py 8 --data DIR
 #
 # Needs: ImageNet-1K as DIR/{train,val}/<class>/*, a batch of 4096 over 8 GPUs (8 x 512).
-# Source: RePre (arXiv 2201.06857), Sec. 3.3: levels keep the encoder's widths C, a concatenation has 2C channels.
-# The paper also says that the branch adds 4 % to the training; at full width it adds 20 % to the multiply-adds by our
-# count, so this file follows the text and the config without _fullwidth follows the cost.
+# Source: RePre (arXiv 2201.06857), Sec. 3.3: levels keep the encoder's widths C, a concatenation has 2C channels. The
+# paper also says that the branch adds 4 % to the training cost; at full width it adds 20 % to the multiply-adds by our
+# count. This config follows the text; the one without _fullwidth follows the cost.
 # Target: linear evaluation 73.2 % top-1 (RePre, Table 1). Not reproduced here yet.
 _base_ = './repre_mocov3_vit-small-p16_8xb512-amp-coslr-300e_in1k.py'
 

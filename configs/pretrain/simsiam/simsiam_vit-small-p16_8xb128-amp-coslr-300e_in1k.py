@@ -4,7 +4,7 @@
 #
 # Needs: ImageNet-1K as DIR/{train,val}/<class>/*, a batch of 1024 over 8 GPUs (8 x 128).
 # Hyper-parameters: configs/_base_/simsiam_imagenet.py says where each comes from.
-# Target: none, the paper has no number for SimSiam.
+# Target: none; the paper has no number for SimSiam.
 _base_ = '../../_base_/simsiam_imagenet.py'
 
 train_dataloader = dict(batch_size=128)

@@ -3,8 +3,9 @@
 #   python tools/make_toy_scenes.py data/toy_scenes
 #   python tools/train.py configs/toy/transfer/mask-rcnn_swin-tiny_toy.py --pretrained CHECKPOINT
 #
-# where CHECKPOINT is of repre_mocov3_swin-tiny_toy.py; without one it starts from random weights. The annotations tell
-# the classes. Needs a CPU and minutes. Hyper-parameters: our choice, for 128 x 192 pixels and a few hundred steps.
+# CHECKPOINT comes from repre_mocov3_swin-tiny_toy.py; without it the encoder starts from random weights. The classes
+# come from the annotations. Needs: a CPU and a few minutes. Hyper-parameters: our choice, for 128 x 192 pixels and a
+# few hundred steps.
 _base_ = '../../transfer/_base_/mask-rcnn_coco.py'
 
 data_root = 'data/toy_scenes/coco/'

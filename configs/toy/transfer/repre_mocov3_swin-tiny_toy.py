@@ -3,7 +3,8 @@
 #   python tools/make_toy_scenes.py data/toy_scenes
 #   python tools/train.py configs/toy/transfer/repre_mocov3_swin-tiny_toy.py
 #
-# Needs a CPU and minutes. Hyper-parameters: of the toy ViT; 64 pixels, since the deepest stage has a stride of 32.
+# Needs: a CPU and a few minutes. Hyper-parameters: those of the toy ViT; 64 pixels, since the deepest stage has a
+# stride of 32.
 _base_ = '../repre_mocov3_vit-tiny_toy.py'
 
 image_size = 64

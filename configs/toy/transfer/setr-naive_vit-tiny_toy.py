@@ -3,8 +3,8 @@
 #   python tools/make_toy_scenes.py data/toy_scenes
 #   python tools/train.py configs/toy/transfer/setr-naive_vit-tiny_toy.py --pretrained CHECKPOINT
 #
-# where CHECKPOINT is of configs/toy/repre_mocov3_vit-tiny_toy.py; without one it starts from random weights. Needs a
-# CPU and minutes. Hyper-parameters: our choice, for 128 x 192 pixels and a few hundred steps.
+# CHECKPOINT comes from configs/toy/repre_mocov3_vit-tiny_toy.py; without it the encoder starts from random weights.
+# Needs: a CPU and a few minutes. Hyper-parameters: our choice, for 128 x 192 pixels and a few hundred steps.
 _base_ = '../../transfer/_base_/cityscapes.py'
 
 data_root = 'data/toy_scenes/cityscapes/'

@@ -1,6 +1,6 @@
-# Cityscapes at 768 x 768 for 80,000 iterations: data, schedule and run-time; the models are in the configs that use
-# this. SETR's recipe (arXiv 2012.15840, Sec. 4.1, and its released configs): SGD with a polynomial decay of power 0.9,
-# ten times the rate for the heads, sides scaled by 0.5 to 2, random crops and flips, and a sliding window in testing.
+# Cityscapes at 768 x 768 for 80,000 iterations: data, schedule and runtime; configs that inherit this add the model.
+# SETR's recipe (arXiv 2012.15840, Sec. 4.1, and its released configs): SGD with a polynomial decay of power 0.9, ten
+# times the learning rate for the heads, resizing by 0.5 to 2, random crops and flips, and sliding-window inference.
 _base_ = '../../_base_/runtime_transfer.py'
 
 default_scope = 'mmseg'
@@ -62,14 +62,14 @@ model = dict(
         pad_val=0,
         seg_pad_val=255,
         size=crop_size,
-        # Whole patches, and whole cells of every level of a pyramid.
+        # Pad to whole patches and to whole cells of every pyramid level.
         test_cfg=dict(size_divisor=32),
     ),
     train_cfg=dict(),
     test_cfg=dict(mode='slide', crop_size=crop_size, stride=(512, 512)),
 )
 
-# The rate is for 8 images over all processes. For another batch: --cfg-options auto_scale_lr.enable=True
+# The learning rate is for 8 images over all processes. For another batch: --cfg-options auto_scale_lr.enable=True
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=0.0),

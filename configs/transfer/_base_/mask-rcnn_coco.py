@@ -1,6 +1,6 @@
-# Mask R-CNN on COCO, 1x: all but the encoder and the neck. Data, model, schedule and run-time, as the detectors of
-# Mask R-CNN (arXiv 1703.06870) with an FPN are trained in OpenMMLab; the optimizer is Swin's (arXiv 2103.14030,
-# Sec. 4.2): AdamW, 1e-4, weight decay 0.05 except on norms and position tables; steps at epochs 8 and 11.
+# Mask R-CNN on COCO, 1x: all but the encoder and the neck. Data, model, schedule and runtime as OpenMMLab trains Mask
+# R-CNN (arXiv 1703.06870) with an FPN; the optimizer is Swin's (arXiv 2103.14030, Sec. 4.2): AdamW, 1e-4, weight decay
+# 0.05 except on norms and position tables; steps at epochs 8 and 11.
 _base_ = '../../_base_/runtime_transfer.py'
 
 default_scope = 'mmdet'
@@ -149,7 +149,7 @@ optim_wrapper = dict(
         },
     ),
 )
-# The rate is for 16 images over all processes. For another batch: --cfg-options auto_scale_lr.enable=True
+# The learning rate is for 16 images over all processes. For another batch: --cfg-options auto_scale_lr.enable=True
 auto_scale_lr = dict(base_batch_size=16, enable=False)
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-3, by_epoch=False, begin=0, end=1000),

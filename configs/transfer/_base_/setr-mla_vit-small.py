@@ -1,5 +1,5 @@
-# SETR-MLA with ViT-S/16: four levels of the encoder are joined from deep to shallow, each is decoded and enlarged
-# fourfold. The rate is a fifth of that of the other forms.
+# SETR-MLA with ViT-S/16: four levels of the encoder are fused from deep to shallow; each is decoded and upsampled by 4.
+# The learning rate is a fifth of that of the other variants.
 _base_ = './cityscapes.py'
 
 width, channels = 384, 256

@@ -1,5 +1,5 @@
-# SETR-Naive and SETR-PUP with ViT-S/16: the encoder, the head on its last map, and what all auxiliary heads share. How
-# the heads enlarge the maps, and which blocks they read, is in the configs that use this.
+# SETR-Naive and SETR-PUP with ViT-S/16: the encoder, the head on its last map, and the settings that all auxiliary
+# heads share. Configs that inherit this set the upsampling of the heads and the blocks they read.
 _base_ = './cityscapes.py'
 
 width = 384

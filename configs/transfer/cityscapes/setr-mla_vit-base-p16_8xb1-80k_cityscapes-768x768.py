@@ -1,10 +1,10 @@
-# SETR-MLA with ViT-B/16 on Cityscapes; as setr-mla_vit-small-p16_8xb1-80k_cityscapes-768x768.py, wider.
+# SETR-MLA with ViT-B/16 on Cityscapes: setr-mla_vit-small-p16_8xb1-80k_cityscapes-768x768.py with a wider encoder.
 #
 #   bash tools/dist_train.sh \
 #       configs/transfer/cityscapes/setr-mla_vit-base-p16_8xb1-80k_cityscapes-768x768.py 8 \
 #       --data CITYSCAPES --pretrained CHECKPOINT
 #
-# where CHECKPOINT is the start to compare: supervised (DeiT-B), contrastive (configs/pretrain/), or RePre (repre_*).
+# CHECKPOINT is the initialisation to compare: supervised (DeiT-B), contrastive (configs/pretrain/), or RePre (repre_*).
 #
 # Needs: Cityscapes as CITYSCAPES/{leftImg8bit,gtFine}/{train,val}/<city>/, with *_gtFine_labelTrainIds.png made by
 # cityscapesscripts; 8 images over 8 GPUs (8 x 1); mmcv's compiled ops.

@@ -1,18 +1,18 @@
-# Mask R-CNN with Swin-T and FPN on COCO, 1x (12 epochs), shorter side drawn from 480 to 800 and half of the images
-# cropped before.
+# Mask R-CNN with Swin-T and FPN on COCO, 1x (12 epochs), with the shorter side drawn from 480 to 800 and half of the
+# images cropped first.
 #
 #   bash tools/dist_train.sh configs/transfer/coco/mask-rcnn_swin-tiny_fpn_8xb2-ms-crop-1x_coco.py 8 \
 #       --data COCO --pretrained CHECKPOINT
 #
-# where CHECKPOINT is the start to compare, see mask-rcnn_swin-tiny_fpn_8xb2-1x_coco.py.
+# CHECKPOINT is the initialisation to compare, see mask-rcnn_swin-tiny_fpn_8xb2-1x_coco.py.
 #
 # Needs: COCO 2017 as COCO/{train2017,val2017,annotations}, 16 images over 8 GPUs (8 x 2), mmcv's compiled ops.
 # Source: SwinTransformer/Swin-Transformer-Object-Detection,
 # configs/swin/mask_rcnn_swin_tiny_patch4_window7_mstrain_480-800_adamw_1x_coco.py: scales, crops and drop path; its
-# warm-up is of 500 iterations. It trains in fp16; here add --amp for bf16.
+# warm-up takes 500 iterations. It trains in fp16; add --amp here for bf16.
 # Target, box / mask mAP (RePre, Table 2): supervised 43.7 / 39.8, MoBY 43.6 / 39.6 -> 44.8 / 40.3 with RePre (300
-# epochs each). The first two are the rows of MoBY's own table, made with the source above; RePre's text says one scale,
-# 800, of all its numbers.
+# epochs each). The first two are rows of MoBY's table, made with the source above; RePre's text states one scale, 800,
+# for all its numbers.
 # Not reproduced here yet.
 _base_ = './mask-rcnn_swin-tiny_fpn_8xb2-1x_coco.py'
 
