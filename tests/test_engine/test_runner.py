@@ -156,7 +156,7 @@ def test_nothing_is_unpickled(how, images, tmp_path):
     path = tmp_path / 'evil.pth'
     torch.save({'state_dict': {}, 'optimizer': {}, 'meta': {'iter': 2, 'epoch': 0}, 'evil': Evil()}, path)
     with pytest.raises(
-        CheckpointError, match=r'refused to read .*evil\.pth: besides tensors it holds exec|no checkpoint is sound'
+        CheckpointError, match=r'refused to read .*evil\.pth: besides tensors it holds builtins|no checkpoint is sound'
     ):
         if how == 'resume':
             make_runner(images, tmp_path, resume=True).train()
