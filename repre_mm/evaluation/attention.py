@@ -72,7 +72,8 @@ def class_attention(encoder: nn.Module, images: Tensor, layer: int = -1) -> Tens
         query, key = attention.q_norm(query), attention.k_norm(key)
     # The class token comes first: (B, heads, 1, d) x (B, heads, d, N) -> (B, heads, N)
     scores = (query[:, :, :1] @ key.transpose(-2, -1)).squeeze(2) / query.shape[-1] ** 0.5
-    h, w = _grid(levels, layer, images)
+    rows, columns = levels.strides[layer]
+    h, w = images.shape[-2] // rows, images.shape[-1] // columns
     return scores.softmax(-1)[..., N - h * w :].reshape(B, -1, h, w)
 
 
@@ -124,8 +125,3 @@ def _checked(encoder: nn.Module, levels: EncoderLevels, layer: int) -> int:
             f'{len(levels) - 1}, or from -{len(levels)} to -1 counting from the end'
         )
     return layer % len(levels)
-
-
-def _grid(levels: EncoderLevels, layer: int, images: Tensor) -> tuple[int, int]:
-    rows, columns = levels.strides[layer]
-    return images.shape[-2] // rows, images.shape[-1] // columns

@@ -112,7 +112,23 @@ def linear_probe(
     if solver == 'lbfgs':
         settings |= {'max_iterations': 10 * epochs}
         protocol, selection, per_lr, best_lr = 'linear-lbfgs-v1', 'nothing to choose', {}, None
-        classifier, settings['converged'] = _solve_lbfgs(train, weight_decay, 10 * epochs, progress)
+        fit = fit_logistic(
+            train.features,
+            train.labels,
+            standardise,
+            num_classes=train.num_classes,
+            weight_decay=weight_decay,
+            max_iterations=10 * epochs,
+            progress=progress,
+        )
+        classifier, settings['converged'] = (fit.weight[None], fit.bias[None, None]), fit.converged
+        if not fit.converged:
+            print_log(
+                f'L-BFGS stopped after {10 * epochs} iterations with a gradient of {fit.slope:.1e}, short of the '
+                'optimum: give it more epochs or a larger weight_decay',
+                logger='current',
+                level=logging.WARNING,
+            )
     else:
         settings |= {'epochs': epochs, 'batch_size': batch_size, 'seed': seed}
         protocol = 'linear-cached-v1'
@@ -168,27 +184,6 @@ def _train_sgd(
             classifiers.step(data.standardise(data.features[batch]), data.labels[batch], cosine)
             step += 1
     return classifiers.stacked()
-
-
-def _solve_lbfgs(data: _Data, weight_decay: float, max_iterations: int, progress: bool) -> tuple[_Classifiers, bool]:
-    """The classifier at the minimum, and whether the minimum was reached."""
-    fit = fit_logistic(
-        data.features,
-        data.labels,
-        data.standardise,
-        num_classes=data.num_classes,
-        weight_decay=weight_decay,
-        max_iterations=max_iterations,
-        progress=progress,
-    )
-    if not fit.converged:
-        print_log(
-            f'L-BFGS stopped after {max_iterations} iterations with a gradient of {fit.slope:.1e}, short of the '
-            'optimum: give it more epochs or a larger weight_decay',
-            logger='current',
-            level=logging.WARNING,
-        )
-    return (fit.weight[None], fit.bias[None, None]), fit.converged
 
 
 @torch.no_grad()

@@ -22,34 +22,25 @@ class EvaluationError(UserError):
 
 def evaluation_pipeline(image_size: int, interpolation: str = 'bicubic') -> list[dict]:
     """The standard evaluation crop: short side to 256/224 of the size, antialiased; centre crop."""
-    return [
-        {'type': 'repre_mm.LoadImage'},
-        # Pillow filters before it shrinks; OpenCV's bicubic does not, and aliases.
-        {
-            'type': 'mmpretrain.ResizeEdge',
-            'scale': round(image_size * 256 / 224),
-            'backend': 'pillow',
-            'interpolation': interpolation,
-        },
+    # Pillow filters before it shrinks; OpenCV's bicubic does not, and aliases.
+    resize = {'type': 'mmpretrain.ResizeEdge', 'backend': 'pillow', 'interpolation': interpolation}
+    return _pipeline(
+        {**resize, 'scale': round(image_size * 256 / 224)},
         {'type': 'mmpretrain.CenterCrop', 'crop_size': image_size},
-        {'type': 'mmpretrain.PackInputs', 'meta_keys': ('img_path',)},
-    ]
+    )
 
 
 def training_pipeline(image_size: int) -> list[dict]:
     """The augmentation of linear evaluation: a random crop of 8 to 100 % of the area, bilinear; a random flip."""
-    return [
-        {'type': 'repre_mm.LoadImage'},
-        {
-            'type': 'mmpretrain.RandomResizedCrop',
-            'scale': image_size,
-            'crop_ratio_range': (0.08, 1.0),
-            'backend': 'pillow',
-            'interpolation': 'bilinear',
-        },
+    crop = {'type': 'mmpretrain.RandomResizedCrop', 'backend': 'pillow', 'interpolation': 'bilinear'}
+    return _pipeline(
+        {**crop, 'scale': image_size, 'crop_ratio_range': (0.08, 1.0)},
         {'type': 'mmpretrain.RandomFlip', 'prob': 0.5},
-        {'type': 'mmpretrain.PackInputs', 'meta_keys': ('img_path',)},
-    ]
+    )
+
+
+def _pipeline(*steps: dict) -> list[dict]:
+    return [{'type': 'repre_mm.LoadImage'}, *steps, {'type': 'mmpretrain.PackInputs', 'meta_keys': ('img_path',)}]
 
 
 def image_folder_loader(

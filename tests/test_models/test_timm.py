@@ -246,7 +246,7 @@ def test_bad_options(case):
 
 def test_size_refused_by_the_model():
     backbone = TimmBackbone('swin_tiny_patch4_window7_224', **dict(TINY_SWIN, dynamic_img_size=False))
-    with pytest.raises(ValueError, match=r'crops of 64 x 96 .*Set in the backbone dynamic_img_size=True'):
+    with pytest.raises(ValueError, match=r'crops of 64 x 96 .*set in the backbone dynamic_img_size=True'):
         backbone(torch.randn(1, 3, 64, 96))
     backbone = TimmBackbone('test_vit', **TINY_VIT)
     with pytest.raises(ValueError, match=r'divisible by patch size.*Choose another crop'):

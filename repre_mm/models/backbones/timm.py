@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import inspect
 import os
 from typing import Any
 
@@ -19,11 +18,6 @@ from repre_mm.utils.errors import UserError
 # Stride of the finest map that RePre decodes. The stride-2 map of a convolutional stem is not a stage (the pyramids of
 # the paper start at stride 4), and would make the decoder four times as expensive.
 FINEST_STRIDE = 4
-
-_SIZE_OPTIONS = {
-    'dynamic_img_size': 'dynamic_img_size=True for crops of any size',
-    'img_size': 'img_size=... for one size',
-}
 
 
 @MODELS.register_module()
@@ -91,13 +85,16 @@ class TimmBackbone(BaseModule):
             One (B, C) vector per image in a tuple: what the model's own classifier would get (class token or pooled).
 
         Raises:
-            ValueError: The model refuses the size; the message names the options that allow it. Or it is told not
-                to pool.
+            ValueError: The model refuses the size, or is told not to pool.
         """
         try:
             vector = self.model(x)
         except AssertionError as error:  # how timm's patch embeddings check the size
-            raise UserError(self._refusal(x, error)) from error
+            raise UserError(
+                f'timm model {self.model_name!r} refuses crops of {x.shape[-2]} x {x.shape[-1]} pixels: {error} '
+                'Choose another crop, or set in the backbone dynamic_img_size=True (crops of any size) or img_size=... '
+                '(one size), where the model has them'
+            ) from error
         if vector.ndim != 2:
             raise UserError(
                 f'timm model {self.model_name!r} gave {list(vector.shape)} where (B, C) is needed: '
@@ -129,28 +126,16 @@ class TimmBackbone(BaseModule):
             # Pyramids of tokens keep them in orders of their own (windows, masked units).
             elif isinstance(output, Tensor) and isotropic and output.shape[1] - grid[0] * grid[1] in extras:
                 return tokens_to_map(output, grid)
-            raise UserError(self._unknown_layout(output, grid))
+            shape = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
+            raise UserError(
+                f'a level of timm model {self.model_name!r} is {shape}, which RePre cannot lay out as a map of '
+                f'{grid[0]} x {grid[1]} cells. Options that drop tokens or pad the image (patch_drop_rate, '
+                'dynamic_img_pad) must be off; otherwise choose another family (ViT, Swin, ConvNeXt, PVTv2, ResNet, '
+                '...), or subclass TimmBackbone with an encoder_levels() of your own'
+            )
 
         modules = [self.model.get_submodule(info['module']) for info in infos]
         return EncoderLevels(modules, widths, [(stride, stride) for stride in strides], to_map)
-
-    def _unknown_layout(self, output: Any, grid: tuple[int, int]) -> str:
-        shape = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        return (
-            f'a level of timm model {self.model_name!r} is {shape}, which RePre cannot lay out as a map of {grid[0]} x '
-            f'{grid[1]} cells. Options that drop tokens or pad the image (patch_drop_rate, dynamic_img_pad) must be '
-            'off; otherwise choose another family (ViT, Swin, ConvNeXt, PVTv2, ResNet, ...), or subclass '
-            'TimmBackbone with an encoder_levels() of your own'
-        )
-
-    def _refusal(self, x: Tensor, error: AssertionError) -> str:
-        taken = inspect.signature(type(self.model).__init__).parameters
-        options = [text for option, text in _SIZE_OPTIONS.items() if option in taken]
-        if options and 'divisible' not in str(error):
-            fix = f'Set in the backbone {", or ".join(options)}'
-        else:
-            fix = 'Choose another crop'
-        return f'timm model {self.model_name!r} refuses crops of {x.shape[-2]} x {x.shape[-1]} pixels: {error} {fix}'
 
 
 def _create(name: str, kwargs: dict[str, Any]) -> nn.Module:
