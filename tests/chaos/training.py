@@ -10,10 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fixtures.comparison import training_differences
+
 from chaos.setup import ITERATIONS, Disk, write_config
 from chaos.zygote import Zygote
 from repre_mm.checkpoint import CheckpointError, read_checkpoint
-from repre_mm.checkpoint.comparison import training_differences
 
 #: How often each fault that ends a process is drawn, in comparison with the others.
 DECK = ['kill'] * 5 + ['kill_saving'] * 6 + ['terminate'] * 3

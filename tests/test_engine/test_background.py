@@ -6,12 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from fixtures.comparison import training_differences
 from fixtures.data import make_image_folder
 from fixtures.resuming import assert_same_end, make_runner
 from mmengine.hooks import Hook
 
 from repre_mm.checkpoint import CheckpointError, read_checkpoint
-from repre_mm.checkpoint.comparison import training_differences
 from repre_mm.engine import SafeCheckpointHook
 from repre_mm.engine.hooks import checkpoint
 from repre_mm.engine.resilience import training_state

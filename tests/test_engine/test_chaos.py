@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from fixtures.comparison import training_differences
 from mmengine.logging import HistoryBuffer
-
-from repre_mm.checkpoint.comparison import training_differences
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,11 +6,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from fixtures.comparison import training_differences
 from fixtures.data import make_image_folder
 from fixtures.torchrun import ROOT, torchrun
 
 from repre_mm.checkpoint import read_checkpoint
-from repre_mm.checkpoint.comparison import training_differences
 from repre_mm.engine import WatchdogHook
 
 
