@@ -7,7 +7,8 @@ import pytest
 import torch
 from fixtures import released
 from fixtures.encoders import filled, timm_names, timm_vit
-from mmpretrain.models import BEiTViT, DistilledVisionTransformer, SwinTransformer, VisionTransformer
+from mmengine.config import Config
+from mmpretrain.models import BEiTViT, DistilledVisionTransformer, MoCoV3ViT, SwinTransformer, VisionTransformer
 from mmpretrain.models.selfsup import BEiTPretrainViT, MAEViT
 from torch import Tensor, nn
 
@@ -25,6 +26,7 @@ from repre_mm.checkpoint import (
 from repre_mm.checkpoint.layouts import get_layout
 from repre_mm.checkpoint.releases import HALF, IMAGENET_MEAN
 from repre_mm.models.backbones import TimmBackbone
+from repre_mm.registry import MODELS
 
 SMALL, BASE = {'num_heads': 6}, {'num_heads': 12}
 BEIT = {'use_abs_pos_emb': False, **BASE}
@@ -79,9 +81,7 @@ def mm_model(release: Release) -> nn.Module:
         pooled = release.options['global_pool'] == 'avg'
         out = dict(out_type='avg_featmap' if pooled else 'cls_token', final_norm=not pooled)
         return BEiTViT(
-            dict(
-                **sizes,
-            ),
+            sizes,
             img_size=224,
             patch_size=16,
             layer_scale_init_value=0.1,
@@ -107,20 +107,25 @@ def test_every_layout_has_its_expectation():
     assert set(EXPECTED) == set(released.names())
 
 
-# Several hundred MB each, and like another one but for a detail.
-SLOW = {'MoCo v3 ViT-B', 'MAE ViT-B, without decoder', 'MAE ViT-B, training', 'BEiT-B fine-tuned', 'CAE-B alone'}
+@pytest.mark.parametrize('name', EXPECTED)
+def test_model_and_encoders_are_told_by_names_and_shapes(name):
+    release = identify(released.meta_file(name))
+    method, architecture, options, encoders = EXPECTED[name]
+    assert (release.method, release.architecture, release.options) == (method, architecture, options)
+    assert (release.default, set(release.prefixes)) == (encoders.split()[0], set(encoders.split()))
+
+
+# The others are large, or like one of these but for a detail.
+QUICK = ('DINO ViT-S/16', 'iBOT ViT-S', 'MoCo v3 ViT-S', 'DeiT-S distilled', 'BEiT-B', 'CAE-S', 'MoBY Swin-T', 'Swin-T')
 
 
 @pytest.mark.parametrize(
-    'name', [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in EXPECTED]
+    'name', [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in EXPECTED]
 )
 @torch.no_grad()
 def test_features_are_those_of_the_authors_code(name, tmp_path):
     checkpoint, golden = released.released_file(name), released.features(name)
     release = identify(checkpoint)
-    method, architecture, options, encoders = EXPECTED[name]
-    assert (release.method, release.architecture, release.options) == (method, architecture, options)
-    assert (release.default, set(release.prefixes)) == (encoders.split()[0], set(encoders.split()))
     torch.save(checkpoint, tmp_path / 'file.pth')
     encoder = build(release)
     report = load_pretrained(encoder, tmp_path / 'file.pth')
@@ -144,6 +149,22 @@ def test_features_are_those_of_the_authors_code(name, tmp_path):
         assert_golden(mm_features(encoder, images(release)), golden['encoder'])
 
 
+@torch.no_grad()
+def test_the_encoder_of_setr_gives_the_map_of_the_authors_code(tmp_path):
+    name = 'DINO ViT-S/16 alone'
+    torch.save(released.released_file(name), tmp_path / 'file.pth')
+    root = Path(__file__).parents[2] / 'configs' / 'transfer' / 'cityscapes'
+    config = Config.fromfile(root / 'setr-naive_vit-small-p16_8xb1-80k_cityscapes-768x768.py')
+    encoder = MODELS.build({**config.model.backbone, 'img_size': 224})
+    report = load_pretrained(encoder, tmp_path / 'file.pth')
+    assert report.complete
+    assert report.unexpected == ('ln1.weight', 'ln1.bias')  # SETR reads maps without the final norm
+    encoder.eval()
+    maps = encoder(images(identify(released.meta_file(name))))
+    assert [tuple(level.shape) for level in maps] == [(1, 384, 14, 14)] * 4
+    assert_golden(maps[-1], released.features(name)['map'])
+
+
 def mm_file(encoder: nn.Module, **others: Tensor) -> dict:
     """As mmpretrain publishes its own trainings: ``backbone.`` and what the algorithm adds."""
     state = {f'backbone.{key}': released.tensor(key, tuple(value.shape)) for key, value in encoder.state_dict().items()}
@@ -165,7 +186,7 @@ def mm_reference(encoder: nn.Module, content: dict) -> Tensor:
 
 MM = {
     'MoCo v3 of mmpretrain': (
-        lambda: VisionTransformer('mocov3-small', out_type='raw'),
+        lambda: MoCoV3ViT('mocov3-small', out_type='raw'),
         {'head.predictor.fc0.weight': torch.ones(2, 2)},
         'vit_small_patch16_224',
     ),
@@ -182,7 +203,9 @@ MM = {
 }
 
 
-@pytest.mark.parametrize('name', MM)
+@pytest.mark.parametrize(
+    'name', [pytest.param(name, marks=pytest.mark.slow) if 'BEiT' in name else name for name in MM]
+)
 @torch.no_grad()
 def test_mmpretrains_own_files(name, tmp_path):
     make, others, architecture = MM[name]
@@ -321,7 +344,7 @@ def table_row(name: str) -> str:
         'BEiTViT' if 'beit' in release.architecture else 'SwinTransformer' if 'swin' in release.architecture else ''
     )
     route = ROUTES.get(name, f'yes, into `{family or "VisionTransformer"}`')
-    cells = (name, f'{release.method}, {release.default}', f'`{release.timm}`', mean, f'yes{projected}', route)
+    cells = (name, f'{release.method}, {release.default}', f'`{release.timm}`', mean, f'yes{projected}', 'yes', route)
     return f'| {" | ".join(cells)} |'
 
 
