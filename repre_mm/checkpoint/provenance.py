@@ -7,7 +7,7 @@ looked up in the syntax tree.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from repre_mm.checkpoint.reading import EXPORT_FORMAT
@@ -35,53 +35,31 @@ def provenance(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     meta = meta if isinstance(meta, Mapping) else {}
     known = {'epoch': checkpoint.get('epoch'), 'experiment': meta.get('experiment_name')}
     known |= {key: meta[key] for key in _KEPT if key in meta}
-    text = meta.get('cfg')
-    if meta.get('format') != EXPORT_FORMAT and isinstance(text, str):
-        known |= {'method': method_in_config(text), 'num_heads': heads_in_config(text)}
+    if meta.get('format') != EXPORT_FORMAT and isinstance(meta.get('cfg'), str):
+        known |= _described(meta['cfg'])
     return {key: known[key] for key in _KEPT if isinstance(known.get(key), (str, int))}
 
 
-def method_in_config(text: str) -> str | None:
-    """``model.type`` of a config, with the algorithm that it wraps: ``'repre_mm.RePreAlgorithm(MoCoV3)'``."""
-    for name, call in _calls(text):
-        if name == 'model':
-            wrapped = call.get('algorithm')
-            inner = _constant(_keywords(wrapped).get('type')) if isinstance(wrapped, ast.Call) else None
-            outer = _constant(call.get('type'))
-            return f'{outer}({inner})' if inner else outer
-    return None
-
-
-def heads_in_config(text: str) -> int | None:
-    """Attention heads of the ViT that a config names as its ``backbone``; None where it does not say."""
-    for name, call in _calls(text):
-        if name == 'backbone' and 'arch' in call:
-            arch = call['arch']
-            heads = _constant(_keywords(arch).get('num_heads')) if isinstance(arch, ast.Call) else None
-            return heads if isinstance(heads, int) else HEADS.get(_constant(arch))
-    return None
-
-
-def _calls(text: str) -> Iterator[tuple[str, dict[str, ast.expr]]]:
-    """Every ``name=dict(...)`` in a config's source, outer ones first: the name and the keywords."""
+def _described(config: str) -> dict[str, Any]:
+    """The method of a config, with the one that it wraps (``'repre_mm.RePreAlgorithm(MoCoV3)'``), and a ViT's heads."""
     try:
-        tree = ast.parse(text)
+        tree = ast.parse(config)
     except (SyntaxError, ValueError):
-        return
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            name, value = node.targets[0].id, node.value
-        elif isinstance(node, ast.keyword) and node.arg:
-            name, value = node.arg, node.value
-        else:
-            continue
-        if isinstance(value, ast.Call):
-            yield name, _keywords(value)
+        return {}
+    assigned = {ast.unparse(node.targets[0]): node.value for node in tree.body if isinstance(node, ast.Assign)}
+    model = _value(assigned.get('model'))
+    if not isinstance(model, dict):
+        return {}
+    method, algorithm = model.get('type'), model.get('algorithm')
+    if isinstance(algorithm, dict):
+        method = f'{method}({algorithm.get("type")})'
+    backbone = (algorithm if isinstance(algorithm, dict) else model).get('backbone')
+    arch = backbone.get('arch') if isinstance(backbone, dict) else None
+    return {'method': method, 'num_heads': arch.get('num_heads') if isinstance(arch, dict) else HEADS.get(arch)}
 
 
-def _keywords(call: ast.Call) -> dict[str, ast.expr]:
-    return {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
-
-
-def _constant(node: ast.expr | None) -> Any:
+def _value(node: ast.expr | None) -> Any:
+    """Constants, and calls of ``dict`` as dictionaries; None for anything else."""
+    if isinstance(node, ast.Call):
+        return {keyword.arg: _value(keyword.value) for keyword in node.keywords}
     return node.value if isinstance(node, ast.Constant) else None
