@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,10 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from safetensors.torch import save as to_safetensors
-from torch import Tensor
 
 from repre_mm.checkpoint.config import build_encoder
 from repre_mm.checkpoint.encoder import check_finite, known_heads, load_pretrained
-from repre_mm.checkpoint.layouts import State, describe, get_layout
+from repre_mm.checkpoint.layouts import LAYOUTS, State, describe, get_layout
 from repre_mm.checkpoint.provenance import provenance
 from repre_mm.checkpoint.reading import EXPORT_FORMAT, SAFETENSORS_META, CheckpointError, read_checkpoint
 from repre_mm.checkpoint.recognise import Source, recognise
@@ -28,28 +26,11 @@ from repre_mm.version import __version__
 
 TARGETS = ('mmpretrain', 'mmdet', 'mmseg', 'timm', 'torchvision', 'safetensors')
 
-# Whose names each library reads; mmdet's and mmseg's Swin, and every ResNet, have mmpretrain's.
-_NAMES = {
-    'ViT': {'mmpretrain': 'mmpretrain', 'mmseg': 'mmseg', 'timm': 'timm', 'torchvision': 'torchvision'},
-    'Swin': {
-        'mmpretrain': 'mmpretrain',
-        'mmdet': 'mmpretrain',
-        'mmseg': 'mmpretrain',
-        'timm': 'timm',
-        'torchvision': 'torchvision',
-    },
-    'BEiT': {'mmpretrain': 'mmpretrain', 'timm': 'timm'},
-    'ResNet': dict.fromkeys(('mmpretrain', 'mmdet', 'mmseg', 'timm', 'torchvision'), 'mmpretrain'),
-}
-_LACKING = '{} has no plain {}: mmdet and mmseg run that of mmpretrain, so export with --to mmpretrain'
-# mmpretrain's norms of outputs that other libraries do not give: after average pooling, of shallower stages. The last
-# map is the same without them.
-_EXTRA_NORMS = {
-    'ViT': re.compile('ln2'),
-    'BEiT': re.compile('(?!)'),
-    'Swin': re.compile(r'norm\d'),
-    'ResNet': re.compile('(?!)'),
-}
+# Families that a library has no encoder of, or another one than mmpretrain's.
+_LACKING = {'ViT': ('mmdet',), 'BEiT': ('mmdet', 'mmseg', 'torchvision')}
+# mmpretrain's norms of outputs that other libraries do not give: after average pooling (ViT), of shallower stages
+# (Swin). The last map is the same without them.
+_EXTRA_NORMS = re.compile(r'(ln2|norm\d)\.\w+')
 # mmseg's own ViT takes names as they are; the other backbones of OpenMMLab are told, or look for, a prefix.
 _WITHOUT_PREFIX = ('ViT', 'mmseg')
 
@@ -122,11 +103,7 @@ def export_encoder(
         'sha256': tensors_sha256(state),
         'exporter': f'repre_mm {__version__}',
     }
-    if to == 'safetensors':
-        header = {'format': 'pt', SAFETENSORS_META: json.dumps(meta)}
-        _write(out, lambda file: file.write_bytes(to_safetensors(state, header)))
-    else:
-        _write(out, lambda file: _torch_save({'state_dict': state, 'meta': meta}, file))
+    _write(out, state, meta)
     if tensors_sha256(read_checkpoint(out)['state_dict']) != meta['sha256']:
         raise CheckpointError(f'{out} reads back other than it was written: the disk or its file system is damaged')
     return meta
@@ -148,24 +125,29 @@ def tensors_sha256(state: State) -> str:
     digest = hashlib.sha256()
     for name, value in sorted(state.items()):
         digest.update(f'{name} {value.dtype} {list(value.shape)}\n'.encode())
-        digest.update(_bytes(value))
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
-def _write(path: Path, write: Callable[[Path], Any]) -> None:
+def _write(out: Path, state: State, meta: dict[str, Any]) -> None:
+    def write(draft: Path) -> None:
+        with draft.open('wb') as file:  # given a path, torch would write the draft's name into the file
+            if out.suffix == '.safetensors':
+                file.write(to_safetensors(state, {'format': 'pt', SAFETENSORS_META: json.dumps(meta)}))
+            else:
+                torch.save({'state_dict': state, 'meta': meta}, file)
+
     try:
-        write_atomically(path, write)
+        write_atomically(out, write)
     except (OSError, RuntimeError) as error:  # torch.save wraps a full disk in a RuntimeError
-        raise CheckpointError(f'cannot write {path}: {error}') from error
+        raise CheckpointError(f'cannot write {out}: {error}') from error
 
 
 def _check_out(out: Path, to: str) -> None:
     if to not in TARGETS:
         raise CheckpointError(f'cannot export to {to!r}: choose one of {", ".join(TARGETS)}')
     if out.is_dir() or not out.parent.is_dir():
-        raise CheckpointError(
-            f'cannot write {out}: ' + ('it is a folder' if out.is_dir() else f'no folder {out.parent}')
-        )
+        raise CheckpointError(f'cannot write {out}: {"it is a folder" if out.is_dir() else f"no folder {out.parent}"}')
     if (out.suffix == '.safetensors') != (to == 'safetensors'):
         raise CheckpointError(
             f'cannot write {out} with --to {to}: readers go by the ending, .safetensors for --to safetensors and '
@@ -186,14 +168,18 @@ def _for_library(state: State, source: Source, to: str) -> tuple[State, dict[str
             f'its family has no table of names ({source}): export with --to safetensors, or --to timm where it was '
             'trained as repre_mm.TimmBackbone'
         )
-    if to not in _NAMES[layout.family]:
-        raise CheckpointError(_LACKING.format(to, layout.family))
-    target = get_layout(layout.family, _NAMES[layout.family][to])
+    if to in _LACKING.get(layout.family, ()):
+        raise CheckpointError(
+            f'{to} has no plain {layout.family}: mmdet and mmseg run that of mmpretrain, so export with --to mmpretrain'
+        )
+    # mmdet's and mmseg's Swin, and every ResNet, have mmpretrain's names.
+    libraries = [each.library for each in LAYOUTS if each.family == layout.family]
+    target = get_layout(layout.family, to if to in libraries else 'mmpretrain')
     left_out: list[str] = []
     if target != layout:
         pivot = layout.to_pivot(state)
         strangers = target.strangers(pivot)
-        left_out = [name for name in strangers if _EXTRA_NORMS[layout.family].fullmatch(name.rpartition('.')[0])]
+        left_out = [name for name in strangers if _EXTRA_NORMS.fullmatch(name)]
         state = target.from_pivot({name: value for name, value in pivot.items() if name not in left_out})
         strangers = [name for name in strangers if name not in left_out]
         lacking = [name for name in target.needs if name not in state]
@@ -219,12 +205,3 @@ def _resize(state: State, source: Source, image_size: tuple[int, int]) -> None:
     if grid is None:
         raise CheckpointError(f'{name} has {state[name].shape[1]} positions, which is no square grid')
     state[name] = resize_position_embedding(state[name], grid, (image_size[0] // patch, image_size[1] // patch))
-
-
-def _torch_save(content: dict[str, Any], path: Path) -> None:
-    with path.open('wb') as file:  # given a path, torch would write the draft's name into the file
-        torch.save(content, file)
-
-
-def _bytes(value: Tensor) -> bytes:
-    return value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
