@@ -30,23 +30,21 @@ class Projector:
     layers: nn.Sequential
 
 
-@dataclass(frozen=True)
-class _Head:
-    """Where a method keeps its projector (CONTAINER.PREFIX.), per encoder, and the activation between its layers."""
-
-    online: str
-    target: str
-    activation: type[nn.Module]
-
-
-_HEADS = {
+# method -> CONTAINER.PREFIX. of the projector of each encoder, and the activation between its layers
+_HEADS: dict[str, tuple[dict[str, str], type[nn.Module]]] = {
     # facebookresearch/moco-v3, moco/builder.py: Linear, BatchNorm, ReLU, ..., BatchNorm without weights
-    'MoCo v3': _Head('state_dict.base_encoder.head.', 'state_dict.momentum_encoder.head.', nn.ReLU),
+    'MoCo v3': (
+        {'online': 'state_dict.base_encoder.head.', 'target': 'state_dict.momentum_encoder.head.'},
+        nn.ReLU,
+    ),
     # facebookresearch/dino, vision_transformer.py, and bytedance/ibot, models/head.py: Linear, GELU, ..., Linear
-    'DINO': _Head('student.head.mlp.', 'teacher.head.mlp.', nn.GELU),
-    'iBOT': _Head('student.head.mlp.', 'teacher.head.mlp.', nn.GELU),
+    'DINO': ({'online': 'student.head.mlp.', 'target': 'teacher.head.mlp.'}, nn.GELU),
+    'iBOT': ({'online': 'student.head.mlp.', 'target': 'teacher.head.mlp.'}, nn.GELU),
     # SwinTransformer/Transformer-SSL, models/moby.py: Identity, Linear, BatchNorm, ReLU, ..., and linear_out
-    'MoBY': _Head('model.projector.linear_hidden.', 'model.projector_k.linear_hidden.', nn.ReLU),
+    'MoBY': (
+        {'online': 'model.projector.linear_hidden.', 'target': 'model.projector_k.linear_hidden.'},
+        nn.ReLU,
+    ),
 }
 
 
@@ -64,9 +62,9 @@ def projector(checkpoint: Mapping[str, Any], which: str | None = None) -> Projec
     if release is None or release.method not in _HEADS:
         whose = f'a file of {release.method}' if release else 'no release that is known'
         raise CheckpointError(f'it is {whose}, and projectors are read from files of {", ".join(_HEADS)} only')
-    head = _HEADS[release.method]
+    prefixes, activation = _HEADS[release.method]
     which = which or release.default
-    prefix = head.online if which == 'online' else head.target
+    prefix = prefixes[which]
     tensors = flat_tensors(checkpoint)
     state = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
     if not state:
@@ -79,7 +77,7 @@ def projector(checkpoint: Mapping[str, Any], which: str | None = None) -> Projec
         number = 1 + max(int(name.split('.')[0]) for name in state)
         activated = number + 1  # one place for the activation between them
         state |= {f'{activated}.{name[len(last) :]}': value for name, value in tensors.items() if name.startswith(last)}
-    return Projector(release.method, prefix, _sequential(state, head.activation))
+    return Projector(release.method, prefix, _sequential(state, activation))
 
 
 def _sequential(state: State, activation: type[nn.Module]) -> nn.Sequential:

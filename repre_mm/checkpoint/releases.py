@@ -160,7 +160,7 @@ def identify(checkpoint: Mapping[str, Any]) -> Release | None:
         if found:
             _, state, layout = found.get(row.default) or next(iter(found.values()))
             heads = provenance(checkpoint).get('num_heads', row.heads)
-            architecture, options = _timm_model(layout.to_pivot(state), layout, heads)
+            architecture, options = _timm_model(state, layout, heads)
             if architecture is None and row.library == 'mmpretrain':
                 options = {}  # of any size, so with any number of heads
             return Release(
@@ -199,14 +199,9 @@ def _first(names: State, places: tuple[str, ...], row: _Row) -> list[tuple[str, 
 
 
 def _timm_model(state: State, layout: Layout, heads: int | None) -> tuple[str | None, dict[str, Any]]:
-    """The timm model of an encoder (pivot names) and the options that make it the same."""
-    facts = describe(state, get_pivot(layout))
-    return _swin(facts) if layout.family == 'Swin' else _vit(state, facts, layout.family, heads)
-
-
-def get_pivot(layout: Layout) -> Layout:
-    """mmpretrain's layout of the same family."""
-    return next(each for each in LAYOUTS if each.family == layout.family and not each.table)
+    """The timm model of an encoder and the options that make it the same."""
+    facts = describe(state, layout)
+    return _swin(facts) if layout.family == 'Swin' else _vit(layout.to_pivot(state), facts, layout.family, heads)
 
 
 # (width, depth) -> name of the size and attention heads in timm's ViTs

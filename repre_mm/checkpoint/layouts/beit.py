@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from repre_mm.checkpoint.layouts import vit
 from repre_mm.checkpoint.layouts.names import Layout, State
 
 SHARED_TABLE = 'rel_pos_bias.relative_position_bias_table'
@@ -45,20 +46,11 @@ LAYOUTS = (
 
 def describe(state: State) -> dict[str, Any]:
     """Derive from names and shapes the architecture of a BEiT (pivot names)."""
-    width, _, *patch = state['patch_embed.projection.weight'].shape
     table = next((state[name] for name in (SHARED_TABLE, BLOCK_TABLE) if name in state), None)
-    facts = {
-        'embed_dims': width,
-        'num_layers': 1 + max(int(name.split('.')[1]) for name in state if name.startswith('layers.')),
-        'feedforward_channels': state['layers.0.ffn.layers.0.0.weight'].shape[0],
-        'patch_size': patch[0],
-        'positions': state['pos_embed'].shape[1] if 'pos_embed' in state else 0,
+    norms = {'ln1.weight': 'before pooling', 'ln2.weight': 'after pooling'}
+    facts = vit.describe(state) | {
         'relative_positions': 'shared' if SHARED_TABLE in state else 'per block' if BLOCK_TABLE in state else 'none',
         'layer_scale': 'layers.0.gamma_1' in state,
-        'final_norm': 'before pooling'
-        if 'ln1.weight' in state
-        else 'after pooling'
-        if 'ln2.weight' in state
-        else 'none',
+        'final_norm': next((where for name, where in norms.items() if name in state), 'none'),
     }
     return facts if table is None else facts | {'num_heads': table.shape[1]}
