@@ -135,17 +135,11 @@ def square_grid(state: State, name: str) -> Grid | None:
 
 def _source_grid(state: State, name: str, told: Grid | None) -> Grid:
     length = state[name].shape[1]
-    if told is not None:
-        if told[0] * told[1] > length:
-            raise CheckpointError(
-                f'{name} has {length} positions, too few for a grid of {told[0]} x {told[1]} patches: '
-                'correct source_grid (--source-grid on the command line)'
-            )
-        return told
-    grid = square_grid(state, name)
-    if grid is None:
+    grid = told or square_grid(state, name)
+    if grid is None or grid[0] * grid[1] > length:
+        wanted = f'grid of {told[0]} x {told[1]}' if told else 'square grid of'
         raise CheckpointError(
-            f'{name} has {length} positions, which is no square grid of patches: name its rows and columns '
+            f'{name} has {length} positions, which are no {wanted} patches: name its rows and columns '
             'with source_grid=(ROWS, COLUMNS) (--source-grid ROWS COLUMNS on the command line)'
         )
     return grid

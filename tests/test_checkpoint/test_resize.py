@@ -84,7 +84,7 @@ def test_source_that_is_not_square_has_to_be_told():
     layout, _ = layout_of(encoder)
     with pytest.raises(CheckpointError, match=r'pos_embed has 22 positions.*--source-grid ROWS COLUMNS'):
         fit_positions(state, encoder, layout)
-    with pytest.raises(CheckpointError, match=r'22 positions, too few for a grid of 4 x 7'):
+    with pytest.raises(CheckpointError, match=r'22 positions, which are no grid of 4 x 7 patches'):
         fit_positions(state, encoder, layout, source_grid=(4, 7))
     resized = fit_positions(state, encoder, layout, source_grid=(3, 7))['pos_embed']
     torch.testing.assert_close(resized, resize_position_embedding(state['pos_embed'], (3, 7), (5, 5)), rtol=0, atol=0)
