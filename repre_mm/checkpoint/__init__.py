@@ -1,7 +1,7 @@
 """Reading checkpoints safely, filling encoders from them, exporting: the only place that knows key names."""
 
 from repre_mm.checkpoint.config import build_encoder
-from repre_mm.checkpoint.encoder import load_encoder, load_pretrained
+from repre_mm.checkpoint.encoder import load_pretrained
 from repre_mm.checkpoint.export import export_encoder
 from repre_mm.checkpoint.inspection import inspect_checkpoint
 from repre_mm.checkpoint.projectors import Projector, projector
@@ -19,7 +19,6 @@ __all__ = [
     'export_encoder',
     'identify',
     'inspect_checkpoint',
-    'load_encoder',
     'load_pretrained',
     'projector',
     'read_checkpoint',

@@ -66,36 +66,27 @@ def load_pretrained(
     try:
         source = recognise(checkpoint, prefix=prefix, like=layout)
         check_finite(source)
-        if source.layout and source.layout.family == 'ViT':
-            _check_heads(backbone, known_heads(checkpoint, source))
-        state = {root + name: value for name, value in _renamed(source, layout, backbone).items()}
+        state = source.state
+        if source.layout:
+            _check_family(backbone, layout, source, known_heads(checkpoint, source))
+            state = convert(state, source.layout, layout)
+        state = {root + name: value for name, value in state.items()}
         resized = fit_positions(state, backbone, layout, tuple(source_grid) if source_grid else None)
     except CheckpointError as error:
         raise CheckpointError(f'cannot use {path}: {error}') from error
 
     report, fitting = _compare(backbone, state, resized, source, root)
-    if report.filled < min_share:
+    sizes = {name: value.numel() for name, value in state.items()}
+    used = 1 - sum(sizes[name] for name in report.unexpected) / max(sum(sizes.values()), 1)
+    if min(report.filled, used) < min_share:
         raise CheckpointError(
-            f'{path} does not fit the encoder: only {report.filled:.1%} of its parameters would be filled, '
-            f'{min_share:.0%} are needed. {_likely_cause(report, backbone)}\n{report.table()}'
+            f'{path} does not fit the encoder, which is another one or of another size: {report.filled:.1%} of its '
+            f'parameters would be filled, and {used:.1%} of the file used; {min_share:.0%} of both are needed: '
+            f'{_hint(source)}\n{report.table()}'
         )
     _check_nothing_decisive_is_lost(report, source, backbone, root, path)
-    left_over = sum(state[name].numel() for name in report.unexpected)
-    share = left_over / sum(value.numel() for value in state.values())
-    if share > 1 - min_share:
-        raise CheckpointError(
-            f'{path} does not fit the encoder: {share:.1%} of what it holds would be left over, so it comes from a '
-            f'deeper encoder, or another one: use the config that it was trained with\n{report.table()}'
-        )
     backbone.load_state_dict(fitting, strict=False)
     return report
-
-
-def load_encoder(
-    encoder: nn.Module, path: str | os.PathLike, prefix: str | None = 'backbone.', *, trust: bool = False
-) -> LoadReport:
-    """:func:`load_pretrained` for training checkpoints: the online encoder, under ``backbone.``."""
-    return load_pretrained(encoder, path, trust=trust, prefix=prefix)
 
 
 def check_finite(source: Source) -> None:
@@ -117,12 +108,17 @@ def known_heads(checkpoint: Mapping[str, Any], source: Source) -> int | None:
     return provenance(checkpoint).get('num_heads', source.release.options.get('num_heads') if source.release else None)
 
 
-def _check_heads(backbone: nn.Module, theirs: int | None) -> None:
-    """Compare the numbers of heads of ViTs: no shape shows them, so every weight would fit."""
-    ours = next((m.num_heads for m in backbone.modules() if isinstance(getattr(m, 'num_heads', None), int)), None)
-    if None not in (theirs, ours) and theirs != ours:
+def _check_family(backbone: nn.Module, layout: Layout, source: Source, heads: int | None) -> None:
+    """Compare the families, and the numbers of heads of ViTs: no shape shows them, so every weight would fit."""
+    if source.layout.family != layout.family:
         raise CheckpointError(
-            f'it was trained with {theirs} attention heads, this encoder has {ours}: set num_heads={theirs} in the '
+            f'it holds a {source.layout.family} ({source}), another kind of encoder than {type(backbone).__name__}: '
+            f'{_hint(source)}'
+        )
+    ours = next((m.num_heads for m in backbone.modules() if isinstance(getattr(m, 'num_heads', None), int)), None)
+    if layout.family == 'ViT' and None not in (heads, ours) and heads != ours:
+        raise CheckpointError(
+            f'it was trained with {heads} attention heads, this encoder has {ours}: set num_heads={heads} in the '
             "backbone's arch (or use the config that it was trained with)"
         )
 
@@ -143,26 +139,15 @@ def _check_nothing_decisive_is_lost(
         names = ', '.join((lost or unfilled)[:4]) + (', ...' if len(lost or unfilled) > 4 else '')
         cause = f'has no place for {names}' if lost else f'needs {names}, which the file lacks'
         raise CheckpointError(
-            f'{path} does not fit the encoder: {type(backbone).__name__} {cause}, and its features would be others. '
+            f'{path} does not fit the encoder: {type(backbone).__name__} {cause}, and its features would be others: '
             f'{_hint(source)}\n{report.table()}'
         )
 
 
 def _hint(source: Source) -> str:
     if source.release and source.release.architecture:
-        return f'The file holds {source.release.method} weights, which fit {source.release.timm}'
-    return 'Use the config that it was trained with'
-
-
-def _renamed(source: Source, layout: Layout, backbone: nn.Module) -> State:
-    if source.layout is None:
-        return source.state
-    if source.layout.family != layout.family:
-        raise CheckpointError(
-            f'it holds a {source.layout.family} ({source}), another kind of encoder than {type(backbone).__name__}. '
-            f'{_hint(source)}'
-        )
-    return convert(source.state, source.layout, layout)
+        return f'the file holds {source.release.method} weights, which fit {source.release.timm}'
+    return 'use the config that it was trained with'
 
 
 def _compare(backbone: nn.Module, state: State, resized: State, source: Source, root: str) -> tuple[LoadReport, State]:
@@ -189,18 +174,3 @@ def _compare(backbone: nn.Module, state: State, resized: State, source: Source, 
         heads=(*source.heads, *heads),
     )
     return report, fitting
-
-
-def _likely_cause(report: LoadReport, encoder: nn.Module) -> str:
-    if len(report.mismatched) > len(report.missing):
-        key, (theirs, ours) = next(iter(report.mismatched.items()))
-        return (
-            f'Most shapes differ ({key}: {list(theirs)} in the checkpoint, {list(ours)} in the encoder), so '
-            'it comes from another size of model: use the config that it was trained with.'
-        )
-    if report.loaded:
-        return 'It lacks whole layers, so it comes from a shallower encoder: use the config that it was trained with.'
-    return (
-        f'Most names differ, so it comes from another kind of encoder than {type(encoder).__name__}, or the '
-        'prefix is wrong: use the config that it was trained with.'
-    )

@@ -14,23 +14,15 @@ from repre_mm.checkpoint.layouts import LAYOUTS, Layout, State
 from repre_mm.checkpoint.reading import EXPORT_FORMAT, CheckpointError
 from repre_mm.checkpoint.releases import WRAPPERS, Release, identify
 
-# Where files that are no known release keep encoders: (container, prefix, what it is), the one to take first. A
-# container is an entry of the checkpoint that holds tensors ('' is the checkpoint itself). Where a file has several,
-# the one is taken that its project evaluates: DINO's teacher, MoCo's online encoder, timm's averaged weights.
+# Where files that are no known release keep several encoders: (container, prefix, what it is), the one to take first. A
+# container is an entry of the checkpoint that holds tensors ('' is the checkpoint itself). The one is taken that its
+# project evaluates: DINO's teacher (of a ResNet), MoCo's online encoder, timm's averaged weights.
 _PLACES = (
     ('teacher', r'backbone\.', 'DINO, the target encoder'),
-    ('student', r'backbone\.', 'DINO, the online encoder (there is no target)'),
-    ('state_dict', r'base_encoder\.', 'MoCo v3, the online encoder'),
-    ('state_dict', r'encoder_q\.(0\.)?', 'MoCo, the query encoder'),
+    ('state_dict', r'(base_encoder|encoder_q)\.(0\.)?', 'MoCo, the online encoder'),
     ('state_dict_ema|model_ema', '', 'timm training checkpoint, the averaged weights'),
     ('state_dict|', r'backbone\.(model\.)?', 'OpenMMLab checkpoint, the online encoder'),
-    ('ema_state_dict', r'(backbone\.(model\.)?)?', 'averaged weights only, as MMEngine keeps them'),
     ('state_dict|model|', '', 'weights of an encoder'),
-    (
-        'state_dict|model|',
-        r'(momentum_encoder|target_net|encoder_k|teacher)\.((0|backbone)\.)?(model\.)?',
-        'the target encoder only (there is no online one)',
-    ),
 )
 CLASSIFIERS = ('head', 'heads', 'fc', 'classifier', 'head_dist', 'last_linear', 'lm_head')
 # Decoders and tokens of masked image modelling, which stand beside the encoder's own tensors.
@@ -154,8 +146,7 @@ def _choose(found: list[tuple[str, str, Layout]]) -> tuple[tuple[str, str, Layou
         for candidate in found:
             if re.fullmatch(container, candidate[0]) and re.fullmatch(prefix, WRAPPERS.sub('', candidate[1])):
                 return candidate, what
-    # Not a place that is known, but the only one.
-    return (found[0], 'an encoder under a prefix that is not known') if len(found) == 1 else (None, '')
+    return (found[0], 'the only encoder in the file') if len(found) == 1 else (None, '')
 
 
 def _told(containers: dict[str, State], prefix: str, layouts: list[Layout], release: Release | None) -> Source:

@@ -30,7 +30,7 @@ from mmengine.config import ConfigDict
 from torch import Tensor, nn
 
 from repre_mm.checkpoint import CheckpointError, export_encoder, load_pretrained, read_checkpoint
-from repre_mm.checkpoint.export import TARGETS, _write, tensors_sha256
+from repre_mm.checkpoint.export import TARGETS, tensors_sha256
 from repre_mm.models.backbones import TimmBackbone
 
 TIMM_VIT = dict(patch_size=PATCH, embed_dim=WIDTH, depth=DEPTH, num_heads=HEADS, mlp_ratio=2, num_classes=0)
@@ -315,19 +315,20 @@ def test_config_has_to_fit_and_is_noted(vit, tmp_path):
     meta = export_encoder(vit[1], tmp_path / 'out.pth', 'timm', config=config)
     assert meta['config'] == 'tiny.py'
     config.write_text(config.read_text().replace("'num_layers': 3", "'num_layers': 5"))
-    with pytest.raises(CheckpointError, match='shallower encoder'):
+    with pytest.raises(CheckpointError, match='of another size'):
         export_encoder(vit[1], tmp_path / 'out.pth', 'timm', config=config)
 
 
-def test_interrupted_write_leaves_the_old_file(tmp_path):
-    path = tmp_path / 'out.pth'
-    path.write_text('old')
+def test_interrupted_write_leaves_the_old_file(vit, tmp_path, monkeypatch):
+    out = tmp_path / 'out.pth'
+    out.write_text('old')
 
-    def fail(draft: Path) -> None:
-        draft.write_text('half')
+    def fail(content, file) -> None:
+        file.write(b'half')
         raise OSError(28, os.strerror(28))
 
+    monkeypatch.setattr(torch, 'save', fail)
     with pytest.raises(CheckpointError, match=r'cannot write .*out\.pth.*No space left'):
-        _write(path, fail)
-    assert [file.name for file in tmp_path.iterdir()] == ['out.pth']
-    assert path.read_text() == 'old'
+        export_encoder(vit[1], out, 'timm')
+    assert {file.name for file in tmp_path.iterdir()} == {'out.pth', 'vit.pth'}
+    assert out.read_text() == 'old'

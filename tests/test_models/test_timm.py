@@ -7,7 +7,7 @@ from fixtures.models import MEAN, STD, SWIN, VIT, make_views, mlp
 from mmpretrain.registry import MODELS as MMPRETRAIN_MODELS
 from torch import nn
 
-from repre_mm.checkpoint import CheckpointError, load_encoder
+from repre_mm.checkpoint import CheckpointError, load_pretrained
 from repre_mm.evaluation import global_features
 from repre_mm.models import EncoderLevels, LevelTap, TimmBackbone
 from repre_mm.registry import MODELS
@@ -180,9 +180,9 @@ def test_training_checkpoint_goes_back_into_the_adapter_and_into_timm(tmp_path):
     again = MODELS.build(dict(type='repre_mm.TimmBackbone', model_name=name, **options, init_cfg=init_cfg))
     again.init_weights()
     loaded = TimmBackbone(name, **options)
-    assert load_encoder(loaded, path).filled == 1
+    assert load_pretrained(loaded, path).filled == 1
     plain = timm.create_model(name, **options, num_classes=0)
-    assert load_encoder(plain, path, prefix='backbone.model.').complete
+    assert load_pretrained(plain, path, prefix='backbone.model.').complete
     for state in (again.model.state_dict(), loaded.model.state_dict(), plain.state_dict()):
         assert list(state) == list(expected)
         for key, value in expected.items():
