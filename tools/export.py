@@ -17,7 +17,7 @@ USE = {
     'torchvision': "model.load_state_dict(torch.load('{out}')['state_dict'], strict=False)  # all but the classifier",
     'safetensors': "safetensors.torch.load_file('{out}')",
 }
-# What a library's own encoder has to be told to compute the same.
+# Settings with which a library's own encoder computes the same.
 NOTES = {
     ('mmdet', 'Swin'): 'with mmdet.SwinTransformer, leave convert_weights=False',
     ('mmseg', 'ViT'): "its ViT needs patch_bias=True, final_norm=True and norm_cfg=dict(type='LN', eps=1e-6)",

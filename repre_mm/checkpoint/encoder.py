@@ -16,7 +16,8 @@ from repre_mm.checkpoint.recognise import CLASSIFIERS, Source, layout_of, recogn
 from repre_mm.checkpoint.report import LoadReport
 from repre_mm.checkpoint.resize import Grid, fit_positions
 
-#: Smallest share of parameters to fill: below it, features would be those of random weights.
+#: Smallest share of the encoder's parameters to fill, and of the file's encoder to use, by number of elements. Below,
+#: features would be those of random weights, or of half a model.
 MIN_FILLED = 0.95
 
 # What decides the features and must not be lost with a warning, in any library's names: positions, layer scale, a
@@ -34,7 +35,6 @@ def load_pretrained(
     path: str | os.PathLike,
     *,
     trust: bool = False,
-    min_share: float = MIN_FILLED,
     prefix: str | None = None,
     source_grid: Grid | None = None,
 ) -> LoadReport:
@@ -49,8 +49,6 @@ def load_pretrained(
             :class:`~repre_mm.models.backbones.TimmBackbone`; an encoder of another family takes files in its own names.
         path: The file.
         trust: Unpickle the file, which may run code; see :func:`repre_mm.checkpoint.read_checkpoint`.
-        min_share: The share of the encoder's parameters, by number of elements, that has to be filled; and likewise the
-            share of the file's encoder that has to find a place.
         prefix: Where the encoder is in the file, to take another one.
         source_grid: Rows and columns of patches of the file's position embedding, if not square.
 
@@ -78,10 +76,10 @@ def load_pretrained(
     report, fitting = _compare(backbone, state, resized, source, root)
     sizes = {name: value.numel() for name, value in state.items()}
     used = 1 - sum(sizes[name] for name in report.unexpected) / max(sum(sizes.values()), 1)
-    if min(report.filled, used) < min_share:
+    if min(report.filled, used) < MIN_FILLED:
         raise CheckpointError(
             f'{path} does not fit the encoder, which is another one or of another size: {report.filled:.1%} of its '
-            f'parameters would be filled, and {used:.1%} of the file used; {min_share:.0%} of both are needed: '
+            f'parameters would be filled, and {used:.1%} of the file used; {MIN_FILLED:.0%} of both are needed: '
             f'{_hint(source)}\n{report.table()}'
         )
     _check_nothing_decisive_is_lost(report, source, backbone, root, path)
@@ -132,14 +130,14 @@ def _check_nothing_decisive_is_lost(
     unplaced = [*report.unexpected, *report.mismatched]
     lost = [*matching(_POSITIONS, unplaced), *matching(_DECISIVE, unplaced)]
     if source.layout and source.layout.family != 'Swin' and matching(_FINAL_NORM, report.missing):
-        # An encoder may have no final norm on purpose; another one in its place would be left at random.
+        # An encoder may have no final norm on purpose; one of another name would keep random weights.
         lost += matching(_FINAL_NORM, unplaced)
     unfilled = matching(_POSITIONS, report.missing)
     if lost or unfilled:
         names = ', '.join((lost or unfilled)[:4]) + (', ...' if len(lost or unfilled) > 4 else '')
         cause = f'has no place for {names}' if lost else f'needs {names}, which the file lacks'
         raise CheckpointError(
-            f'{path} does not fit the encoder: {type(backbone).__name__} {cause}, and its features would be others: '
+            f'{path} does not fit the encoder: {type(backbone).__name__} {cause}, which would change its features: '
             f'{_hint(source)}\n{report.table()}'
         )
 

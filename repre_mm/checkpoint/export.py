@@ -31,7 +31,7 @@ _LACKING = {'ViT': ('mmdet',), 'BEiT': ('mmdet', 'mmseg', 'torchvision')}
 # mmpretrain's norms of outputs that other libraries do not give: after average pooling (ViT), of shallower stages
 # (Swin). The last map is the same without them.
 _EXTRA_NORMS = re.compile(r'(ln2|norm\d)\.\w+')
-# mmseg's own ViT takes names as they are; the other backbones of OpenMMLab are told, or look for, a prefix.
+# mmseg's own ViT takes names as they are; the other backbones of OpenMMLab expect a prefix.
 _WITHOUT_PREFIX = ('ViT', 'mmseg')
 
 
@@ -105,7 +105,7 @@ def export_encoder(
     }
     _write(out, state, meta)
     if tensors_sha256(read_checkpoint(out)['state_dict']) != meta['sha256']:
-        raise CheckpointError(f'{out} reads back other than it was written: the disk or its file system is damaged')
+        raise CheckpointError(f'{out} reads back differently: the disk or its file system is damaged')
     return meta
 
 

@@ -20,16 +20,10 @@ from safetensors import SafetensorError, safe_open
 from repre_mm.utils.errors import UserError
 
 # First bytes of what is often saved under a checkpoint's name, and what it means.
-_LOOKALIKES = (
-    (
-        re.compile(rb'\s*<(!doctype|html|\?xml)', re.I),
-        'it is a web page: the download was redirected or refused',
-    ),
-    (
-        re.compile(rb'version https://git-lfs'),
-        'it is a Git LFS pointer, not the file itself: run `git lfs pull`',
-    ),
-)
+_LOOKALIKES = {
+    re.compile(rb'\s*<(!doctype|html|\?xml)', re.I): 'it is a web page: the download was redirected or refused',
+    re.compile(rb'version https://git-lfs'): 'it is a Git LFS pointer, not the file itself: run `git lfs pull`',
+}
 _ZIP_MAGIC = b'PK\x03\x04'
 # A safetensors file starts with the length of its header in 8 bytes, then the header, in JSON.
 _SAFETENSORS = re.compile(rb'[\s\S]{6}\0\0\{"')
@@ -48,7 +42,7 @@ def read_checkpoint(path: str | os.PathLike, *, map_location: Any = 'cpu', trust
 
     Only tensors, plain containers, NumPy arrays, MMEngine's log history and the options of a training (an
     ``argparse.Namespace`` of plain values) are read. MMEngine's own loader falls back to full unpickling, which runs
-    the code that the file holds; this one does so only if told to.
+    the code that the file holds; this one does so only with ``trust``.
 
     Args:
         path: The file.
@@ -171,7 +165,7 @@ def _read_head(path: Path) -> bytes:
         raise CheckpointError(f'cannot open {path}: {error.strerror}') from error
     if not head:
         raise CheckpointError(f'cannot read {path}: the file is empty, as after a full disk or a broken download')
-    for pattern, meaning in _LOOKALIKES:
+    for pattern, meaning in _LOOKALIKES.items():
         if pattern.match(head):
             raise CheckpointError(f'cannot read {path}: {meaning}')
     return head
@@ -182,9 +176,7 @@ def _siblings(folder: Path) -> str:
     if not folder.is_dir():
         return f'; there is no folder {folder} either'
     found = sorted(folder.glob('*.pth'), key=lambda file: file.stat().st_mtime, reverse=True)
-    if not found:
-        return f'; {folder} holds no *.pth file'
-    return f'; {folder} holds {", ".join(file.name for file in found[:5])}{", ..." if len(found) > 5 else ""}'
+    return f'; {folder} holds {", ".join(file.name for file in found[:5]) or "no *.pth file"}'
 
 
 def _unpickling_message(path: Path, error: str) -> str:

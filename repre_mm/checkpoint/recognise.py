@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from repre_mm.checkpoint.layouts import LAYOUTS, Layout, State
 from repre_mm.checkpoint.reading import EXPORT_FORMAT, CheckpointError
-from repre_mm.checkpoint.releases import WRAPPERS, Release, identify
+from repre_mm.checkpoint.releases import WRAPPERS, Release, identify, tensors_by_entry
 
 # Where files that are no known release keep several encoders: (container, prefix, what it is), the one to take first. A
 # container is an entry of the checkpoint that holds tensors ('' is the checkpoint itself). The one is taken that its
@@ -28,12 +28,8 @@ CLASSIFIERS = ('head', 'heads', 'fc', 'classifier', 'head_dist', 'last_linear', 
 # Decoders and tokens of masked image modelling, which stand beside the encoder's own tensors.
 _PRETEXT = re.compile(r'(decoder_\w+|mask_token|masked_embed)(\.|$)')
 
-# Names by which files show that cannot be read as one of the layouts, and what to do.
-_CONVERT = 'which are not read: convert it to the names of timm first'
-_FOREIGN = (
-    (re.compile(r'(^|\.)embeddings\.patch_embeddings\.'), f'Hugging Face transformers, {_CONVERT}'),
-    (re.compile(r'(^|\.)visual\.(conv1|transformer\.resblocks)\.'), f'CLIP, {_CONVERT}'),
-)
+# Parts of names by which a file shows whose it is, of those that are not read.
+_FOREIGN = {'.patch_embeddings.': 'Hugging Face transformers', 'visual.conv1.': 'CLIP'}
 
 
 @dataclass(frozen=True)
@@ -90,15 +86,14 @@ def recognise(checkpoint: Mapping[str, Any], *, prefix: str | None = None, like:
         CheckpointError: There is no tensor, none under ``prefix``, no encoder that is known, or several in unknown
             places; the message says what is there instead.
     """
-    containers = _containers(checkpoint)
-    if not any(containers.values()):
-        raise CheckpointError(
-            f'the checkpoint holds no tensors under "state_dict" or at its top level, only {_listed(checkpoint)}'
-        )
+    containers = tensors_by_entry(checkpoint)
+    if not containers:
+        names = ', '.join(map(repr, list(checkpoint)[:8])) or 'nothing'
+        raise CheckpointError(f'the checkpoint holds no tensors under "state_dict" or at its top level, only {names}')
     layouts = [*LAYOUTS, *([like] if like and like not in LAYOUTS else [])]
     release = identify(checkpoint)
     if prefix is not None:
-        return _told(containers, prefix, layouts, release)
+        return _at_prefix(containers, prefix, layouts, release)
 
     found = [
         (container, start, layout)
@@ -107,15 +102,15 @@ def recognise(checkpoint: Mapping[str, Any], *, prefix: str | None = None, like:
         for start in layout.at(tensors)
     ]
     if release and not _exported(checkpoint):
-        source = _told(containers, release.prefixes[release.default], layouts, release)
+        source = _at_prefix(containers, release.prefixes[release.default], layouts, release)
         others = {_place(container, WRAPPERS.sub('', start)) for container, start, _ in found} - {source.place}
         what = f'{release.method}, the {release.default} encoder'
         return replace(source, what=what, others=tuple(sorted(others)))
     chosen, what = _choose(found)
     if chosen is None:
-        unnamed = None if found else _backbone_of_unknown_family(containers)
-        if unnamed:
-            return unnamed
+        if not found and any(key.startswith('backbone.') for tensors in containers.values() for key in tensors):
+            what = 'OpenMMLab checkpoint, the online encoder, of a family that is not known'  # ConvNeXt, PVT, ...
+            return replace(_at_prefix(containers, 'backbone.', layouts, None), what=what)
         raise CheckpointError(_nothing_found(containers, found))
     container, start, layout = chosen
     if _exported(checkpoint):
@@ -130,17 +125,6 @@ def _exported(checkpoint: Mapping[str, Any]) -> bool:
     return isinstance(meta, Mapping) and meta.get('format') == EXPORT_FORMAT
 
 
-def _containers(checkpoint: Mapping[str, Any]) -> dict[str, State]:
-    """The checkpoint's own tensors and those of its entries, by entry."""
-    containers = {'': {key: value for key, value in checkpoint.items() if isinstance(value, Tensor)}}
-    for name, entry in checkpoint.items():
-        if isinstance(entry, Mapping):
-            tensors = {key: value for key, value in entry.items() if isinstance(key, str) and isinstance(value, Tensor)}
-            if tensors:
-                containers[str(name)] = tensors
-    return containers
-
-
 def _choose(found: list[tuple[str, str, Layout]]) -> tuple[tuple[str, str, Layout] | None, str]:
     for container, prefix, what in _PLACES:
         for candidate in found:
@@ -149,16 +133,18 @@ def _choose(found: list[tuple[str, str, Layout]]) -> tuple[tuple[str, str, Layou
     return (found[0], 'the only encoder in the file') if len(found) == 1 else (None, '')
 
 
-def _told(containers: dict[str, State], prefix: str, layouts: list[Layout], release: Release | None) -> Source:
+def _at_prefix(containers: dict[str, State], prefix: str, layouts: list[Layout], release: Release | None) -> Source:
     if prefix and not prefix.endswith('.'):
         prefix += '.'
     for container in sorted(containers, key=lambda name: name != 'state_dict'):
         for start in dict.fromkeys((prefix, prefix.removeprefix(f'{container}.'))):
-            for names in (containers[container], _unwrapped(containers[container])):
+            unwrapped = {WRAPPERS.sub('', key): value for key, value in containers[container].items()}
+            for names in (containers[container], unwrapped):
                 state = {key[len(start) :]: value for key, value in names.items() if key.startswith(start)}
                 if state and (prefix or container in ('', 'state_dict', 'model')):
                     if all(key.startswith('model.') for key in state):  # a wrapper, as TimmBackbone
                         state = {key.removeprefix('model.'): value for key, value in state.items()}
+                        start += 'model.'
                     layout = next((layout for layout in layouts if '' in layout.at(state)), None)
                     what = 'the encoder under the given prefix'
                     return _source(what, _place(container, start), layout, state, release=release)
@@ -166,10 +152,6 @@ def _told(containers: dict[str, State], prefix: str, layouts: list[Layout], rele
         f'no tensor of the checkpoint is under the prefix {prefix!r}. Prefixes present: {_prefixes(containers)}. '
         "Name the one that holds the encoder, or '' if the checkpoint is the encoder itself"
     )
-
-
-def _unwrapped(tensors: State) -> State:
-    return {WRAPPERS.sub('', key): value for key, value in tensors.items()}
 
 
 def _source(
@@ -187,25 +169,13 @@ def _source(
     return Source(what, place, layout, kept, heads, others, release)
 
 
-def _backbone_of_unknown_family(containers: dict[str, State]) -> Source | None:
-    """Ours or OpenMMLab's training checkpoint of an encoder that has no layout here (ConvNeXt, PVT, ...)."""
-    for container in ('state_dict', ''):
-        tensors = containers.get(container, {})
-        for prefix in ('backbone.model.', 'backbone.'):
-            state = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
-            if state:
-                what = 'OpenMMLab checkpoint, the online encoder, of a family that is not known'
-                return _source(what, _place(container, prefix), None, state)
-    return None
-
-
 def _nothing_found(containers: dict[str, State], found: list[tuple[str, str, Layout]]) -> str:
     if found:
         places = ', '.join(sorted({f'{container + "." if container else ""}{start}' for container, start, _ in found}))
         return f'it holds several encoders, in places that are not known: {places}. Name one as prefix (--prefix)'
-    for pattern, whose in _FOREIGN:
-        if any(pattern.search(key) for tensors in containers.values() for key in tensors):
-            return f'its names are those of {whose}'
+    for part, whose in _FOREIGN.items():
+        if any(part in key for tensors in containers.values() for key in tensors):
+            return f'its names are those of {whose}, which are not read: convert it to the names of timm first'
     families = ', '.join(dict.fromkeys(layout.family for layout in LAYOUTS))
     return (
         f'no encoder that is known here ({families}) is in it. Prefixes present: {_prefixes(containers)}. '
@@ -224,8 +194,3 @@ def _prefixes(containers: dict[str, State]) -> str:
 
 def _place(container: str, prefix: str) -> str:
     return ': '.join(part for part in (container, prefix) if part) or 'top level'
-
-
-def _listed(mapping: Mapping, limit: int = 8) -> str:
-    names = ', '.join(repr(key) for key in list(mapping)[:limit]) or 'nothing'
-    return names + (', ...' if len(mapping) > limit else '')

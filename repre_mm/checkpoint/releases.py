@@ -1,4 +1,4 @@
-"""Released weights: whose file it is, and the model, options and normalisation that give its authors' features.
+"""Table of released weights: the method, and the model, options and normalisation that give its authors' features.
 
 One row of the table per release; :func:`identify` compares a file's names with them. What decides the features and
 shows in the tensors (positions, final norm, layer scale, distillation token, sizes) becomes options of the timm model.
@@ -72,8 +72,8 @@ class _Row:
         absent: A pattern that no name has.
         families: Of the encoder.
         default: See :class:`Release`.
-        heads: Attention heads of its ViTs of any size; None for those of timm's model of that size, 0 where the file
-            may be anybody's, so that nothing tells.
+        heads: Attention heads of its ViTs of any size; None for those of timm's model of that size, 0 where
+            the file could be of other methods too.
         mean: See :class:`Release`.
         std: See :class:`Release`.
     """
@@ -123,7 +123,7 @@ _TABLE = (
     _Row('DeiT', 'timm', ('model.',), ('model_ema.',), (r'model\.head\.',)),
     _Row('MAE', 'timm', ('model.',)),  # the encoder alone
     _Row('Swin', 'release', ('model.',), families=('Swin',)),  # microsoft/Swin-Transformer
-    # The encoder alone. Others save a plain ViT likewise.
+    # The encoder alone; other projects save a plain ViT under the same names.
     _Row('iBOT', 'timm', target=('state_dict.',), absent=r'state_dict\.head', default='target', heads=0),
     _Row('DINO', 'timm', target=('',), absent='head', default='target', heads=0),
     # mmpretrain's own, and trainings with its algorithms
@@ -176,16 +176,24 @@ def identify(checkpoint: Mapping[str, Any]) -> Release | None:
     return None
 
 
+def tensors_by_entry(checkpoint: Mapping[str, Any]) -> dict[str, State]:
+    """A checkpoint's own tensors, under ``''``, and those of its entries, by entry."""
+    found = {}
+    for container, entry in {'': checkpoint, **checkpoint}.items():
+        if isinstance(entry, Mapping):
+            named = {key: value for key, value in entry.items() if isinstance(key, str) and isinstance(value, Tensor)}
+            if named:
+                found[str(container)] = named
+    return found
+
+
 def flat_tensors(checkpoint: Mapping[str, Any]) -> State:
     """All tensors, as CONTAINER.NAME without what wrapped models add."""
-    flat = {name: value for name, value in checkpoint.items() if isinstance(value, Tensor)}
-    for container, entry in checkpoint.items():
-        if isinstance(entry, Mapping):
-            named = (
-                (name, value) for name, value in entry.items() if isinstance(name, str) and isinstance(value, Tensor)
-            )
-            flat |= {f'{container}.{name}': value for name, value in named}
-    return {WRAPPERS.sub('', name): value for name, value in flat.items() if isinstance(name, str)}
+    return {
+        WRAPPERS.sub('', f'{container}.{name}'.removeprefix('.')): value
+        for container, tensors in tensors_by_entry(checkpoint).items()
+        for name, value in tensors.items()
+    }
 
 
 def _first(names: State, places: tuple[str, ...], row: _Row) -> list[tuple[str, State, Layout]]:
@@ -250,7 +258,7 @@ def _vit(state: State, facts: dict[str, Any], family: str, heads: int | None) ->
 
 
 def _side(state: State, table: Tensor | None) -> int:
-    """Patches along a side of the image that the positions are for; 0 where they do not tell."""
+    """Patches along a side of the image that the positions are for; 0 where the file has no positions."""
     if 'pos_embed' in state:
         tokens = 1 + ('dist_token' in state)
         return math.isqrt(state['pos_embed'].shape[1] - tokens)

@@ -133,11 +133,11 @@ def square_grid(state: State, name: str) -> Grid | None:
     return None
 
 
-def _source_grid(state: State, name: str, told: Grid | None) -> Grid:
+def _source_grid(state: State, name: str, given: Grid | None) -> Grid:
     length = state[name].shape[1]
-    grid = told or square_grid(state, name)
+    grid = given or square_grid(state, name)
     if grid is None or grid[0] * grid[1] > length:
-        wanted = f'grid of {told[0]} x {told[1]}' if told else 'square grid of'
+        wanted = f'grid of {given[0]} x {given[1]}' if given else 'square grid of'
         raise CheckpointError(
             f'{name} has {length} positions, which are no {wanted} patches: name its rows and columns '
             'with source_grid=(ROWS, COLUMNS) (--source-grid ROWS COLUMNS on the command line)'

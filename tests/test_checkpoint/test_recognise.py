@@ -295,12 +295,6 @@ def test_web_page_under_a_checkpoints_name(tmp_path):
         load_pretrained(moco_vit(), tmp_path / 'weights.pth')
 
 
-def test_lower_share_can_be_asked_for(tmp_path):
-    torch.save(under('', moco_vit(arch=dict(num_layers=2))), tmp_path / 'file.pth')
-    report = load_pretrained(moco_vit(), tmp_path / 'file.pth', min_share=0.5)
-    assert 0.5 < report.filled < 0.9
-
-
 def test_other_sizes_and_windows_of_another_library(tmp_path):
     torch.save(timm_names(timm_vit(img_size=32)), tmp_path / 'vit.pth')
     report = load_pretrained(mm_vit(img_size=(48, 64)), tmp_path / 'vit.pth')
