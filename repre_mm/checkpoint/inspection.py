@@ -48,7 +48,7 @@ def inspect_checkpoint(path: str | os.PathLike, *, prefix: str | None = None, tr
         facts['encoders'] = ', '.join(which.values())
         facts['timm model'] = release.timm
         facts['normalisation'] = f'mean {release.mean}, std {release.std}; features: {_POOLING[release.pooling]}'
-    if source.others:
+    elif source.others:
         facts['others at'] = ', '.join(source.others)
     facts['names'] = source.layout or 'of no table here'
     if source.layout:

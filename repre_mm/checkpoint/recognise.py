@@ -42,7 +42,7 @@ class Source:
         layout: How its tensors are named; None when no layout that is known.
         state: Its tensors, under their names without the prefix.
         heads: Names beside them that are no part of the encoder: classifiers, projectors, decoders, mask tokens.
-        others: Places of the other encoders in the file.
+        others: Places of the other encoders in a file that is no release.
         release: Whose weights the file holds, where that is known.
     """
 
@@ -94,6 +94,9 @@ def recognise(checkpoint: Mapping[str, Any], *, prefix: str | None = None, like:
     release = identify(checkpoint)
     if prefix is not None:
         return _at_prefix(containers, prefix, layouts, release)
+    if release and not _exported(checkpoint):
+        source = _at_prefix(containers, release.prefixes[release.default], layouts, release)
+        return replace(source, what=f'{release.method}, the {release.default} encoder')
 
     found = [
         (container, start, layout)
@@ -101,11 +104,6 @@ def recognise(checkpoint: Mapping[str, Any], *, prefix: str | None = None, like:
         for layout in layouts
         for start in layout.at(tensors)
     ]
-    if release and not _exported(checkpoint):
-        source = _at_prefix(containers, release.prefixes[release.default], layouts, release)
-        others = {_place(container, WRAPPERS.sub('', start)) for container, start, _ in found} - {source.place}
-        what = f'{release.method}, the {release.default} encoder'
-        return replace(source, what=what, others=tuple(sorted(others)))
     chosen, what = _choose(found)
     if chosen is None:
         if not found and any(key.startswith('backbone.') for tensors in containers.values() for key in tensors):

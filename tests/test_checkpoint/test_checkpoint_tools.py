@@ -64,7 +64,6 @@ def test_text_for_a_released_file(tmp_path, monkeypatch, capsys):
         'encoders       online at student.backbone., target at teacher.backbone. (the one that its authors evaluate)',
         'timm model     timm:vit_small_patch16_224,num_heads=6',
         'normalisation  mean (123.675, 116.28, 103.53), std (58.395, 57.12, 57.375); features: class token',
-        'others at      student: backbone.',
         'names          ViT, timm names',
         'architecture   embed_dims 384, num_layers 12, feedforward_channels 1536, patch_size 16, positions 197',
         'tensors        150, 21,665,664 numbers',
