@@ -78,7 +78,7 @@ def load_pretrained(
     used = 1 - sum(sizes[name] for name in report.unexpected) / max(sum(sizes.values()), 1)
     if min(report.filled, used) < MIN_FILLED:
         raise CheckpointError(
-            f'{path} does not fit the encoder, which is another one or of another size: {report.filled:.1%} of its '
+            f'{path} does not fit the encoder, which is of another kind or size: {report.filled:.1%} of its '
             f'parameters would be filled, and {used:.1%} of the file used; {MIN_FILLED:.0%} of both are needed: '
             f'{_hint(source)}\n{report.table()}'
         )

@@ -79,7 +79,7 @@ def test_error_names_the_file(tmp_path):
 
 def test_other_width_is_refused(tmp_path):
     path = _save(_vit(embed_dims=48), tmp_path / 'wide.pth')
-    with pytest.raises(CheckpointError, match='of another size') as caught:
+    with pytest.raises(CheckpointError, match='of another kind or size') as caught:
         load_pretrained(_vit(), path)
     assert 'mismatched' in str(caught.value)
     assert '[1, 1, 48] -> [1, 1, 24]' in str(caught.value)

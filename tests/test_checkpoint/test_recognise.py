@@ -247,18 +247,18 @@ def refusal(encoder: nn.Module, content: dict, tmp_path, **kwargs) -> str:
         (
             moco_vit,
             timm_names(moco_vit(arch=dict(embed_dims=32))),
-            ['of another size: ', '% of its parameters would be filled'],
+            ['of another kind or size: ', '% of its parameters would be filled'],
         ),
         (moco_vit, timm_names(SWIN), ['it holds a Swin', 'timm names', 'another kind of encoder than MoCoV3ViT']),
         (
             moco_vit,
             under('', moco_vit(arch=dict(num_layers=2))),
-            ['of another size: ', '100.0% of the file used'],
+            ['of another kind or size: ', '100.0% of the file used'],
         ),
         (
             moco_vit,
             under('', moco_vit(arch=dict(num_layers=5))),
-            ['of another size: 100.0% of its parameters'],
+            ['of another kind or size: 100.0% of its parameters'],
         ),
         (moco_vit, {'head.weight': torch.ones(2)}, ['no encoder that is known', 'head. (1)']),
         (moco_vit, {'epoch': 3}, ['no tensors', "'epoch'"]),
