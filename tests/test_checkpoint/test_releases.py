@@ -186,7 +186,7 @@ def mm_reference(encoder: nn.Module, content: dict) -> Tensor:
 
 MM = {
     'MoCo v3 of mmpretrain': (
-        lambda: MoCoV3ViT('mocov3-small', patch_size=16, out_type='raw'),
+        lambda: MoCoV3ViT(arch='mocov3-small', patch_size=16, out_type='raw'),
         {'head.predictor.fc0.weight': torch.ones(2, 2)},
         'vit_small_patch16_224',
     ),
