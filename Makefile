@@ -1,4 +1,4 @@
-# `make` lists the targets. Everything runs in .venv, which `make setup` makes.
+# `make` lists the targets. Everything runs in .venv, which `make setup` creates.
 PYTHON_IN_VENV := .venv/bin/python
 
 .DEFAULT_GOAL := help
@@ -7,34 +7,34 @@ PYTHON_IN_VENV := .venv/bin/python
 help: ## list these targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
-setup: ## make .venv for pre-training (again only when requirements.lock or pyproject.toml changed)
+setup: ## create .venv for pre-training; no compiling, no-op if up to date
 	@tools/setup_env.sh
 
-setup-ops: ## add what detection and segmentation need: compiles mmcv's ops, once
+setup-ops: ## add detection and segmentation; compiles mmcv's ops once
 	@tools/setup_env.sh ops
 
-demo: setup ## pre-train on toy scenes in some minutes, on the CPU too
+demo: setup ## pre-train on toy scenes in a few minutes, GPU or CPU
 	$(PYTHON_IN_VENV) tools/demo.py
 
-report: setup ## one page about the demo run: curves, scores, pictures
-	@test -d work_dirs/demo || { echo 'error: there is no demo run yet; it takes some minutes: make demo' >&2; exit 1; }
+report: setup ## write a page about the demo run: curves, scores, pictures
+	@test -d work_dirs/demo || { echo 'error: no demo run yet; start one with make demo (a few minutes)' >&2; exit 1; }
 	$(PYTHON_IN_VENV) tools/report.py --draw work_dirs/demo
 
-transfer-demo: setup-ops ## detect and segment toy scenes, from scratch and from RePre
+transfer-demo: setup-ops ## train detection and segmentation on toy scenes, from scratch and from RePre
 	$(PYTHON_IN_VENV) tools/transfer_demo.py
 
-test: setup-ops ## the quick tests, on all cores
+test: setup-ops ## run the quick tests on all cores
 	$(PYTHON_IN_VENV) -m pytest -n auto --dist worksteal
 
-test-slow: setup-ops ## the slow tests too, one after another
+test-slow: setup-ops ## run all tests, one after another
 	$(PYTHON_IN_VENV) -m pytest -m ''
 
-test-openmmlab: ## the quick tests that depend on the stack, on OpenMMLab's originals, in .venv-openmmlab
+test-openmmlab: ## run the quick tests of the stack with OpenMMLab's originals, in .venv-openmmlab
 	@FAMILY=openmmlab tools/setup_env.sh
 	.venv-openmmlab/bin/python -m pytest -n auto --dist worksteal -m 'not slow and not dist' \
 	    tests/test_utils tests/test_models tests/test_checkpoint tests/test_datasets tests/test_evaluation tests/test_engine
 
-lint: setup ## check style and the rules between rooms, change nothing
+lint: setup ## check style and import contracts, change nothing
 	$(PYTHON_IN_VENV) -m ruff check
 	$(PYTHON_IN_VENV) -m ruff format --check
 	.venv/bin/lint-imports
@@ -43,15 +43,15 @@ format: setup ## fix what the linter can fix
 	$(PYTHON_IN_VENV) -m ruff check --fix
 	$(PYTHON_IN_VENV) -m ruff format
 
-doctor: setup ## is this installation able to pre-train, and if not, what is the fix?
+doctor: setup ## check the installation and print fixes
 	$(PYTHON_IN_VENV) -m repre_mm.doctor
 
-lock: setup ## renew both locks from pyproject.toml
+lock: setup ## update both locks from pyproject.toml
 	tools/renew_lock.sh
 
-clean: ## remove caches and build files, keep .venv and your runs
+clean: ## remove caches and build files, keep .venv and runs
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
 	find repre_mm tests tools configs -name __pycache__ -type d -exec rm -rf {} +
 
-clean-env: ## remove .venv and .venv-openmmlab; `make setup` then makes a new one
+clean-env: ## remove .venv and .venv-openmmlab; make setup creates them anew
 	rm -rf .venv .venv-openmmlab
