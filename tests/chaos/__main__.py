@@ -103,20 +103,20 @@ def table(faults: list[Fault], counts: dict[str, int], disk: Disk, minutes: floa
     )
     what = {kind: text.format(disk=disk) for kind, text in WHAT.items()}
     lines = [
-        '# Faults and what became of them',
+        '# Injected faults and their outcome',
         '',
-        'Tiny trainings were broken, taken up by `tools/train.py --resume`, and compared with undisturbed',
-        'ones, to the last bit: weights, target networks, queues, centres, the state of the optimizer and of the',
-        'schedules, all logged losses. The processes were forks of one that had imported everything; several',
-        "were started by torchrun's agent and talked over gloo.",
+        'Tiny runs were interrupted by faults, resumed by `tools/train.py --resume`, and compared bit for bit',
+        'with uninterrupted ones: weights, target networks, queues, centres, the state of the optimizer and of the',
+        'schedules, all logged losses. The processes were forks of one that had imported all packages; groups were',
+        "started by torchrun's agent and communicated over gloo.",
         '',
         f'`{command}` on {time.strftime("%F")}: Python {platform.python_version()}, torch {torch.__version__},',
         f'mmengine {mmengine.__version__}, repre_mm {__version__}, CPU; {minutes:.0f} minutes.',
         '',
-        f'**{counts["faults"]} faults, {counts["resumed"]} went on from the newest sound checkpoint, '
+        f'**{counts["faults"]} faults, {counts["resumed"]} resumed from the newest valid checkpoint, '
         f'{counts["identical"]} ended identical, {counts["lost"]} lost.**',
         '',
-        '| fault | what it is | times | went on | identical |',
+        '| fault | description | count | resumed | identical |',
         '|---|---|---|---|---|',
     ]
     for kind, count in Counter(fault.kind for fault in faults).most_common():
@@ -125,10 +125,10 @@ def table(faults: list[Fault], counts: dict[str, int], disk: Disk, minutes: floa
         lines.append(f'| {kind} | {what[kind]} | {count} | {sums[0]} | {sums[1]} |')
     lines += [
         '',
-        'Exit status 75 asks to be started again; torchrun has its own for whatever ends its processes. "Did not',
-        'stop": the training outlived the fault. Iterations count from 1; a checkpoint is taken at every second.',
+        'Exit status 75 asks for a restart; torchrun has its own exit status. "Did not stop": the run survived the',
+        'fault. Iterations count from 1; a checkpoint is saved at every second one.',
         '',
-        '| # | training | fault | in iteration | what happened | exit | newest sound | went on from | end |',
+        '| # | run | fault | iteration | detail | exit | newest valid | resumed from | end |',
         '|---|---|---|---|---|---|---|---|---|',
     ]
     for number, fault in enumerate(faults, start=1):

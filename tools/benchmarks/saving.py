@@ -107,12 +107,12 @@ def main() -> None:
             f'`python tools/benchmarks/saving.py --rounds {args.rounds}`',
             '',
             f'The checkpoint of `{result["config"]}`, {result["checkpoint_mb"]} MB. Seconds, median of {args.rounds} '
-            'saves of each kind in turn, in brackets least to most. "Ratio": waiting by background, pair by pair.',
+            'saves of each kind in turn, in brackets least to most. "Ratio": waiting over background, per pair.',
             '',
             f'{platform.processor() or platform.machine()}, one thread, Python {platform.python_version()}, torch '
             f'{torch.__version__}. Load average after measuring: {result["load_average"]}.',
             '',
-            '| waiting for the disk | in the background | ratio | in the background, until the file is proven |',
+            '| waiting for the disk | in the background | ratio | in the background, until the file is verified |',
             '|---|---|---|---|',
             f'| {cells["waiting"]} | {cells["background"]} | {cells["ratio"]} | {cells["until it is on the disk"]} |',
             '',

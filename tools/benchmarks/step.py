@@ -187,7 +187,7 @@ def main() -> None:
         describe(env),
         '',
         f'Steps of {args.batch} images of RePre + MoCo v3 (ViT-S/16 at 224; Swin-T where it is named) on '
-        f'{args.device}, in bf16 where nothing else is said; median of {args.rounds} rounds in which both sides take '
+        f'{args.device}, in bf16 unless stated; median of {args.rounds} rounds in which both sides take '
         'turns, in brackets least and most. A factor above 1 is a gain; memory is the peak '
         'with the switch over the peak without.',
         '',
