@@ -18,7 +18,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/demo'))
     parser.add_argument('--data', type=Path, default=Path('data/toy_scenes'), help='where the toy scenes go')
     parser.add_argument('--epochs', type=int, help="instead of the config's")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.epochs is not None and args.epochs < 3:
+        parser.error(f'--epochs {args.epochs}: the warm-up takes 2 epochs, so name at least 3')
+    return args
 
 
 def native_bf16() -> bool:
@@ -42,6 +45,9 @@ def main() -> None:
     make_toy_scenes(args.data)
 
     say(started, '2/4 loading the stack')
+    from repre_mm.cli.start import prepare_process
+
+    prepare_process()
     from mmengine.config import Config
 
     from repre_mm.engine.launch import build_runner, set_data_root
