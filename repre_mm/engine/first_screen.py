@@ -1,4 +1,4 @@
-"""Keep the console readable: a summary when a training starts; config, environment and hooks in the log file only."""
+"""Keep the console short: a summary at the start; config, environment and hooks go to the log file only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 
 from repre_mm.utils.modules import unwrap
 
-# Starts of messages that belong into the log file only.
+# Messages that start so go to the log file only.
 _FILE_ONLY = (
     '"FileClient" will be deprecated',
     '"HardDiskBackend" is the alias',
@@ -22,19 +22,19 @@ _FILE_ONLY = (
 
 
 class ConsoleFilter(logging.Filter):
-    """Show warnings only while a Runner is set up; afterwards everything but what is for the log file."""
+    """Show only warnings while a Runner is built, then everything but messages for the log file."""
 
     setting_up = True
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether a record is shown."""
+        """Return whether to show a record."""
         if self.setting_up:
             return record.levelno >= logging.WARNING
         return not record.getMessage().startswith(_FILE_ONLY)
 
 
 def filter_console(logger: logging.Logger) -> ConsoleFilter:
-    """Put a filter before the console of a logger; its files get everything."""
+    """Filter what a logger writes to the console, not to its files."""
     console = ConsoleFilter()
     for handler in logger.handlers:
         if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
@@ -43,7 +43,7 @@ def filter_console(logger: logging.Logger) -> ConsoleFilter:
 
 
 def training_summary(runner: Runner, loop: BaseLoop) -> str:
-    """Summarise a training that is about to start: one line for each thing that a user may want to check."""
+    """Summarise a training that is about to start, one fact a line."""
     model, loader, cfg = unwrap(runner.model), loop.dataloader, runner.cfg
     algorithm = getattr(model, 'algorithm', model)
     backbone = getattr(algorithm, 'backbone', None)
@@ -51,23 +51,28 @@ def training_summary(runner: Runner, loop: BaseLoop) -> str:
     method = type(algorithm).__name__ if algorithm is model else f'RePre on {type(algorithm).__name__}'
     batch, processes = loader.batch_size or cfg.train_dataloader.get('batch_size'), get_world_size()
     total = f' x {processes} processes = {batch * processes}' if processes > 1 else ''
-    by_epoch = isinstance(loop, EpochBasedTrainLoop)
+    epochs = f' in {_count(loop.max_epochs, "epoch")}' if isinstance(loop, EpochBasedTrainLoop) else ''
     optimizer = cfg.get('optim_wrapper', {}).get('optimizer', {})
     device = next(model.parameters()).device
-    name = torch.cuda.get_device_name(device) if device.type == 'cuda' else f'CPU, {torch.get_num_threads()} threads'
+    threads = _count(torch.get_num_threads(), 'thread')
+    name = torch.cuda.get_device_name(device) if device.type == 'cuda' else f'CPU, {threads}'
     lines = {
         'config': cfg.filename or 'none',
-        'data': f'{len(loader.dataset):,} images{_root(loader.dataset)}',
+        'data': f'{_count(len(loader.dataset), "image")}{_root(loader.dataset)}',
         'encoder': encoder,
         'method': method,
         'batch': f'{batch}{total}',
-        'length': f'{loop.max_iters:,} steps' + (f' in {loop.max_epochs} epochs' if by_epoch else ''),
+        'length': f'{_count(loop.max_iters, "step")}{epochs}',
         'optimizer': f'{optimizer.get("type", "?")}, learning rate {optimizer.get("lr", "?")}',
         'device': f'{name}, {_precision(cfg.get("optim_wrapper", {}))}',
         'seed': str(runner.seed),
         'work dir': f'{runner.work_dir} (log and whole config: {runner.timestamp}/)',
     }
     return 'training starts\n' + '\n'.join(f'  {name:<10} {value}' for name, value in lines.items())
+
+
+def _count(number: int, noun: str) -> str:
+    return f'{number:,} {noun}' + ('s' if number != 1 else '')
 
 
 def _sized(module: torch.nn.Module) -> str:
