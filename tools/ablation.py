@@ -90,4 +90,6 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    from repre_mm.cli.start import run_tool
+
+    run_tool(main)

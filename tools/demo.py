@@ -45,9 +45,6 @@ def main() -> None:
     make_toy_scenes(args.data)
 
     say(started, '2/4 loading the stack')
-    from repre_mm.cli.start import prepare_process
-
-    prepare_process()
     from mmengine.config import Config
 
     from repre_mm.engine.launch import build_runner, set_data_root
@@ -110,4 +107,6 @@ What next:
 
 
 if __name__ == '__main__':
-    main()
+    from repre_mm.cli.start import run_tool
+
+    run_tool(main)

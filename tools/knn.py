@@ -3,11 +3,11 @@
 python tools/knn.py ENCODER --data DIR [--k 10 20] [--out knn.json]
 """
 
-from repre_mm.cli.evaluation import evaluation_parser, run_evaluation
-from repre_mm.evaluation import knn
-
 
 def main() -> None:
+    from repre_mm.cli.evaluation import evaluation_parser, run_evaluation
+    from repre_mm.evaluation import knn
+
     parser = evaluation_parser('Score a frozen encoder by weighted k-nearest-neighbour classification.')
     parser.add_argument('--k', type=int, nargs='+', default=knn.KS, help='numbers of neighbours (default: %(default)s)')
     parser.add_argument(
@@ -21,4 +21,6 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    from repre_mm.cli.start import run_tool
+
+    run_tool(main)

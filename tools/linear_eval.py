@@ -7,11 +7,11 @@ each image once and trains on what it keeps, for quick work (tools/linear_probe.
 a stopped run goes on after its last whole epoch.
 """
 
-from repre_mm.cli.evaluation import evaluation_parser, run_evaluation, run_guarded
-from repre_mm.evaluation import PROTOCOLS, linear_eval
-
 
 def main() -> None:
+    from repre_mm.cli.evaluation import evaluation_parser, run_evaluation, run_guarded
+    from repre_mm.evaluation import PROTOCOLS, linear_eval
+
     parser = evaluation_parser('Score a frozen encoder by linear evaluation, as the papers do it.')
     parser.add_argument('--protocol', choices=(*PROTOCOLS, 'cached'), default='mocov3', help='default: %(default)s')
     parser.add_argument('--epochs', type=int, help="instead of the protocol's 90 or 100")
@@ -41,4 +41,6 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    from repre_mm.cli.start import run_tool
+
+    run_tool(main)

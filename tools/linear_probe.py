@@ -3,11 +3,11 @@
 python tools/linear_probe.py ENCODER --data DIR [--solver lbfgs] [--out linear.json]
 """
 
-from repre_mm.cli.evaluation import evaluation_parser, run_evaluation
-from repre_mm.evaluation.linear_probe import LEARNING_RATES
-
 
 def main() -> None:
+    from repre_mm.cli.evaluation import evaluation_parser, run_evaluation
+    from repre_mm.evaluation.linear_probe import LEARNING_RATES
+
     parser = evaluation_parser('Score a frozen encoder by a linear classifier on cached features.')
     parser.add_argument('--solver', choices=('sgd', 'lbfgs'), default='sgd', help='default: %(default)s')
     parser.add_argument('--epochs', type=int, default=100, help='over the cached features (default: %(default)s)')
@@ -26,4 +26,6 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    from repre_mm.cli.start import run_tool
+
+    run_tool(main)

@@ -57,10 +57,6 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    from repre_mm.cli.start import prepare_process
+    from repre_mm.cli.start import run_tool
 
-    prepare_process()
-
-    from repre_mm.distributed.processes import run_to_the_end
-
-    run_to_the_end(main)
+    run_tool(main)

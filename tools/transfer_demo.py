@@ -183,4 +183,6 @@ What next:
 
 
 if __name__ == '__main__':
-    main()
+    from repre_mm.cli.start import run_tool
+
+    run_tool(main)

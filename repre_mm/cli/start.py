@@ -1,4 +1,4 @@
-"""Prepare the process of a command, before torch is loaded."""
+"""Start a tool in a process that is prepared before torch is loaded."""
 
 from __future__ import annotations
 
@@ -6,13 +6,22 @@ import contextlib
 import io
 import os
 import warnings
+from collections.abc import Callable
+
+
+def run_tool(main: Callable[[], object]) -> None:
+    """Prepare the process, call a tool's main function, and end the process as its process group needs it."""
+    prepare_process()
+    from repre_mm.distributed.processes import run_to_the_end
+
+    run_to_the_end(main)
 
 
 def prepare_process() -> None:
     """Let waiting threads sleep, and import the stack without what it prints.
 
-    OpenMP's threads spin while they wait for each other. Where something else runs on the same cores, they take away
-    the time that the others need: docs/stack.md has the numbers. libgomp reads the variable when torch loads it.
+    OpenMP's threads spin while they wait for each other. If something else runs on the same cores, they take away the
+    time that the others need: docs/stack.md has the numbers. libgomp reads the variable when torch loads it.
     """
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
