@@ -27,14 +27,13 @@ _joined_gloo = False
 
 
 def init_distributed(launcher: str, dist_cfg: Mapping | None = None) -> None:
-    """Join the process group where the Runner cannot: on a machine without GPUs, and after a restart by torchrun.
+    """Join the process group where the Runner cannot: without GPUs, and after a restart by torchrun.
 
-    mmengine's own start-up calls ``torch.cuda.set_device``, which a CPU machine refuses, and skips itself when
-    the group exists already.
+    mmengine calls ``torch.cuda.set_device``, which fails without a GPU; it skips all this if the group exists.
 
     Args:
         launcher: ``'none'``, ``'pytorch'`` (torchrun) or ``'slurm'``.
-        dist_cfg: ``env_cfg.dist_cfg``: the ``backend`` of processes on GPUs, by default nccl, and the ``timeout`` of
+        dist_cfg: ``env_cfg.dist_cfg``: the ``backend`` of processes on GPUs (default nccl), and the ``timeout`` of
             collectives in seconds.
 
     Raises:
@@ -64,13 +63,13 @@ def init_distributed(launcher: str, dist_cfg: Mapping | None = None) -> None:
 
 
 def _fresh_store() -> dict:
-    """Where processes meet that torchrun has started again: the keys of ``init_process_group`` for it.
+    """Options of ``init_process_group`` for processes that torchrun has restarted.
 
-    Its agent keeps the store of the first start, and torch takes it as it is: a process may find the address of one
-    that has ended, and wait for it until the timeout.
+    torchrun's agent keeps the store of the first start, where a process may find the address of one that has ended,
+    and wait for it until the timeout.
     """
     if os.environ.get('TORCHELASTIC_USE_AGENT_STORE') != 'True':
-        return {}  # a store of this start
+        return {}
     store = dist.TCPStore(os.environ['MASTER_ADDR'], int(os.environ['MASTER_PORT']), is_master=False)
     return {
         'store': dist.PrefixStore(f'start {os.environ["TORCHELASTIC_RESTART_COUNT"]}', store),
@@ -82,14 +81,14 @@ def _fresh_store() -> dict:
 def check_equal_batches(dataloader: ConfigDict) -> None:
     """Refuse a sampler that gives some processes fewer images than others.
 
-    Methods gather the other processes' embeddings: with batches of different sizes they would be mixed up, with a
-    different number of batches the processes would wait for each other for ever.
+    Methods gather the other processes' embeddings: batches of different sizes would be mixed up, and with different
+    numbers of batches the processes would wait for each other for ever.
 
     Args:
         dataloader: The config of the training dataloader.
 
     Raises:
-        UserError: ``round_up=False``, which leaves the remainder to some of the processes.
+        UserError: The sampler has ``round_up=False``.
     """
     if not dataloader.sampler.get('round_up', True):
         raise UserError(
@@ -99,19 +98,20 @@ def check_equal_batches(dataloader: ConfigDict) -> None:
 
 
 def started_again() -> bool:
-    """Whether torchrun starts this process again (``--max-restarts``): the command line is that of the first start."""
+    """Return whether torchrun has restarted this process (``--max-restarts``), with its first command line."""
     return int(os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)) > 0
 
 
 def leave_distributed() -> None:
-    """Leave the process group, if there is one: every process comes here before any goes on."""
+    """Leave the process group, if there is one, once all processes have come here."""
     if dist.is_initialized():
         dist.barrier()
         dist.destroy_process_group()
 
 
 def run_to_the_end(main: Callable[[], object]) -> None:
-    """Call a tool's main function and, where the process was one of a gloo group, :func:`end_process` after it."""
+    """Call a tool's main function; end a process that joined a gloo group by :func:`end_process`."""
+    status = 0
     try:
         main()
     except SystemExit as stop:
@@ -119,18 +119,18 @@ def run_to_the_end(main: Callable[[], object]) -> None:
             raise
         if isinstance(stop.code, str):
             print(stop.code, file=sys.stderr)
-        end_process(stop.code if isinstance(stop.code, int) else int(stop.code is not None))
+        status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     if _joined_gloo:
-        end_process()
+        end_process(status)
 
 
 def end_process(status: int = 0) -> NoReturn:
-    """End as Python does, but for the teardown of the interpreter.
+    """End as Python does, but without the teardown of the interpreter.
 
-    A thread of gloo drops the tensors of a collective some time after the caller goes on. Where the interpreter is
-    being torn down by then, the thread cannot take its lock, and aborts the process although all is done.
+    A thread of gloo frees the tensors of a collective some time after the caller has gone on. During the teardown it
+    could not take the interpreter's lock, and would abort the process although all work is done.
     """
-    threading._shutdown()  # waits for threads, those that still save a checkpoint for instance
+    threading._shutdown()  # waits for threads that still save a checkpoint
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -138,7 +138,7 @@ def end_process(status: int = 0) -> NoReturn:
 
 
 def _read_slurm() -> None:
-    """Say in torch's variables what Slurm says in its own."""
+    """Set torch's variables from Slurm's."""
     names = {'RANK': 'SLURM_PROCID', 'WORLD_SIZE': 'SLURM_NTASKS', 'LOCAL_RANK': 'SLURM_LOCALID'}
     for name, source in names.items():
         if source in os.environ:
@@ -151,12 +151,12 @@ def _read_slurm() -> None:
 
 @MODEL_WRAPPERS.register_module()
 class DistributedDataParallel(MMDistributedDataParallel):
-    """MMEngine's DDP, prepared for what the stack gets wrong.
+    """MMEngine's DDP with three fixes.
 
-    - On a CPU there are no device ids, and torch's SyncBatchNorm is refused: another one takes its place.
-    - DDP rebuilds its buckets after the first step. With three processes and more that changes the order of sums, so
-      that a resumed training would differ from an uninterrupted one by rounding. On CPUs it is kept from doing so; on
-      GPUs, where kernels are not deterministic either, it is not.
+    - On CPUs there are no device ids, and torch's SyncBatchNorm, which refuses them, is replaced.
+    - DDP rebuilds its buckets after the first step. With three or more processes that changes the order of sums, so
+      that a resumed training would differ from an uninterrupted one by rounding. On CPUs this is prevented; on GPUs,
+      where kernels are not deterministic either, it is not.
     - ``MoCoV3ViT`` freezes its position embedding in ``init_weights()``, which the Runner calls after wrapping;
       DDP would then wait for a gradient that never comes. It is frozen before.
     """

@@ -29,17 +29,15 @@ BLOCKS = ('TransformerEncoderLayer', 'SwinBlock', 'Block', 'SwinTransformerBlock
 
 @MODEL_WRAPPERS.register_module()
 class FullyShardedDataParallel(nn.Module):
-    """Wrap a model by torch's ``fully_shard`` instead of DDP.
-
-    One line of a config: ``model_wrapper_cfg=dict(type='repre_mm.FullyShardedDataParallel')``.
+    """Wrap a model by torch's ``fully_shard``: ``model_wrapper_cfg=dict(type='repre_mm.FullyShardedDataParallel')``.
 
     Each process keeps 1/N of every parameter, gradient and optimizer state, of the online and of the target network. A
-    block's parameters are gathered for its forward and again for its backward. The losses are DDP's up to rounding.
+    block's parameters are gathered for its forward and again for its backward. The losses equal DDP's up to rounding.
     Checkpoints hold whole tensors under the usual keys: they can be resumed and read with or without sharding, on any
     number of processes.
 
-    The unit of gathering is the encoder's block; then the encoder and the projector as wholes, so that nothing of what
-    a moving average follows belongs to the model's root, whose parameters stay gathered through the forward.
+    The units of gathering are the encoder's blocks, then the encoder and the projector as wholes: nothing that a moving
+    average follows may belong to the model's root, whose parameters stay gathered through the forward.
 
     Args:
         module: The model, on its device. It is initialised here, since a split parameter cannot be.
@@ -49,7 +47,7 @@ class FullyShardedDataParallel(nn.Module):
 
     Raises:
         RuntimeError: There is no process group.
-        ValueError: No block is found, or a part of the model cannot be split; the message says which.
+        ValueError: No block is found, or a parameter cannot be split; the message names it.
     """
 
     def __init__(self, module: nn.Module, blocks: Sequence[str] = BLOCKS, param_dtype: str | None = None) -> None:
@@ -58,7 +56,9 @@ class FullyShardedDataParallel(nn.Module):
             raise RuntimeError(
                 'repre_mm.FullyShardedDataParallel splits a model over processes: start them with tools/dist_train.sh'
             )
-        _check_shapes(module)
+        scalar = next((name for name, parameter in module.named_parameters() if parameter.ndim == 0), None)
+        if scalar:
+            raise ValueError(f'{scalar} is a single number, which cannot be split over processes: give it shape (1,)')
         units = _units(module, blocks)
         device = next(module.parameters()).device
         if device.type == 'cpu':
@@ -82,14 +82,14 @@ class FullyShardedDataParallel(nn.Module):
         self.module = module
 
     def forward(self, *args, **kwargs) -> Any:
-        """The model's forward."""
+        """Run the model's forward."""
         outputs = self.module(*args, **kwargs)
         self._settle_weights()
         return outputs
 
     def train_step(self, data: Any, optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
-        """One step; see ``mmengine.model.BaseModel.train_step``."""
-        # Asked for at the backward, which mmengine's context for accumulation is over by.
+        """Train for one step; see ``mmengine.model.BaseModel.train_step``."""
+        # The backward reads it; mmengine's own context for gradient accumulation has ended by then.
         self.module.set_requires_gradient_sync(optim_wrapper.should_sync())
         with optim_wrapper.optim_context(self):
             data = self.module.data_preprocessor(data, True)
@@ -99,14 +99,14 @@ class FullyShardedDataParallel(nn.Module):
         return logged
 
     def val_step(self, data: Any) -> list:
-        """Predictions."""
+        """Predict."""
         return self.module.val_step(data)
 
     test_step = val_step
 
     @torch.no_grad()
     def _settle_weights(self) -> None:
-        # Within its forward the weighting can only set a gathered copy of its parameters, which the backward drops.
+        # In its forward the weighting can only set a gathered copy of its parameters, which the backward drops.
         for child in self.module.modules():
             if isinstance(child, UncertaintyWeighting) and child.sets_log_vars:
                 self.module.reshard()
@@ -114,20 +114,28 @@ class FullyShardedDataParallel(nn.Module):
 
 
 def is_sharded(model: nn.Module) -> bool:
-    """Whether a model's parameters are split, so that every process has to take part in each of its forwards."""
+    """Return whether a model's parameters are split, so that every process takes part in each forward."""
     return isinstance(model, (FullyShardedDataParallel, FSDPModule))
 
 
 @contextmanager
-def whole_states(model: FullyShardedDataParallel, optimizer: Optimizer) -> Iterator[None]:
-    """Inside, ``state_dict()`` of model and optimizer give whole tensors on the CPU of the main process.
+def whole_states(model: nn.Module, optimizer: Optimizer) -> Iterator[None]:
+    """Within, ``state_dict()`` of model and optimizer give the main process whole tensors, sharded or not.
 
-    To be entered by all processes: they gather here.
+    All processes enter together, since they gather here. Tensors of a sharded model are on the CPU.
     """
-    states = _gather(model.module.state_dict()), _gather(optimizer.state_dict())
+    if not is_sharded(model):
+        yield
+        return
+    weights, state = _gather(model.module.state_dict()), _gather(optimizer.state_dict())
+
+    def give_whole(module: nn.Module, state_dict: dict, *_) -> None:
+        for key in state_dict:
+            state_dict[key] = weights[key]
+
     handles = [
-        model.module.register_state_dict_post_hook(_giving(states[0])),
-        optimizer.register_state_dict_post_hook(lambda *_: states[1]),
+        model.module.register_state_dict_post_hook(give_whole),
+        optimizer.register_state_dict_post_hook(lambda *_: state),
     ]
     try:
         yield
@@ -137,7 +145,7 @@ def whole_states(model: FullyShardedDataParallel, optimizer: Optimizer) -> Itera
 
 
 def split_optimizer_state(optimizer: Optimizer, state: dict) -> None:
-    """Make a whole optimizer state fit split parameters, in place; a hook before ``load_state_dict``."""
+    """Split a whole optimizer state as the parameters are, in place; a hook before ``load_state_dict``."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group['params']]
     indices = [index for group in state['param_groups'] for index in group['params']]
     for index, parameter in zip(indices, parameters, strict=True):
@@ -148,14 +156,8 @@ def split_optimizer_state(optimizer: Optimizer, state: dict) -> None:
             }
 
 
-def _check_shapes(module: nn.Module) -> None:
-    for name, parameter in module.named_parameters():
-        if parameter.ndim == 0:
-            raise ValueError(f'{name} is a single number, which cannot be split over processes: give it the shape (1,)')
-
-
 def _units(module: nn.Module, blocks: Sequence[str]) -> list[nn.Module]:
-    """Blocks first, then what holds them: FSDP gives a parameter to the first unit that claims it."""
+    """List blocks first, then what holds them: FSDP gives a parameter to the first unit that claims it."""
     found = [child for child in module.modules() if type(child).__name__ in blocks]
     if not found:
         raise ValueError(
@@ -170,7 +172,7 @@ def _units(module: nn.Module, blocks: Sequence[str]) -> list[nn.Module]:
 
 
 def _split(tensor: Tensor, like: DTensor) -> DTensor:
-    """Every process has read the whole tensor and keeps its part."""
+    """Keep this process's part; every process has the whole tensor."""
     return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
 
 
@@ -189,11 +191,3 @@ def _gather(state: dict) -> dict:
         return tensor.cpu() if main else tensor.new_empty(0)
 
     return tree_map_only(DTensor, whole, state)
-
-
-def _giving(whole: dict):
-    def give(module: nn.Module, state_dict: dict, *_) -> None:
-        for key in state_dict:
-            state_dict[key] = whole[key]
-
-    return give

@@ -1,4 +1,4 @@
-"""SyncBatchNorm that also runs on CPUs: statistics of the batch joined over all processes."""
+"""SyncBatchNorm that also runs on CPUs: batch statistics over all processes."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class CPUSyncBatchNorm(_BatchNorm):
-    """BatchNorm over the joined batch, made of collectives that gloo has too.
+    """BatchNorm over the joined batch of all processes, with collectives that gloo has too.
 
-    torch's ``SyncBatchNorm`` is written for GPUs and refuses anything else, as does DDP for any subclass of it.
-    This one has the same state-dict keys and the same numbers as ``nn.BatchNorm*d`` on the joined batch: the
-    normalisation, its gradients, and the running statistics with the unbiased variance of the joined batch. The
-    processes may bring batches of different sizes. Outside a process group, and in evaluation, it is BatchNorm.
+    torch's ``SyncBatchNorm`` refuses CPUs, as does DDP any subclass of it. This one has the same state-dict keys, and
+    the numbers of ``nn.BatchNorm*d`` on the joined batch: outputs, gradients and running statistics (with the unbiased
+    variance). Batch sizes may differ. Outside a process group, and in evaluation, it is BatchNorm.
 
-    The gradient that reaches the input is that of the *sum* of the processes' losses, which is what DDP averages.
+    The gradient of the input is that of the *sum* of the processes' losses, which is what DDP averages.
     """
 
-    # What nn.SyncBatchNorm sets per instance; None is the whole world.
+    # nn.SyncBatchNorm sets it per instance; None is all processes.
     process_group: dist.ProcessGroup | None = None
 
     def _check_input_dim(self, input: Tensor) -> None:
@@ -28,17 +27,17 @@ class CPUSyncBatchNorm(_BatchNorm):
             raise ValueError(f'expected an input of (B, C, ...), got {tuple(input.shape)}')
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalise (B, C, ...) to the same shape and type; statistics are kept in fp32 at least.
+        """Normalise (B, C, ...) to the same shape and dtype; statistics are computed in fp32 at least.
 
         Raises:
-            ValueError: All processes together bring a single value per channel, which has no variance.
+            ValueError: All processes together have a single value per channel, which has no variance.
         """
         if not (self.training and dist.is_initialized()):
             return super().forward(input)
         self._check_input_dim(input)
         values = input.to(torch.promote_types(input.dtype, torch.float32))
         dims, shape = [0, *range(2, input.dim())], [1, -1, *[1] * (input.dim() - 2)]
-        # (B, C, ...) -> (C + 1,): the sums of the channels, and behind them the number of values in each
+        # (B, C, ...) -> (C + 1,): the sum of each channel, then the number of values in a channel
         count = values.new_tensor([input.numel() / input.shape[1]])
         sums = all_reduce(torch.cat([values.sum(dims), count]), group=self.process_group)
         count = sums[-1].detach()
@@ -48,7 +47,7 @@ class CPUSyncBatchNorm(_BatchNorm):
                 'least two images (train_dataloader.batch_size, drop_last=True)'
             )
         mean = sums[:-1] / count
-        # Squares of what is already centred: the difference of two large sums would lose digits.
+        # Squares of centred values: the difference of two large sums would lose digits.
         centred = values - mean.view(shape)
         var = all_reduce(centred.square().sum(dims), group=self.process_group) / count
         if self.track_running_stats:
@@ -67,9 +66,9 @@ class CPUSyncBatchNorm(_BatchNorm):
 
 
 def sync_batchnorm_on_cpu(module: nn.Module) -> None:
-    """Let every ``nn.SyncBatchNorm`` inside a module run on CPUs, in place.
+    """Make every ``nn.SyncBatchNorm`` in a module run on CPUs, in place.
 
-    Only the forward changes hands: parameters, buffers, hooks and whatever points at the layers stay.
+    Only the class changes: parameters, buffers and hooks stay.
     """
     for child in module.modules():
         if isinstance(child, nn.SyncBatchNorm):

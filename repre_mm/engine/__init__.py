@@ -1,22 +1,17 @@
-"""Training around the model: launching, precision, hooks."""
+"""Everything of a training but the model: launching, checks, hooks, optimizer, exact resume."""
 
-from repre_mm.engine.hooks import (
-    AccumulationGuardHook,
-    ClipGradPerParameterHook,
-    CollapseHook,
-    DINOHook,
-    FastStepHook,
-    MomentumUpdateHook,
-    NonFiniteError,
-    NonFiniteHook,
-    OnlineKNNHook,
-    ReconstructionHook,
-    SafeCheckpointHook,
-    StopSignalHook,
-    ThroughputHook,
-    WatchdogHook,
-    WeightingGuardHook,
-)
+from repre_mm.engine.hooks.checkpoint import SafeCheckpointHook
+from repre_mm.engine.hooks.collapse import CollapseHook
+from repre_mm.engine.hooks.dino import ClipGradPerParameterHook, DINOHook
+from repre_mm.engine.hooks.guards import AccumulationGuardHook, WeightingGuardHook
+from repre_mm.engine.hooks.momentum import MomentumUpdateHook
+from repre_mm.engine.hooks.nonfinite import NonFiniteError, NonFiniteHook
+from repre_mm.engine.hooks.online_knn import OnlineKNNHook
+from repre_mm.engine.hooks.reconstruction import ReconstructionHook
+from repre_mm.engine.hooks.signals import StopSignalHook
+from repre_mm.engine.hooks.step import FastStepHook
+from repre_mm.engine.hooks.throughput import ThroughputHook
+from repre_mm.engine.hooks.watchdog import WatchdogHook
 from repre_mm.engine.optim.precision import BFloat16OptimWrapper
 from repre_mm.engine.resilience.vis_backend import LocalVisBackend
 from repre_mm.engine.runner import ResumableRunner

@@ -13,8 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from repre_mm.datasets import view_sizes
 from repre_mm.models.build import build_model
 
-#: Words of a device's name -> peak of its data sheet: dense TFLOP/s in bf16 with fp32 sums, or in fp16 where there is
-#: no bf16 (V100, T4). The first match counts.
+#: Words of a device's name -> peak of its data sheet: dense TFLOP/s in bf16 with fp32 sums, or in fp16 without bf16
+#: (V100, T4). The first match counts.
 PEAK_TFLOPS = {
     'B200': 2250.0,
     'H100 NVL': 835.0,
@@ -47,7 +47,7 @@ class Cost:
 
     Attributes:
         encoder_params: Parameters of the online encoder, which is what remains after pre-training.
-        params: All trained parameters; the target network is not among them.
+        params: All trained parameters; those of the target network are not.
         step_macs: Multiply-adds of one training step (forward and backward of all views) per image.
     """
 
@@ -57,7 +57,7 @@ class Cost:
 
 
 def count_cost(cfg: Config, batch: int = 2) -> Cost:
-    """Run one step of a config's model at its own image size, on random pixels, and count.
+    """Run one step of a config's model at its own image sizes, on random pixels, and count.
 
     Matrix products, convolutions and attention are counted; element-wise work is not, as is usual.
 
@@ -83,7 +83,7 @@ def count_cost(cfg: Config, batch: int = 2) -> Cost:
 
 
 def peak_tflops(device_name: str) -> float | None:
-    """The peak of a device in TFLOP/s, or None for one that is not listed.
+    """Return the peak of a device in TFLOP/s, or None if it is not listed.
 
     Args:
         device_name: As ``torch.cuda.get_device_name`` gives it: 'NVIDIA H100 80GB HBM3'.

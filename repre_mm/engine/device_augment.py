@@ -1,4 +1,4 @@
-"""``device_augment = True`` in a config: the loader cuts and flips the views, the device does the rest."""
+"""Apply ``device_augment = True`` of a config: the loader crops and flips the views, the device does the rest."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from mmengine.config import Config
 from repre_mm.utils.configs import find_nodes
 from repre_mm.utils.errors import UserError
 
-_LOADERS_STEPS = ('RandomResizedCrop', 'RandomFlip')  # the rest is symmetric: a flip may as well come before it
+_LOADERS_STEPS = ('RandomResizedCrop', 'RandomFlip')  # a flip may come first, since the rest is symmetric
 _KINDS = ('SelfSupDataPreprocessor', 'mmpretrain.SelfSupDataPreprocessor')
 
 
 def augment_on_device(cfg: Config) -> None:
     """Move what follows crop and flip in each view from the training pipeline to the data preprocessor.
 
-    The distributions stay as they are. A config that was rewritten already, as one saved by a run, is left alone.
+    The distributions stay the same. A config that was rewritten already, such as a saved one, is left alone.
 
     Args:
-        cfg: Changed in place; without ``device_augment`` afterwards.
+        cfg: Changed in place; ``device_augment`` is removed.
 
     Raises:
-        UserError: The config has no one ``repre_mm.FastMultiView`` in its training pipeline, or another data
-            preprocessor than mmpretrain's.
+        UserError: The training pipeline does not have exactly one ``repre_mm.FastMultiView``, or the data preprocessor
+            is not mmpretrain's.
     """
     if not cfg.pop('device_augment', False):
         return

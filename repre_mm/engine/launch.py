@@ -20,10 +20,10 @@ from repre_mm.utils.package import find_config, load_config
 
 
 def read_config(args: argparse.Namespace) -> Config:
-    """Read the config and apply what the command line says of anything but data.
+    """Read a config and apply the command line, except for its data.
 
     Raises:
-        UserError: There is no such config, it is no Python that mmengine can run, or has no use for an option.
+        UserError: There is no such config, mmengine cannot read it, or it has no use for an option.
     """
     path = find_config(args.config)
     try:
@@ -53,30 +53,30 @@ def read_config(args: argparse.Namespace) -> Config:
 
 
 def set_data_root(cfg: Config, root: str) -> None:
-    """Point ``data_root`` and every image folder of the config to another place."""
+    """Set ``data_root`` and the root of every image folder of the config."""
     cfg.data_root = root
     for dataset in image_folders(cfg._cfg_dict):
         dataset.root = root
 
 
 def check_data(cfg: Config) -> None:
-    """Fail before anything is built when there is nothing to train on.
+    """Fail before anything is built if there is nothing to train on.
 
     Raises:
-        DatasetError: The training folder is missing or holds no image; the message says how to name another.
+        DatasetError: The training folder is missing or has no images; the message says how to name another.
     """
     for fault in folder_faults(cfg, sample=False):
         raise DatasetError(fault)
 
 
 def build_runner(cfg: Config) -> Runner:
-    """Check the data, join the process group where there is one, build the Runner."""
+    """Check the data, join the process group, if any, and build the Runner."""
     check_data(cfg)
     augment_on_device(cfg)
     if cfg.launcher != 'none' and cfg.get('train_dataloader') and not is_transfer(cfg):
         check_equal_batches(cfg.train_dataloader)
     init_distributed(cfg.launcher, cfg.get('env_cfg', {}).get('dist_cfg'))
     runner = ResumableRunner.from_cfg(cfg)
-    # One warning per parameter of the target network, which never trains: they would bury the others.
+    # One warning per frozen parameter of the target network would bury the others.
     runner.logger.addFilter(lambda record: 'since its requires_grad=False' not in record.getMessage())
     return runner

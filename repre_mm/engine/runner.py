@@ -1,9 +1,8 @@
-"""A Runner whose training, interrupted anywhere and resumed, ends as if it had never stopped."""
+"""MMEngine's Runner with an exact resume: a training interrupted anywhere ends as if it had not been."""
 
 from __future__ import annotations
 
 import os
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +21,12 @@ from repre_mm.engine.safe_loading import install_safe_loading
 
 
 class EpochTrainLoop(EpochBasedTrainLoop):
-    """mmengine's loop, which can also begin in the middle of an epoch.
+    """mmengine's loop, which can also start within an epoch."""
 
-    Attributes:
-        start: Batches of the current epoch that are done; not even read again.
-    """
-
-    start = 0
+    start = 0  # batches of the current epoch that are done, and not read again
 
     def run_epoch(self) -> None:
-        """Train on what is left of the epoch."""
+        """Train on the rest of the epoch."""
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
         start, self.start = self.start, 0
@@ -43,20 +38,20 @@ class EpochTrainLoop(EpochBasedTrainLoop):
 
 
 class IterTrainLoop(IterBasedTrainLoop):
-    """mmengine's loop, which finds its place in the data without reading what lies before."""
+    """mmengine's loop, which finds its position in the data without reading what comes before."""
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self.dataloader_iterator.skip_iter = self._skip
 
     def run_iter(self, data_batch: Any) -> None:
-        """One step; the data has found its place by now, and the next pass begins at its beginning."""
+        """Train for one step; the next pass over the data starts at its first batch."""
         self.dataloader.batch_sampler.start = 0
         super().run_iter(data_batch)
 
     def _skip(self, iterations: int) -> None:
         batches = self.dataloader.batch_sampler
-        if not hasattr(batches.sampler, 'skip'):  # mmengine's sign of an endless one
+        if not hasattr(batches.sampler, 'skip'):  # which mmengine's endless sampler has
             self.dataloader_iterator._epoch, iterations = divmod(iterations, len(self.dataloader))
             if hasattr(batches.sampler, 'set_epoch'):
                 batches.sampler.set_epoch(self.dataloader_iterator._epoch)
@@ -69,27 +64,26 @@ _LOOPS = {'EpochBasedTrainLoop': EpochTrainLoop, 'IterBasedTrainLoop': IterTrain
 
 
 class ReplayHook(Hook):
-    """Start each step's random streams from its number, and note in checkpoints how long an epoch is."""
+    """Seed each step by its number, and note in checkpoints how long an epoch is."""
 
     priority = 'VERY_HIGH'
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """See :func:`repre_mm.engine.resilience.replay.seed_step`."""
+        """Seed the random streams of the step."""
         seed_step(runner.base_seed, get_rank() if runner.ranks_differ else 0, runner.iter)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """What :class:`ResumableRunner` compares with its own data."""
+        """Note the length of an epoch, which a resume compares with its own."""
         checkpoint['meta']['batches_per_epoch'] = len(runner.train_dataloader)
 
 
 class ResumableRunner(Runner):
     """mmengine's Runner, with a resume that is exact and safe.
 
-    ``resume=True`` goes on from the work dir's newest checkpoint that is sound, and from ``load_from`` where that is
-    named; where there is none it starts. It takes over the run's seed, also one that was drawn because the config had
-    none. On the same software, hardware, number of processes and batch size the weights, the optimizer's state and the
-    losses of a resumed training are those of an uninterrupted one, bit by bit where the device computes
-    deterministically (CPUs do).
+    ``resume=True`` goes on from ``load_from`` if that is set, or from the newest valid checkpoint of the work dir;
+    without one it starts. It takes over the run's seed, also a drawn one. On the same software, hardware, number of
+    processes and batch size a resumed training has the weights, optimizer state and losses of an uninterrupted one, bit
+    by bit on devices that compute deterministically (CPUs do).
     """
 
     _resume_point: ResumePoint | None = None
@@ -117,7 +111,7 @@ class ResumableRunner(Runner):
         return self._randomness_cfg.get('diff_rank_seed', False)
 
     def set_randomness(self, seed: int | None, diff_rank_seed: bool = False, deterministic: bool = False) -> None:
-        """Find what to resume from, the first time; then seed, with the seed that run had."""
+        """On the first call find what to resume from; then seed, with that run's seed."""
         if not self._resume_chosen:
             self._resume_chosen = True
             self._resume_point = _choose(self.cfg, Path(self.work_dir)) if self.cfg.get('resume') else None
@@ -130,9 +124,9 @@ class ResumableRunner(Runner):
         self._randomness_cfg = dict(seed=self.base_seed, diff_rank_seed=diff_rank_seed, deterministic=deterministic)
 
     def register_default_hooks(self, hooks: dict[str, Hook | dict | None] | None = None) -> None:
-        """Register the hooks of a config by name; None leaves one out, whoever defines it.
+        """Register the hooks of a config by name; None drops any of them.
 
-        A hook in ``custom_hooks`` replaces the default hook of its type: configs used to list theirs there.
+        A hook in ``custom_hooks`` replaces the default hook of its type, since older configs list theirs there.
         """
         custom = {_type_name(hook) for hook in self.cfg.get('custom_hooks') or ()}
         kept = {
@@ -158,12 +152,12 @@ class ResumableRunner(Runner):
         return built
 
     def save_checkpoint(self, *args, **kwargs) -> None:
-        """Save; of split parameters the whole tensors."""
-        with whole_states(self.model, self.optim_wrapper.optimizer) if is_sharded(self.model) else nullcontext():
+        """Save whole tensors, also of split parameters."""
+        with whole_states(self.model, self.optim_wrapper.optimizer):
             super().save_checkpoint(*args, **kwargs)
 
     def _init_model_weights(self) -> None:
-        if not is_sharded(self.model):  # else that was done while the parameters were whole
+        if not is_sharded(self.model):  # which its wrapper has initialised
             super()._init_model_weights()
 
     def load_or_resume(self) -> None:
@@ -182,7 +176,7 @@ class ResumableRunner(Runner):
             self.load_checkpoint(self._load_from)
 
     def resume(self, filename: str, *args, **kwargs) -> None:
-        """Resume from a checkpoint, in the middle of an epoch too."""
+        """Resume from a checkpoint, also within an epoch."""
         if is_sharded(self.model):
             self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
             self.optim_wrapper.optimizer.register_load_state_dict_pre_hook(split_optimizer_state)
@@ -207,17 +201,17 @@ def _type_name(hook: Hook | dict) -> str:
 
 
 def _choose(cfg: dict, work_dir: Path) -> ResumePoint | None:
-    """What to resume from, looked up by the main process for all."""
-    answer: list[Any] = [None, None]
+    """Choose what to resume from, on the main process for all."""
+    answer: list[Any] = [None]
     if is_main_process():
         wait_for_background()  # an earlier training of this process may still be saving
         try:
             answer[0] = _look_up(cfg.get('load_from'), work_dir)
         except CheckpointError as error:
-            answer[1] = str(error)
+            answer[0] = error
     broadcast_object_list(answer)
-    if answer[1] is not None:
-        raise CheckpointError(answer[1])
+    if isinstance(answer[0], CheckpointError):
+        raise answer[0]
     return answer[0]
 
 

@@ -1,4 +1,4 @@
-"""Let mmengine read checkpoint files by the tensors-only reader."""
+"""Make mmengine read checkpoint files by the tensors-only reader."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from repre_mm.checkpoint import read_checkpoint
 def install_safe_loading() -> None:
     """Replace mmengine's readers of files and web addresses, for the rest of the process.
 
-    mmengine's own readers unpickle, and so run, whatever a file holds that torch refuses to read. Every
+    mmengine's own readers unpickle, and so run, whatever torch refuses to read. Every
     :class:`~repre_mm.engine.ResumableRunner` calls this before it loads anything. Call it yourself before you build
     another Runner, or call ``init_weights()`` on a model whose ``init_cfg`` names a file.
     """

@@ -32,7 +32,6 @@ QUANTITIES = {
     'lr': 'learning rate',
     'images_per_s': 'images per second',
     'data_wait': 'share of time waiting for data',
-    'peak_share': "share of the GPU's peak",
 }
 # Timing details, and repetitions of what is drawn.
 _HIDDEN = ('base_lr', 'data_time', 'time', 'memory')

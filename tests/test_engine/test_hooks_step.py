@@ -2,15 +2,12 @@
 
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pytest
 import torch
 from fixtures.data import make_image_folder
 from fixtures.resuming import make_runner
-from torch import nn
 
-from repre_mm.engine.hooks import AccumulationGuardHook
 from repre_mm.engine.optim import cpu_kernels
 
 
@@ -83,21 +80,6 @@ def test_accumulation_is_refused_where_it_changes_the_negatives(images, tmp_path
 def test_accumulation_is_let_through_with_a_warning(images, tmp_path):
     train(images, tmp_path, **{'optim_wrapper.accumulative_counts': 2})
     assert 'are not one batch 2 times as large' in next(tmp_path.glob('*/*.log')).read_text()
-
-
-@pytest.mark.parametrize(
-    ('count', 'layer', 'warned'), [(2, 'BatchNorm1d', 1), (2, 'LayerNorm', 0), (1, 'BatchNorm1d', 0)]
-)
-def test_accumulation_warns_of_batchnorm(count, layer, warned):
-    lines = []
-    runner = SimpleNamespace(
-        optim_wrapper=SimpleNamespace(_accumulative_counts=count),
-        model=nn.Sequential(getattr(nn, layer)(2)),
-        logger=SimpleNamespace(warning=lines.append),
-    )
-    AccumulationGuardHook().before_train(runner)
-    assert len(lines) == warned
-    assert all('in the 1 BatchNorm layers' in line for line in lines)
 
 
 def test_freed_memory_is_kept():

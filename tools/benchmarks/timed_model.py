@@ -28,7 +28,7 @@ class TimedModel:
         from repre_mm.datasets import view_sizes
         from repre_mm.distributed.sync_batchnorm import sync_batchnorm_on_cpu
         from repre_mm.engine.hooks.momentum import take_over_averages
-        from repre_mm.engine.hooks.step import set_switches
+        from repre_mm.engine.hooks.step import FastStepHook
         from repre_mm.models.build import build_model
         from repre_mm.models.selfsup import CosineEMA
 
@@ -55,7 +55,7 @@ class TimedModel:
                 module.epoch = 0
         # Kept memory would hide what a step needs: see serve().
         self._keep_memory = device == 'cpu' and switches.pop('memory', True)
-        self.notes = set_switches(self.model, memory=False, **switches)
+        self.notes = FastStepHook(memory=False, **switches).switch(self.model)
         self.views = [
             torch.randn(batch, 3, size, size, device=device)
             for size in view_sizes(cfg.train_dataloader.dataset.pipeline)

@@ -1,4 +1,4 @@
-"""Saving checkpoints so that the last good one is never lost, and the training does not wait for the disk."""
+"""Save checkpoints in the background, and never lose the last good one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from repre_mm.engine.resilience.saving import remove_checkpoint, remove_drafts, 
 from repre_mm.engine.resilience.training_state import training_state
 from repre_mm.registry import HOOKS
 
-#: What a run that was told to stop leaves; the next one replaces it.
+#: The checkpoint of a run that was told to stop; each stop replaces it.
 STOPPED = 'stopped.pth'
 
 
@@ -30,34 +30,34 @@ class AtomicBackend(LocalBackend):
     """Local files, written whole or not at all."""
 
     def put(self, obj: bytes, filepath: str | os.PathLike) -> None:
-        """See :func:`repre_mm.engine.resilience.saving.write_checkpoint`."""
+        """Write a checkpoint and its checksum."""
         write_checkpoint(obj, Path(filepath))
 
     def remove(self, filepath: str | os.PathLike) -> None:
-        """The checksum goes too."""
+        """Remove a checkpoint and its checksum."""
         remove_checkpoint(Path(filepath))
 
 
 @HOOKS.register_module()
 class SafeCheckpointHook(CheckpointHook):
-    """mmengine's CheckpointHook, with another order of things.
+    """Save checkpoints as mmengine's CheckpointHook does, but in another order and in the background.
 
-    - The checkpoint is written and proven readable, then ``last_checkpoint`` names it, then old ones are removed
-      (mmengine removes first).
-    - The training waits only until its state is copied, not for the disk. There is one copy at a time: the next save,
-      a stop and the end of the training wait for the one under way.
-    - When it cannot be written (a full disk, a folder turned read-only) that is logged as an error, the last good
-      checkpoint stays, training goes on, and the next interval tries again.
-    - With gradient accumulation a checkpoint is taken after an optimizer step: half-summed gradients are in no
-      checkpoint. Where an epoch ends in between, its checkpoint is that of the next optimizer step.
+    - The checkpoint is written and read back, then ``last_checkpoint`` names it, then old ones are removed; mmengine
+      removes them first.
+    - Training waits only until its state is copied, not for the disk. The next save, a stop and the end of the
+      training wait for the save under way.
+    - A failed save (full disk, read-only folder) is logged as an error. The last good checkpoint stays, training
+      continues, and the next interval tries again.
+    - With gradient accumulation a checkpoint is taken after an optimizer step, never with half-summed gradients. One
+      that is due in between follows at the next optimizer step.
 
     Args:
         backend_args: As in mmengine; the default writes local files atomically.
-        background: False lets the training wait for the disk, and takes no second copy of the state in memory.
+        background: False waits for the disk, and needs no second copy of the state in memory.
         kwargs: See ``mmengine.hooks.CheckpointHook``.
 
     Raises:
-        CheckpointError: After the training, when its last checkpoint could not be saved.
+        CheckpointError: At the end of the training, if its last checkpoint could not be saved.
     """
 
     def __init__(self, *args, backend_args: dict | None = None, background: bool = True, **kwargs) -> None:
@@ -67,12 +67,12 @@ class SafeCheckpointHook(CheckpointHook):
             raise TypeError(f'repre_mm.SafeCheckpointHook has no argument {", ".join(self.args)}')
         self.background = background
         self._postponed: int | None = None  # the step whose checkpoint waits for the optimizer
-        self._under_way: Future | None = None  # its result says whether the checkpoint was saved
-        self._before: tuple[str | None, list[int]] = (None, [])  # what counts again if it was not
+        self._under_way: Future | None = None  # whether the checkpoint was saved
+        self._before: tuple[str | None, list[int]] = (None, [])  # last checkpoint and kept steps, if that fails
         self._failed = False
 
     def before_train(self, runner: Runner) -> None:
-        """Clear away what a killed run left half written."""
+        """Remove what a killed run left half written."""
         super().before_train(runner)
         if is_main_process():
             wait_for_background()  # an earlier training of this process
@@ -80,8 +80,6 @@ class SafeCheckpointHook(CheckpointHook):
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Save on schedule, and what was postponed."""
-        if self._under_way is not None and self._under_way.done():
-            self._settle(runner)
         super().after_train_iter(runner, batch_idx, data_batch, outputs)
         if self._postponed is not None and runner.optim_wrapper.should_update():
             step, self._postponed = self._postponed, None
@@ -102,10 +100,10 @@ class SafeCheckpointHook(CheckpointHook):
         super().after_train(runner)
 
     def save_stopped(self, runner: Runner) -> bool:
-        """Save in the middle of an epoch, in ``after_train_iter``, and wait until it is done.
+        """Save within an epoch, from ``after_train_iter``, and wait until it is done.
 
         Returns:
-            Whether it worked. Only the main process knows; the others get True.
+            Whether it was saved; True on all processes but the main one.
         """
         self._write(runner, STOPPED, dict(epoch=runner.epoch, iter=runner.iter + 1))
         self._settle(runner)
@@ -119,20 +117,15 @@ class SafeCheckpointHook(CheckpointHook):
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         self._settle(runner)
-        name = self.filename_tmpl.format(step)
-        if self.max_keep_ckpts <= 0:
-            self._write(runner, name, meta)
-            return
-        kept = list(self.keep_ckpt_ids)
-        wanted = [*(other for other in kept if other != step), step]
-        self._keep(runner, wanted[-self.max_keep_ckpts :])  # the checkpoint itself holds the list
-        self._write(runner, name, meta, kept, wanted[: -self.max_keep_ckpts])
+        steps = [*(other for other in self._kept() if other != step), step]
+        count = self.max_keep_ckpts if self.max_keep_ckpts > 0 else len(steps)
+        self._write(runner, self.filename_tmpl.format(step), meta, steps[-count:], steps[:-count])
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         self._settle(runner)
         info = runner.message_hub.runtime_info
         best = {key: value for key, value in info.items() if key.startswith('best_')}
-        path, paths = getattr(self, 'best_ckpt_path', None), dict(getattr(self, 'best_ckpt_path_dict', {}))
+        paths = {name: copy.copy(value) for name, value in vars(self).items() if name.startswith('best_ckpt_path')}
         backend, self.file_backend = self.file_backend, _RemoveLater(self.file_backend)
         try:
             super()._save_best_checkpoint(runner, metrics)
@@ -141,55 +134,53 @@ class SafeCheckpointHook(CheckpointHook):
             for key in [key for key in info if key.startswith('best_')]:
                 del info[key]
             info.update(best)
-            self.best_ckpt_path, self.best_ckpt_path_dict = path, paths
+            vars(self).update(paths)
             runner.logger.error(f'could not save the best checkpoint: {error}. Training goes on')
         finally:
             self.file_backend = backend
 
-    def _keep(self, runner: Runner, steps: list[int]) -> None:
-        self.keep_ckpt_ids.clear()
-        self.keep_ckpt_ids.extend(steps)
-        runner.message_hub.update_info('keep_ckpt_ids', steps)
+    def _kept(self) -> list[int]:
+        return list(getattr(self, 'keep_ckpt_ids', ()))  # mmengine sets it only if it keeps a limited number
 
-    def _write(self, runner: Runner, name: str, meta: dict, kept: list[int] | None = None, old: Any = ()) -> None:
-        """Copy the state; in the background write it, then the pointer, then remove the checkpoints of ``old`` steps.
+    def _set_last(self, runner: Runner, path: str | None, kept: list[int]) -> None:
+        self.last_ckpt = path
+        runner.message_hub.update_info('last_ckpt', path)
+        if self.max_keep_ckpts > 0:
+            self.keep_ckpt_ids.clear()
+            self.keep_ckpt_ids.extend(kept)
+            runner.message_hub.update_info('keep_ckpt_ids', kept)
 
-        Should that fail, ``kept`` is the list of steps again.
-        """
+    def _write(
+        self, runner: Runner, name: str, meta: dict, kept: list[int] | None = None, outdated: list[int] | None = None
+    ) -> None:
+        """Copy the state; in the background write it, then the pointer, then remove the outdated checkpoints."""
         previous = runner.message_hub.runtime_info.get('last_ckpt')
-        self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
-        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
-        self._before = previous, kept
+        self._before = previous, self._kept()
+        path = self.file_backend.join_path(self.out_dir, name)
+        self._set_last(runner, path, self._kept() if kept is None else kept)  # before the state: it holds both
         state = training_state(runner, meta, self.save_optimizer, self.save_param_scheduler)
         if state is None:
             return
-        outdated = [self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step)) for step in old]
-        save = partial(_save, self.file_backend, self.last_ckpt, Path(runner.work_dir), outdated, previous, runner)
-        if self.background:
-            self._under_way = run_in_background(partial(save, copy.deepcopy(state)))
-        else:
-            wait_for_background()
-            self._under_way = Future()
-            self._under_way.set_result(save(state))
+        old = [self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step)) for step in outdated or ()]
+        save = partial(_save, self.file_backend, path, Path(runner.work_dir), old, previous, runner)
+        self._under_way = run_in_background(partial(save, copy.deepcopy(state) if self.background else state))
+        if not self.background:
             self._settle(runner)
 
     def _settle(self, runner: Runner) -> None:
-        """Wait for the checkpoint under way; where it failed, the previous one is the last again."""
+        """Wait for the save under way; if it failed, the previous checkpoint is the last one again."""
         if self._under_way is None:
             return
         future, self._under_way = self._under_way, None
         self._failed = not future.result()
         if self._failed:
-            self.last_ckpt, kept = self._before
-            runner.message_hub.update_info('last_ckpt', self.last_ckpt)
-            if kept is not None:
-                self._keep(runner, kept)
+            self._set_last(runner, *self._before)
 
 
 def _save(
     backend: Any, path: str, work_dir: Path, outdated: list[str], previous: str | None, runner: Runner, state: dict
 ) -> bool:
-    """Checkpoint, pointer, removal of old ones; False, after saying so, where the first two failed."""
+    """Write the checkpoint and the pointer, remove old ones; False, after an error in the log, if writing failed."""
     try:
         with io.BytesIO() as file:
             torch.save(state, file)
@@ -210,7 +201,7 @@ def _save(
 
 
 class _RemoveLater:
-    """A file backend that removes nothing before it is told to: mmengine removes the old best checkpoint first."""
+    """A file backend that postpones removals: mmengine removes the old best checkpoint before it writes the new one."""
 
     def __init__(self, backend: Any) -> None:
         self._backend = backend

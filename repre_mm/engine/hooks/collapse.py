@@ -1,9 +1,8 @@
-"""Detect a collapse of the embeddings: the encoder gives (nearly) the same output for every image."""
+"""Log how well the embeddings tell images apart, and warn of a collapse."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,8 +18,10 @@ from repre_mm.models.selfsup.dino import DINO
 from repre_mm.registry import HOOKS
 from repre_mm.utils.modules import unwrap
 
-# The most rows that go into a singular value decomposition, and the fewest that mean anything.
+# Rows of the singular value decomposition: at most, and the fewest that mean anything.
 _MOST, _FEWEST = 512, 4
+# Fewer candidates than this are found by chance now and then.
+_CANDIDATES = 32
 _EMBEDDINGS = (
     'Lower the learning rate or lengthen its warm-up; check that weight decay spares norms and biases, that the '
     "target network's momentum is near 1 (base_momentum small), and the projector's BatchNorm; then resume from an "
@@ -30,19 +31,17 @@ _EMBEDDINGS = (
 
 @HOOKS.register_module()
 class CollapseHook(Hook):
-    """Log how well the embeddings tell images apart, and warn when they no longer do.
+    """Log measures of the embeddings, and warn when they hardly differ between images.
 
-    Every ``interval`` iterations, on the main process, for the images of its own batch:
+    Every ``interval`` iterations, for the main process's own batch:
 
-    - ``embedding_std`` and ``effective_rank`` of the projector's outputs (before DINO's last layer), see
-      :func:`embedding_std` and :func:`effective_rank`
-    - ``target_entropy``, the mean entropy of DINO's targets, and ``target_usage``, the entropy of their mean, in nats;
-      see :func:`target_entropies`
-    - ``contrast_top1``, how often an image's other view is found among all candidates, in per cent, where the method
+    - ``embedding_std`` and ``effective_rank`` of the projector's outputs (in DINO those before the last layer)
+    - ``target_entropy`` and ``target_usage`` of DINO's targets, in nats; see :func:`target_entropies`
+    - ``contrast_top1``: how often an image's other view is found among all candidates, in per cent, if the method
       computes a cross-entropy over them (SimCLR, MoCo v2 and v3, MoBY)
 
     A warning comes once a number has been bad ``patience`` times in a row, and again only after it was good. A model
-    that is no self-supervised method, such as a classifier, is left alone.
+    that is no self-supervised method is ignored.
 
     Args:
         interval: Iterations between two measurements.
@@ -64,7 +63,7 @@ class CollapseHook(Hook):
         self._seen: dict[str, Any] = {}
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Listen to the modules during every ``interval``-th iteration."""
+        """Hook into the modules in every ``interval``-th iteration."""
         if not is_main_process() or not self.every_n_train_iters(runner, self.interval):
             return
         model = unwrap(runner.model)
@@ -74,9 +73,10 @@ class CollapseHook(Hook):
         neck = getattr(algorithm, 'neck', None)
         if isinstance(algorithm, DINO):
             neck = neck.mlp
-            self._listen(algorithm.momentum_encoder, lambda output: self._note_targets(algorithm, output))
+            self._handles.append(algorithm.momentum_encoder.register_forward_hook(self._note_targets))
+            self._dino = algorithm
         if neck is not None:
-            self._listen(neck, lambda output: self._seen.setdefault('embeddings', _last(output).detach()))
+            self._handles.append(neck.register_forward_hook(self._note_embeddings))
         for module in algorithm.modules():
             if isinstance(module, (CrossEntropyLoss, nn.CrossEntropyLoss)):
                 self._handles.append(module.register_forward_pre_hook(self._note_logits))
@@ -85,8 +85,6 @@ class CollapseHook(Hook):
         """Measure, log, and warn."""
         seen, self._seen = self._seen, {}
         self.after_train(runner)
-        if not seen:
-            return
         found, complaints = measure(seen)
         for name, value in found.items():
             runner.message_hub.update_scalar(f'train/{name}', value)
@@ -98,19 +96,16 @@ class CollapseHook(Hook):
                 runner.logger.warning(f'iteration {runner.iter + 1}: {complaint}')
 
     def after_train(self, runner: Runner) -> None:
-        """Stop listening."""
+        """Remove the hooks from the modules."""
         while self._handles:
             self._handles.pop().remove()
 
-    def _listen(self, module: nn.Module, note: Callable[[Any], Any]) -> None:
-        def hook(module: nn.Module, args: tuple, output: Any) -> None:
-            note(output)
+    def _note_embeddings(self, module: nn.Module, args: tuple, output: Any) -> None:
+        self._seen.setdefault('embeddings', _last(output).detach())
 
-        self._handles.append(module.register_forward_hook(hook))
-
-    def _note_targets(self, algorithm: DINO, output: Any) -> None:
-        head = algorithm.head
-        temperature = head.teacher_temp_at(algorithm.epoch or 0)
+    def _note_targets(self, module: nn.Module, args: tuple, output: Any) -> None:
+        head = self._dino.head
+        temperature = head.teacher_temp_at(self._dino.epoch or 0)
         self._seen['targets'] = (_last(output).detach().float() - head.center) / temperature
 
     def _note_logits(self, module: nn.Module, args: tuple) -> None:
@@ -130,7 +125,7 @@ def measure(seen: dict[str, Any]) -> tuple[dict[str, float], dict[str, str]]:
             (B, K) and labels (B,).
 
     Returns:
-        The numbers; and for each that is judged a warning, or '' where it is fine.
+        The numbers, and a warning for each that is judged, or '' if it is fine.
     """
     found: dict[str, float] = {}
     complaints: dict[str, str] = {}
@@ -139,40 +134,30 @@ def measure(seen: dict[str, Any]) -> tuple[dict[str, float], dict[str, str]]:
         embeddings = embeddings[:_MOST]
         std, rank, most = embedding_std(embeddings), effective_rank(embeddings), min(embeddings.shape)
         found |= {'embedding_std': std, 'effective_rank': rank}
-        complaints['embedding_std'] = (
-            f'the embeddings have collapsed: all images get nearly the same one (embedding_std {std:.3f}; 0 is one '
-            f'point, about 1 is healthy). {_EMBEDDINGS}'
-            if std < 0.05
-            else ''
-        )
-        complaints['effective_rank'] = (
-            f'the embeddings use {rank:.1f} of {most} directions (effective_rank), so they hardly tell images apart. '
-            f'{_EMBEDDINGS}'
-            if rank < 1 + 0.02 * most
-            else ''
-        )
+        point = f'have collapsed: all images get nearly the same one (embedding_std {std:.3f}; healthy: about 1)'
+        line = f'use {rank:.1f} of {most} directions (effective_rank), so they hardly tell images apart'
+        complaints['embedding_std'] = f'the embeddings {point}. {_EMBEDDINGS}' if std < 0.05 else ''
+        complaints['effective_rank'] = f'the embeddings {line}. {_EMBEDDINGS}' if rank < 1 + 0.02 * most else ''
     if 'targets' in seen and seen['targets'].isfinite().all():
         single, together = target_entropies(seen['targets'])
         found |= {'target_entropy': single, 'target_usage': together}
-        rows, outputs = seen['targets'].shape
-        complaints['target_entropy'] = _target_complaint(single, together, min(rows, outputs), outputs)
+        complaints['target_entropy'] = _target_complaint(single, together, *seen['targets'].shape)
     if 'logits' in seen:
         logits, labels = seen['logits']
         found['contrast_top1'] = accuracy = top1(logits, labels)
         candidates = logits.shape[1]
-        # With fewer candidates chance alone finds the other view now and then.
         complaints['contrast_top1'] = (
             f'the other view of an image is found among {candidates} candidates in {accuracy:.2f} % of the cases, no '
             'more often than by chance (contrast_top1). Check that both views show the same image; raise the learning '
             'rate if it is still in its warm-up, lower it if the loss has risen'
-            if candidates >= 32 and accuracy * candidates / 100 < 2
+            if candidates >= _CANDIDATES and accuracy * candidates / 100 < 2
             else ''
         )
     return found, complaints
 
 
-def _target_complaint(single: float, together: float, spread: int, outputs: int) -> str:
-    if together - single > 0.02 * math.log(max(spread, 2)):
+def _target_complaint(single: float, together: float, rows: int, outputs: int) -> str:
+    if together - single > 0.02 * math.log(max(min(rows, outputs), 2)):
         return ''
     numbers = f'target_entropy {single:.2f}, target_usage {together:.2f}, at most {math.log(outputs):.2f}'
     if together < 0.5 * math.log(outputs):
@@ -194,8 +179,8 @@ def embedding_std(embeddings: Tensor) -> float:
         embeddings: (B, D), B >= 2, of any length.
 
     Returns:
-        The standard deviation over the images of each channel of the unit-length embeddings, averaged over channels,
-        times the root of D: 0 where all are the same, about 1 where they point in all directions alike.
+        The standard deviation of each channel of the unit-length embeddings, averaged over channels, times the root of
+        D: 0 if all are the same, about 1 if they point in all directions.
     """
     unit = F.normalize(embeddings.float(), dim=1)
     return unit.std(dim=0, correction=0).mean().item() * embeddings.shape[1] ** 0.5
@@ -208,8 +193,8 @@ def effective_rank(embeddings: Tensor) -> float:
         embeddings: (B, D), of any length; each is scaled to unit length first.
 
     Returns:
-        The exponential of the entropy of the singular values, as shares of their sum: 1 where all embeddings lie on one
-        line, min(B, D) where they fill their space evenly; 0 where all are zero.
+        The exponential of the entropy of the normalised singular values: from 1, all on one line, to min(B, D), evenly
+        spread; 0 if all are zero.
     """
     values = torch.linalg.svdvals(F.normalize(embeddings.float(), dim=1))
     if not values.sum() > 0:
@@ -224,8 +209,8 @@ def target_entropies(logits: Tensor) -> tuple[float, float]:
         logits: (B, K), centred and divided by the temperature.
 
     Returns:
-        In nats, in [0, log K]: the mean entropy of an image's target; the entropy of the mean target. Their difference
-        is what a target says about its image: 0 in both collapses, on one output (both are 0) and on all alike (log K).
+        In nats, in [0, log K]: the mean entropy of an image's target, and the entropy of the mean target. Their
+        difference is 0 in both kinds of collapse: on one output both are 0, on uniform targets both are log K.
     """
     targets = F.softmax(logits.float(), dim=1)
     single = torch.special.entr(targets).sum(dim=1).mean()

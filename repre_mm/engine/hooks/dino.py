@@ -1,4 +1,4 @@
-"""Pass the epoch to DINO, freeze its last layer at the start, and clip gradients parameter by parameter."""
+"""Pass the epoch to DINO, freeze its last layer at the start, and clip gradients per parameter."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class DINOHook(Hook):
     """Pass the epoch to DINO, and freeze the last layer of its projection head at the start.
 
     A frozen layer has no gradient when the optimizer steps, so neither weight decay nor Adam's averages touch it
-    (the authors' ``cancel_gradients_last_layer``). Both follow the Runner's epoch, so a resumed run continues right.
+    (the authors' ``cancel_gradients_last_layer``). Both follow the Runner's epoch, also in a resumed run.
 
     Args:
         freeze_last_layer: Epochs during which the last layer is frozen.
@@ -62,7 +62,7 @@ class ClipGradPerParameterHook(Hook):
     mmengine's ``optim_wrapper.clip_grad`` scales all gradients by the norm of all together.
 
     Args:
-        max_norm: The largest norm that one parameter's gradient keeps.
+        max_norm: Largest norm of one parameter's gradient.
 
     Raises:
         ValueError: ``max_norm`` is not positive.
@@ -77,7 +77,7 @@ class ClipGradPerParameterHook(Hook):
         """Hook into the optimizer's steps.
 
         Raises:
-            ValueError: A fused optimizer under fp16: it undoes the loss scaling inside its step, after this hook.
+            ValueError: The optimizer is fused and trains in fp16: it undoes the loss scaling in its step, after this.
         """
         optimizer = runner.optim_wrapper.optimizer
         if hasattr(runner.optim_wrapper, 'loss_scaler') and getattr(optimizer, '_step_supports_amp_scaling', False):
@@ -95,5 +95,5 @@ class ClipGradPerParameterHook(Hook):
     def _clip(self, optimizer: Optimizer, args: tuple, kwargs: dict) -> None:
         gradients = [p.grad for group in optimizer.param_groups for p in group['params'] if p.grad is not None]
         norms = torch.stack(torch._foreach_norm(gradients))
-        # Without asking which ones are too long: the device need not be waited for.
+        # All are scaled, most by 1: to choose among them would wait for the device.
         torch._foreach_mul_(gradients, list((self.max_norm / (norms + 1e-6)).clamp(max=1).unbind()))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpretrain.models import MoCoV3, SimCLR
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from repre_mm.models.losses import UncertaintyWeighting
 from repre_mm.registry import HOOKS
@@ -18,7 +17,7 @@ class WeightingGuardHook(Hook):
     Weight decay would pull both loss weights back to 1; the logarithm of a negative loss is unbounded.
 
     Args:
-        interval: Steps between two looks at the losses; each look waits for the device.
+        interval: Steps between two checks of the losses; each waits for the device.
     """
 
     def __init__(self, interval: int = 50) -> None:
@@ -43,7 +42,7 @@ class WeightingGuardHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
     ) -> None:
-        """Look at the losses on schedule.
+        """Check the losses on schedule.
 
         Raises:
             ValueError: One was negative; see :meth:`repre_mm.models.UncertaintyWeighting.check_positive`.
@@ -55,11 +54,10 @@ class WeightingGuardHook(Hook):
 
 @HOOKS.register_module()
 class AccumulationGuardHook(Hook):
-    """Refuse to accumulate gradients where a loss compares the images of one forward with each other.
+    """Refuse to accumulate gradients if the loss compares the images of one forward with each other.
 
-    SimCLR and MoCo v3 take their negatives from the forward's own batch, so N accumulated batches of B images are not a
-    batch of N * B: each image meets B - 1 others, not N * B - 1. With the other methods only BatchNorm sees a
-    difference, which a warning says.
+    SimCLR and MoCo v3 take their negatives from the forward's own batch: in N accumulated batches of B images each
+    image meets B - 1 others, not N * B - 1.
 
     Args:
         allow: Accumulate all the same, with a warning.
@@ -69,26 +67,17 @@ class AccumulationGuardHook(Hook):
         self.allow = allow
 
     def before_train(self, runner: Runner) -> None:
-        """Look at the model and at ``optim_wrapper.accumulative_counts``.
+        """Compare the model with ``optim_wrapper.accumulative_counts``.
 
         Raises:
             ValueError: They do not go together, and ``allow`` is off.
         """
         count = runner.optim_wrapper._accumulative_counts
-        methods = [type(module).__name__ for module in runner.model.modules() if isinstance(module, (SimCLR, MoCoV3))]
-        if count == 1:
-            return
-        if not methods:
-            norms = sum(isinstance(module, _BatchNorm) for module in runner.model.modules())
-            if norms:
-                runner.logger.warning(
-                    f'optim_wrapper.accumulative_counts={count}: each of the {count} batches is normalised by itself '
-                    f'in the {norms} BatchNorm layers of this model, so the step is not quite one of a batch {count} '
-                    'times as large'
-                )
+        method = next((type(m).__name__ for m in runner.model.modules() if isinstance(m, (SimCLR, MoCoV3))), None)
+        if count == 1 or method is None:
             return
         problem = (
-            f'optim_wrapper.accumulative_counts={count} with {methods[0]}: its negatives are the other images of the '
+            f'optim_wrapper.accumulative_counts={count} with {method}: its negatives are the other images of the '
             f'same forward, so {count} accumulated batches are not one batch {count} times as large'
         )
         if not self.allow:

@@ -18,14 +18,13 @@ from repre_mm.registry import HOOKS
 class MomentumUpdateHook(Hook):
     """Update every target network right after the optimizer step, for any method.
 
-    mmpretrain's MoCo v3, BYOL and MoCo move theirs inside the forward: on every micro-batch of gradient accumulation,
-    on a schedule that turns back up beyond its end, with a device sync per parameter, and one step behind in the
-    checkpoint. Their averages are replaced by :class:`~repre_mm.models.selfsup.ema.CosineEMA` around the same tensors
-    and with the same checkpoint keys. A model without a target network is left as it is.
+    mmpretrain's MoCo v3, BYOL and MoCo update theirs inside the forward: on every micro-batch of gradient
+    accumulation, on a schedule that turns back up beyond its end, with a device sync per parameter, and one step behind
+    in the checkpoint. Their averages are replaced by :class:`~repre_mm.models.selfsup.ema.CosineEMA` around the same
+    tensors, with the same checkpoint keys.
 
-    The schedule spans the optimizer steps of the whole run. Its position comes from the checkpoint when the run
-    resumes, and is 0 otherwise: weights that ``load_from`` brought start a new run, with the target equal to the
-    online network.
+    The schedule spans the optimizer steps of the whole run. A resumed run continues it; any other starts it at 0, with
+    the target equal to the online network, also if ``load_from`` brought weights.
     """
 
     priority = 'VERY_HIGH'  # before anything that looks at the model: checkpoints, scores, pictures
@@ -34,7 +33,7 @@ class MomentumUpdateHook(Hook):
         """Take over the moving averages.
 
         Raises:
-            ValueError: An average has settings that this hook does not know.
+            ValueError: An average has settings that this hook does not support.
         """
         take_over_averages(runner.model)
         self._targets = [module for module in runner.model.modules() if isinstance(module, CosineEMA)]
@@ -45,7 +44,7 @@ class MomentumUpdateHook(Hook):
                 target.reset()
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict, outputs: dict) -> None:
-        """Update after each optimizer step; not after a forward that only accumulated gradients."""
+        """Update after each optimizer step, not after a forward that only accumulated gradients."""
         if runner.optim_wrapper.should_update():
             for target in self._targets:
                 target.step()
@@ -55,7 +54,7 @@ def take_over_averages(model: nn.Module) -> None:
     """Replace mmpretrain's and mmengine's moving averages in a model by ours, around the same tensors.
 
     Raises:
-        ValueError: An average has ``interval`` or ``update_buffers`` set, which ours does not have.
+        ValueError: An average has ``interval`` or ``update_buffers`` set, which ours lacks.
     """
     for name, average in list(model.named_modules()):
         if type(average) not in (UpstreamCosineEMA, ExponentialMovingAverage):

@@ -17,23 +17,22 @@ from repre_mm.utils.errors import UserError
 
 
 class NonFiniteError(UserError, RuntimeError):
-    """The training has broken down; the message says where, and what to try."""
+    """The training has diverged; the message says where, and what to try."""
 
 
 @HOOKS.register_module()
 class NonFiniteHook(Hook):
     """Skip optimizer steps with NaN or infinite gradients; stop after too many in a row.
 
-    The gradients are looked at right before the step, after their reduction over the processes: all decide alike. A
-    skipped step leaves no trace: weights and the optimizer's state stay (every gradient is set to None), and what the
-    forward itself keeps, the statistics of BatchNorm, queues and centres, is set back to what it was. Only the target
-    network follows the online one as in any other step. Under fp16 the loss scaler's own skips count, too.
-    ``skipped_updates`` in the message hub, and so in checkpoints, counts them all.
+    Gradients are checked right before the step, after their reduction over the processes, so all decide alike. A
+    skipped step changes neither weights nor the optimizer's state, and the buffers that the forward updates (BatchNorm
+    statistics, queues, centres) are restored; only the target network follows as in any step. Steps that the fp16 loss
+    scaler skips count too. ``skipped_updates`` in the message hub, and so in checkpoints, is their total.
 
-    Where nothing else logs it, ``grad_norm`` is logged: the L2 norm of all gradients together.
+    ``grad_norm``, the L2 norm of all gradients together, is logged unless mmengine's clipping logs it.
 
     Args:
-        max_in_row: How many skipped steps in a row end the run.
+        max_in_row: Skipped steps in a row that end the run.
 
     Raises:
         ValueError: ``max_in_row`` is less than 1.
@@ -46,10 +45,10 @@ class NonFiniteHook(Hook):
             raise ValueError(f'max_in_row={max_in_row} must be at least 1')
         self.max_in_row = max_in_row
         self._in_row = 0
-        self._stepped = False  # the optimizer has stepped in this iteration, with finite gradients
+        self._stepped = False  # in this iteration, with finite gradients
         self._culprits: list[str] = []
-        self._under_way = False  # some batches of an optimizer step are done: gradients accumulate
-        self._before: list[Tensor] = []  # the buffers as they were before that step
+        self._accumulating = False
+        self._before: list[Tensor] = []  # the buffers before this optimizer step
 
     def before_train(self, runner: Runner) -> None:
         """Check the gradients of every optimizer step from now on."""
@@ -66,10 +65,10 @@ class NonFiniteHook(Hook):
     @torch.no_grad()
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Copy the buffers as they are before an optimizer step."""
-        if not self._under_way:
+        if not self._accumulating:
             for before, buffer in zip(self._before, self._buffers, strict=True):
                 before.copy_(buffer)
-        self._under_way = True
+        self._accumulating = True
 
     @torch.no_grad()
     def _check(self, optimizer: Optimizer, args: tuple, kwargs: dict) -> None:
@@ -79,21 +78,19 @@ class NonFiniteHook(Hook):
         total = norms.norm().item()
         self._stepped = math.isfinite(total)
         if self._stepped:
-            # mmengine logs it itself where it clips; and a fused optimizer under fp16 takes the loss scale out later.
+            # mmengine logs it itself when it clips; and a fused optimizer under fp16 takes the loss scale out later.
             scaled = hasattr(self._runner.optim_wrapper, 'loss_scaler') and optimizer.defaults.get('fused')
             if not self._runner.optim_wrapper.clip_grad_kwargs and not scaled:
                 self._runner.message_hub.update_scalar('train/grad_norm', total)
             return
-        bad = (~norms.isfinite()).tolist()
-        self._culprits = [
-            self._names.get(id(p), 'a parameter') for p, is_bad in zip(parameters, bad, strict=True) if is_bad
-        ] or ['all together']
+        bad = zip(parameters, (~norms.isfinite()).tolist(), strict=True)
+        self._culprits = [self._names.get(id(p), 'a parameter') for p, is_bad in bad if is_bad] or ['all together']
         for parameter in parameters:
-            parameter.grad = None  # optimizers pass over these
-        self._set_back()
+            parameter.grad = None  # which optimizers skip
+        self._restore_buffers()
 
-    def _set_back(self) -> None:
-        """Restore the buffers from before this step."""
+    @torch.no_grad()
+    def _restore_buffers(self) -> None:
         for before, buffer in zip(self._before, self._buffers, strict=True):
             buffer.copy_(before)
 
@@ -106,32 +103,28 @@ class NonFiniteHook(Hook):
         if not runner.optim_wrapper.should_update():
             return
         stepped, self._stepped = self._stepped, False
-        if not stepped and not self._culprits and not _finite(outputs):  # the loss scaler skipped the step
-            self._set_back()
-        self._under_way = False
         culprits, self._culprits = self._culprits, []
+        self._accumulating = False
         if stepped:
             self._in_row = 0
             return
+        losses = {name: torch.as_tensor(value).mean().item() for name, value in (outputs or {}).items()}
+        if not culprits and not all(map(math.isfinite, losses.values())):  # the loss scaler skipped the step
+            self._restore_buffers()
         self._in_row += 1
         total = runner.message_hub.runtime_info.get('skipped_updates', 0) + 1
         runner.message_hub.update_info('skipped_updates', total)
         where = f'{", ".join(culprits[:3])}{", ..." if len(culprits) > 3 else ""}' if culprits else 'fp16 loss scaling'
-        losses = ', '.join(f'{name}={torch.as_tensor(value).item():.4g}' for name, value in (outputs or {}).items())
         report = (
             f'iteration {runner.iter + 1}: gradients are not finite in {len(culprits) or "some"} of '
-            f'{len(self._names)} parameters ({where}); {losses}; learning rate '
+            f'{len(self._names)} parameters ({where}); '
+            f'{", ".join(f"{name}={value:.4g}" for name, value in losses.items())}; learning rate '
             f'{max(group["lr"] for group in runner.optim_wrapper.param_groups):.3g}'
         )
         if self._in_row >= self.max_in_row:
             raise NonFiniteError(
-                f'{report}. {self._in_row} updates in a row had to be skipped ({total} in all), so the training has '
-                'broken down. Lower the learning rate or lengthen its warm-up, clip gradients '
-                '(optim_wrapper.clip_grad), use bf16 or fp32 instead of fp16, then go on with --resume from a '
-                'checkpoint before that'
+                f'{report}. {self._in_row} updates in a row had to be skipped ({total} in all): the training has '
+                'diverged. Lower the learning rate or lengthen its warm-up, clip gradients (optim_wrapper.clip_grad), '
+                'use bf16 or fp32 instead of fp16, then go on with --resume from a checkpoint before that'
             )
         runner.logger.warning(f'{report}. Update skipped ({self._in_row} in a row, {total} in all)')
-
-
-def _finite(outputs: dict | None) -> bool:
-    return all(bool(torch.as_tensor(value).isfinite().all()) for value in (outputs or {}).values())

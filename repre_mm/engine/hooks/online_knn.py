@@ -1,4 +1,4 @@
-"""Score the encoder by kNN while it trains, where the data has labels."""
+"""Score the encoder by kNN while it trains, if the data has labels."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from repre_mm.evaluation.networks import live_networks
 from repre_mm.registry import HOOKS
 from repre_mm.utils.modules import unwrap
 
-#: Images of the bank up to which a second network is scored: a pass over it is cheap then.
+#: Images of the bank up to which a second network is scored, since a pass is cheap.
 _SMALL = 10_000
-#: Share of the time limit of collectives that a score may take: the estimate is rough, and machines get busier.
+#: Share of the timeout of collectives that a score may take: the estimate is rough, and machines get busier.
 _SHARE = 0.5
 
 
@@ -34,12 +34,12 @@ _SHARE = 0.5
 class OnlineKNNHook(Hook):
     """Log ``val/knn_top1`` (percent) from frozen features every few epochs.
 
-    The network is the one that the method's authors evaluate: DINO's teacher, the online network of the others. With at
-    most 10,000 images to look in, DINO's student is scored too, as ``val/knn_top1_online``.
+    The network is the one that the method's authors evaluate: DINO's teacher, the online network of the others. With a
+    bank of at most 10,000 images DINO's student is scored too, as ``val/knn_top1_online``.
 
-    The bank is the training split, the queries are the validation split of the same folder. Without class folders
-    or without ``val`` there is no score, which is said once at the start. Neither is there one where the main process
-    would need longer than the others may wait for it in a collective; the start times a few batches for that.
+    The bank is the training split, the queries are the validation split of the same folder. The start says if there
+    will be no score: without class folders or without ``val``, or if the other processes, which wait for the main
+    process, would exceed the timeout of their collectives; a few timed batches tell.
 
     Args:
         dataset: Config of the image folder (``type``, ``root``); ``--data`` replaces its root.
@@ -77,9 +77,8 @@ class OnlineKNNHook(Hook):
         options = {'batch_size': self.batch_size, 'workers': self.workers, 'strict': False}
         try:
             bank = image_folder_loader(self.root, 'train', self.image_size, **options)
-            queries = image_folder_loader(
-                self.root, 'val', self.image_size, classes=bank.dataset.metainfo['classes'], **options
-            )
+            classes = bank.dataset.metainfo['classes']
+            queries = image_folder_loader(self.root, 'val', self.image_size, classes=classes, **options)
         except (DatasetError, EvaluationError) as error:
             runner.logger.info(f'no online kNN score: {error}')
             return
@@ -87,16 +86,14 @@ class OnlineKNNHook(Hook):
             runner.logger.info(f'no online kNN score: k={self.k} neighbours of {len(bank.dataset)} images')
             return
         self._loaders = bank, queries
-        # Where parameters are split, all processes encode together.
+        # With split parameters all processes encode together.
         if get_world_size() > 1 and not is_sharded(runner.model):
             self._check_time(runner)
 
     def _check_time(self, runner: Runner) -> None:
-        """Give up the score where the other processes would wait for it beyond the time limit of a collective."""
+        """Give up the score if the other processes would wait for it longer than the timeout of a collective."""
         bank, queries = self._loaders
-        networks = live_networks(unwrap(runner.model))
-        networks = 1 if len(bank.dataset) > _SMALL else len(networks)
-        seconds = self._seconds_per_batch(runner) * (len(bank) + len(queries)) * networks
+        seconds = self._seconds_per_batch(runner) * (len(bank) + len(queries)) * len(self._networks(runner))
         limit = collective_timeout(runner.cfg)
         if seconds < _SHARE * limit:
             runner.logger.info(f'online kNN score: about {seconds:.0f} s each, while the other processes wait')
@@ -116,7 +113,7 @@ class OnlineKNNHook(Hook):
                 starts.append(time.monotonic())
                 yield batch
 
-        encoder = next(iter(live_networks(unwrap(runner.model)).values()))
+        encoder = next(iter(self._networks(runner).values()))
         with torch.random.fork_rng():
             frozen = FrozenEncoder(encoder, self.mean, self.std, self.image_size)
             extract_features(frozen, first_batches(), progress=False)
@@ -128,12 +125,9 @@ class OnlineKNNHook(Hook):
         epoch = runner.epoch + 1
         if self._loaders is None or (epoch % self.interval and epoch != runner.max_epochs):
             return
-        networks = live_networks(unwrap(runner.model))
-        if len(self._loaders[0].dataset) > _SMALL:
-            networks = dict([next(iter(networks.items()))])
         # Loaders draw a seed from the global stream: scoring must not change the training that follows.
         with torch.random.fork_rng():
-            scores = {name: self._score(encoder) for name, encoder in networks.items()}
+            scores = {name: self._score(encoder) for name, encoder in self._networks(runner).items()}
         if not is_main_process():
             return
         count = len(self._loaders[1].dataset)
@@ -142,6 +136,10 @@ class OnlineKNNHook(Hook):
             runner.logger.info(f'Epoch [{epoch}] kNN, {name} network: top-1 {top1:.2f} % (k={self.k}, {count} images)')
             runner.message_hub.update_scalar(key, top1)
             runner.visualizer.add_scalar(key, top1, epoch)
+
+    def _networks(self, runner: Runner) -> dict[str, nn.Module]:
+        networks = live_networks(unwrap(runner.model))
+        return networks if len(self._loaders[0].dataset) <= _SMALL else dict([next(iter(networks.items()))])
 
     def _score(self, encoder: nn.Module) -> float:
         frozen = FrozenEncoder(encoder, self.mean, self.std, self.image_size)

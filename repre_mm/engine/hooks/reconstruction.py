@@ -7,7 +7,7 @@ from pathlib import Path
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from torch import Tensor, nn
+from torch import Tensor
 
 from repre_mm.distributed.sharding import is_sharded
 from repre_mm.registry import HOOKS
@@ -19,8 +19,7 @@ from repre_mm.visualization import reconstruction_grid, save_png
 class ReconstructionHook(Hook):
     """Save ``WORK_DIR/reconstructions/iter_N.png``: input, reconstruction and error, always of the same images.
 
-    The images are view 1 of the first batch of the run. A model without ``reconstruct`` (a plain algorithm) is
-    passed over.
+    The images are view 1 of the run's first batch. A model without ``reconstruct`` (a plain algorithm) has no pictures.
 
     Args:
         interval: Epochs between two pictures; the first iteration and the last epoch are always drawn.
@@ -36,7 +35,7 @@ class ReconstructionHook(Hook):
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict, outputs: dict) -> None:
         """Keep the first batch and draw it once."""
-        model = self._model(runner)
+        model = unwrap(runner.model)
         if self._images is None and hasattr(model, 'reconstruct'):
             view = model.data_preprocessor(data_batch, False)['inputs'][0][: self.num_images]
             self._images = model.pixels(view).clamp(0, 1).cpu()
@@ -49,17 +48,13 @@ class ReconstructionHook(Hook):
             self._draw(runner, runner.iter)
 
     def _draw(self, runner: Runner, iteration: int) -> None:
-        # Where the parameters are split, the model's forward needs every process.
+        # With split parameters the model's forward needs every process.
         if self._images is None or not (is_main_process() or is_sharded(runner.model)):
             return
-        reconstructions = self._model(runner).reconstruct(self._images).cpu()
+        reconstructions = unwrap(runner.model).reconstruct(self._images).cpu()
         if is_main_process():
             grid = reconstruction_grid(self._images, reconstructions)
             try:
                 save_png(grid, Path(runner.work_dir) / 'reconstructions' / f'iter_{iteration}.png')
             except OSError as error:
                 runner.logger.warning(f'could not save the picture of reconstructions: {error}. Training goes on')
-
-    @staticmethod
-    def _model(runner: Runner) -> nn.Module:
-        return unwrap(runner.model)

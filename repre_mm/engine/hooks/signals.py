@@ -24,12 +24,12 @@ REQUEUE = 75
 class StopSignalHook(Hook):
     """On SIGTERM or SIGUSR1 save ``stopped.pth`` after the current optimizer step and exit with status 75.
 
-    Slurm sends SIGTERM before it takes a machine back, and another signal earlier where asked to
-    (``--signal=USR1@120``). ``--resume`` then goes on, within the epoch. Ranks may receive the signal at different
-    times, so they agree on a step; since that waits for the device, only every ``interval`` steps.
+    Slurm sends SIGTERM before it takes a machine back, and another signal earlier if asked to (``--signal=USR1@120``).
+    ``--resume`` then goes on within the epoch. Processes may receive the signal at different times, so they agree on a
+    step; since that waits for the device, only every ``interval`` steps.
 
     Args:
-        interval: With several processes, optimizer steps between two agreements.
+        interval: Optimizer steps between two agreements of several processes.
 
     Raises:
         ValueError: ``interval`` is less than 1.
@@ -46,7 +46,7 @@ class StopSignalHook(Hook):
         self._previous: dict[int, Any] = {}
 
     def before_train(self, runner: Runner) -> None:
-        """Listen; the processes that load data are started later and ignore both signals."""
+        """Handle both signals; the loading processes are started later and ignore them."""
         self._saver = SafeCheckpointHook()
         self._saver.before_train(runner)
         if threading.current_thread() is threading.main_thread():
@@ -54,10 +54,10 @@ class StopSignalHook(Hook):
                 self._previous[number] = signal.signal(number, self._note)
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        """Stop where told to, and where the optimizer has just stepped.
+        """Stop if told to, once the optimizer has stepped.
 
         Raises:
-            SystemExit: With status 75, or 1 where the checkpoint could not be saved.
+            SystemExit: With status 75, or 1 if the checkpoint could not be saved.
         """
         if not runner.optim_wrapper.should_update() or not self._agreed():
             return
@@ -66,19 +66,20 @@ class StopSignalHook(Hook):
         saved = self._saver.save_stopped(runner)
         if saved:
             runner.logger.warning(f'saved. Go on with --resume (exit status {REQUEUE})')
-        self._restore()
+        self.after_train(runner)
         leave_distributed()
         raise SystemExit(REQUEUE if saved else 1)
 
     def after_train(self, runner: Runner) -> None:
         """Restore the former signal handlers."""
-        self._restore()
+        while self._previous:
+            signal.signal(*self._previous.popitem())
 
     def _note(self, number: int, frame: Any) -> None:
         self._received = number
 
     def _agreed(self) -> bool:
-        """Whether any process was told to stop; the same answer on all."""
+        """Return whether any process was told to stop; the same answer on all."""
         if not dist.is_initialized():
             return self._received is not None
         self._steps += 1
@@ -88,7 +89,3 @@ class StopSignalHook(Hook):
         told = torch.tensor(int(self._received is not None), device=device)
         dist.all_reduce(told, op=dist.ReduceOp.MAX)
         return bool(told)
-
-    def _restore(self) -> None:
-        while self._previous:
-            signal.signal(*self._previous.popitem())

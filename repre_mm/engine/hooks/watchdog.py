@@ -18,9 +18,9 @@ from mmengine.runner import Runner
 from repre_mm.engine.resilience.background import wait_for_background
 from repre_mm.registry import HOOKS
 
-# Looks at the others' notes, a period apart, before one is taken for silent.
+# Looks at the other processes' notes, a period apart, before one counts as silent.
 _LOOKS = 4
-# Where in torch a process waits for the others.
+# Parts of torch in which a process waits for the others.
 _WAITING = ('/torch/distributed/', '/torch/autograd/', '/torch/nn/parallel/')
 #: Exit status of a training that its watchdog ended: EX_SOFTWARE of sysexits.h.
 HUNG = 70
@@ -28,15 +28,14 @@ HUNG = 70
 
 @HOOKS.register_module()
 class WatchdogHook(Hook):
-    """End a training of several processes when one of them hangs, and say which, and where it stands.
+    """End a training of several processes when one of them hangs, and say which one, and where.
 
-    Left to itself such a training waits for the timeout of its collectives, half an hour with gloo, and does not say
-    for whom. Here a thread of each process notes, in the store through which the processes found each other, how far
-    the process has come and that it is alive. Where this process has not come further for ``timeout`` seconds, its
-    thread reads what the others noted. Whoever gives no sign of life any more hangs, or else who is furthest behind
-    and waits for nobody.
+    Without it such a training waits for the timeout of its collectives, half an hour with gloo, and does not say for
+    which process. Here a thread of each process writes its progress into the store through which the processes found
+    each other. If its process makes none for ``timeout`` seconds, the thread reads the others' notes: a process hangs
+    that no longer writes any, or else the one furthest behind that waits for nobody.
 
-    What is done between epochs and in validations may take as long as it likes, as only one process may do it.
+    Work between epochs and validations may take any time, as only one process may do it.
 
     Args:
         timeout: Seconds; keep it below that of the collectives (``env_cfg.dist_cfg.timeout``; 600 with nccl).
@@ -56,36 +55,37 @@ class WatchdogHook(Hook):
         self._period = min(timeout / 6, 5.0)
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
+        self._progress = (0, '', True, 0.0)  # replaced as a whole, since the thread reads it
 
     def before_train(self, runner: Runner) -> None:
-        """Start watching, where there is more than one process."""
+        """Start watching if there are several processes."""
         if not dist.is_initialized() or dist.get_world_size() == 1:
             return
         self._logger, self._main = runner.logger, threading.main_thread().ident
-        self._come('the start', busy=True)
+        self._reach('the start', busy=True)
         self._stop.clear()
         self._thread = threading.Thread(target=self._watch, name='watchdog', daemon=True)
         self._thread.start()
 
     def before_train_epoch(self, runner: Runner) -> None:
         """From here on processes wait for each other."""
-        self._come(f'the first batch of an epoch, after step {runner.iter}')
+        self._reach(f'the first batch of an epoch, after step {runner.iter}')
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """The batch is there."""
-        self._come(f'step {runner.iter + 1}')
+        """The batch is loaded."""
+        self._reach(f'step {runner.iter + 1}')
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        """The step is done; hooks and the next batch follow."""
-        self._come(f'after step {runner.iter + 1}')
+        """Other hooks and the next batch follow."""
+        self._reach(f'after step {runner.iter + 1}')
 
     def after_train_epoch(self, runner: Runner) -> None:
         """What follows may take long."""
-        self._come(f'between epochs, after step {runner.iter}', busy=True)
+        self._reach(f'between epochs, after step {runner.iter}', busy=True)
 
     def before_val_epoch(self, runner: Runner) -> None:
         """What follows may take long."""
-        self._come(f'validation, after step {runner.iter}', busy=True)
+        self._reach(f'validation, after step {runner.iter}', busy=True)
 
     def after_train(self, runner: Runner) -> None:
         """Stop watching."""
@@ -94,32 +94,30 @@ class WatchdogHook(Hook):
             self._thread.join()
             self._thread = None
 
-    def _come(self, where: str, busy: bool = False) -> None:
-        count = self._place[0] + 1 if hasattr(self, '_place') else 0
-        self._place = (count, where, busy, time.monotonic())  # in one piece, for the thread
+    def _reach(self, where: str, busy: bool = False) -> None:
+        self._progress = (self._progress[0] + 1, where, busy, time.monotonic())
 
     def _watch(self) -> None:
         rank, world = dist.get_rank(), dist.get_world_size()
         address, port = os.environ['MASTER_ADDR'], int(os.environ['MASTER_PORT'])
         # A connection of its own: the main thread may be waiting in the other one.
         store = dist.TCPStore(address, port, is_master=False, timeout=timedelta(seconds=self.timeout))
-        # Processes that torchrun starts again find the same store.
+        # Processes that torchrun restarts find the same store.
         store = dist.PrefixStore(f'repre_mm/watchdog/{os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)}', store)
         alive, looks, first = 0, 0, {}
-        store.set(str(rank), json.dumps(self._note(alive)))
-        while not self._stop.wait(self._period):
+        while True:
             try:
-                alive += 1
                 store.set(str(rank), json.dumps(self._note(alive)))
-                if time.monotonic() - self._place[3] < self.timeout or self._place[2]:
+                if self._stop.wait(self._period):
+                    return
+                alive += 1
+                if time.monotonic() - self._progress[3] < self.timeout or self._progress[2]:
                     looks = 0
                     continue
                 others = [str(other) for other in range(world) if other != rank and store.check([str(other)])]
                 notes = {int(other): json.loads(store.get(other)) for other in others}
             except RuntimeError as error:
-                self._end(
-                    f'the store at {address}:{port} is gone, and so is the process of rank 0 or torchrun ({error})'
-                )
+                self._end(f'the store at {address}:{port} is gone: rank 0 or torchrun has ended ({error})')
             first = notes if looks == 0 else first
             looks += 1
             if looks < _LOOKS:
@@ -131,16 +129,16 @@ class WatchdogHook(Hook):
             notes[rank] = self._note(alive)
             behind = min(note['count'] for note in notes.values())
             late = [r for r in sorted(notes) if notes[r]['count'] == behind]
-            # Equally far, those that do not wait in a collective; with a GPU they may wait anywhere.
+            # Of those, the ones that do not wait in a collective; with a GPU they may wait anywhere.
             late = [r for r in late if not any(place in notes[r]['code'] for place in _WAITING)] or late
             if silent or not any(notes[r]['busy'] for r in late):
-                # The first of those that do not hang tells; the others leave it the time to.
-                teller = min({*notes} - {*silent})
-                self._stop.wait(0 if rank == teller else 2 * self._period)
+                # The first process that does not hang reports; the others leave it the time to.
+                reporter = min({*notes} - {*silent})
+                self._stop.wait(0 if rank == reporter else 2 * self._period)
                 self._end(self._diagnosis(notes, silent or late, bool(silent)))
 
     def _note(self, alive: int) -> dict[str, Any]:
-        count, where, busy, since = self._place
+        count, where, busy, since = self._progress
         frame = sys._current_frames().get(self._main)
         return {
             'alive': alive,
@@ -160,12 +158,10 @@ class WatchdogHook(Hook):
             'machine and its data, then go on with --resume. If steps may take longer, raise '
             'default_hooks.watchdog.timeout.'
         ]
-        for rank, note in sorted(notes.items()):
-            mark = ' <- hangs' if rank in culprits else ''
-            lines.append(
-                f'  rank {rank}, {note["process"]}: {note["where"]}, for {note["seconds"]} s, in {note["code"]}{mark}'
-            )
-        lines += [f'  rank {rank}: never heard of <- hangs' for rank in culprits if rank not in notes]
+        for rank in sorted({*notes, *culprits}):
+            note, mark = notes.get(rank), ' <- hangs' if rank in culprits else ''
+            place = '{process}: {where}, for {seconds} s, in {code}'.format(**note) if note else None
+            lines.append(f'  rank {rank}, {place}{mark}' if place else f'  rank {rank}: never heard of{mark}')
         return '\n'.join(lines)
 
     def _end(self, message: str) -> None:

@@ -1,8 +1,7 @@
 """Checkpoint an encoder's blocks (less memory, more time) or compile them (a slow start, fewer kernels).
 
-Both act inside a block's ``forward``. What listens to the block from outside (the taps of RePre) hears its output as it
-always does; parameters keep their names; copies of the encoder keep what was switched on. ``tools/benchmarks/step.py``
-measures what either gains and costs.
+Both change the class of a block. Forward hooks from outside, such as the taps of RePre, see its output as before;
+parameters keep their names, and copies of the encoder keep the change. ``tools/benchmarks/step.py`` measures both.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from repre_mm.models.taps import encoder_levels
 
 
 def encoder_blocks(backbone: nn.Module) -> list[nn.Module]:
-    """The blocks of an encoder, shallow to deep: those of each stage where its levels are stages.
+    """List the blocks of an encoder from shallow to deep, also those within the stages of a Swin.
 
     Raises:
         TypeError: The encoder is of no known family.
@@ -46,15 +45,15 @@ def _checkpointed(cls: type[nn.Module]) -> type[nn.Module]:
 
 
 def checkpoint_blocks(backbone: nn.Module) -> int:
-    """Keep only each block's input for the backward pass, and run the block a second time there.
+    """Keep only each block's input for the backward pass, and compute the block a second time there.
 
-    Losses and gradients stay as they are: the second run draws the random numbers of the first (dropped paths).
+    Losses and gradients stay the same: the second forward draws the random numbers of the first (drop path).
 
     Args:
         backbone: An encoder of a known family; changed in place.
 
     Returns:
-        How many blocks there are.
+        The number of blocks.
 
     Raises:
         TypeError: The encoder is of no known family.
@@ -74,21 +73,21 @@ def checkpoint_blocks(backbone: nn.Module) -> int:
 def compile_blocks(backbone: nn.Module, **options: Any) -> int:
     """Compile the blocks with :func:`torch.compile`; the first steps then take a minute or so.
 
-    Not the encoder as a whole, which would be compiled together with the taps that happen to be open at the time:
-    torch.compile does not look at a module's hooks again.
+    The encoder as a whole would be compiled together with the taps that are open at the time: torch.compile does not
+    check a module's hooks again.
 
     Args:
         backbone: An encoder of a known family; changed in place.
         **options: To :func:`torch.compile`.
 
     Returns:
-        How many blocks there are.
+        The number of blocks.
 
     Raises:
         TypeError: The encoder is of no known family.
     """
     blocks = encoder_blocks(backbone)
-    # Stages differ in their shapes, and each shape stays: code for any shape takes minutes to make for a Swin.
+    # Each shape is compiled by itself: code for any shape takes minutes for a Swin, whose stages differ.
     options = {'dynamic': False, **options}
     compiled = {
         cls: type(f'Compiled{cls.__name__}', (cls,), {'forward': torch.compile(cls.forward, **options)})
@@ -96,8 +95,7 @@ def compile_blocks(backbone: nn.Module, **options: Any) -> int:
     }
     for block in blocks:
         block.__class__ = compiled[type(block)]
-    # Blocks differ in their rates of dropped paths, and are compiled with and without gradients and at each size of
-    # crops. Beyond its limit torch would go on uncompiled.
+    # Each rate of drop path, size of crops, and mode of gradients counts. Beyond its limit torch runs uncompiled.
     limit = torch._dynamo.config.recompile_limit
     torch._dynamo.config.recompile_limit = max(limit, 4 * len(blocks))
     return len(blocks)

@@ -1,6 +1,6 @@
 """Speed up what is slow on CPUs by default: linear layers in fp32, attention in bf16, memory allocation.
 
-No change here alters a result beyond rounding, nor a parameter's name.
+Results change by rounding only, and parameters keep their names.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _KEEP_MEMORY = ((-1, -1), (-4, 0), (-2, 2**26))
 
 
 def keep_memory() -> bool:
-    """Let this process keep the memory that it frees, until it ends; returns whether the C library is one that can.
+    """Make this process keep the memory that it frees; returns whether the C library can.
 
-    glibc gives the memory of large tensors back to the system as they are freed. In the next step every page is asked
-    for and zeroed again, a quarter of a million of them for ViT-S with 4 images.
+    glibc returns the memory of large tensors to the system, and the next step asks for every page again, zeroed: a
+    quarter of a million of them for ViT-S with 4 images.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -37,10 +37,9 @@ def keep_memory() -> bool:
 
 
 def slow_mkl() -> bool:
-    """Whether oneDNN multiplies fp32 matrices faster here than MKL, which is what torch takes.
+    """Return whether oneDNN multiplies fp32 matrices faster on this processor than MKL, torch's default.
 
-    MKL keeps its AVX-512 kernels for Intel's processors; oneDNN asks for the instructions, not for the maker. The
-    answer depends on the processor alone and not on a measurement, so that a resumed run rounds as it did before.
+    MKL uses its AVX-512 kernels on Intel processors only. This is not measured, so that a resumed run rounds as before.
     """
     if not (torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()):
         return False
@@ -73,10 +72,7 @@ class _LinearFunction(torch.autograd.Function):
 
 
 class OneDNNLinear(nn.Linear):
-    """``nn.Linear`` whose fp32 products on a CPU are oneDNN's.
-
-    Those of small inputs, in autocast, in compiled code and on other devices are torch's own.
-    """
+    """``nn.Linear`` with oneDNN's fp32 products on CPUs; torch's for small inputs, in autocast and in compiled code."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., K) -> (..., N)."""
@@ -85,7 +81,7 @@ class OneDNNLinear(nn.Linear):
             or x.dtype != torch.float32
             or self.weight.dtype != torch.float32
             or torch.is_autocast_enabled('cpu')
-            or torch.compiler.is_compiling()  # Inductor takes this product of constant weights only
+            or torch.compiler.is_compiling()  # Inductor supports this product for constant weights only
             or x.numel() * self.out_features < SMALLEST_PRODUCT
         ):
             return super().forward(x)
@@ -94,9 +90,9 @@ class OneDNNLinear(nn.Linear):
 
 
 def use_onednn_linear(model: nn.Module) -> int:
-    """Let every linear layer of a model multiply by oneDNN; returns how many there are.
+    """Make every linear layer of a model multiply by oneDNN; returns their number.
 
-    Their class changes in place, so copies of the model keep it, and parameters and hooks stay.
+    Their class changes in place: copies of the model keep it, and parameters and hooks stay.
     """
     layers = [module for module in model.modules() if type(module) in (nn.Linear, MMCVLinear)]
     for layer in layers:
@@ -107,19 +103,19 @@ def use_onednn_linear(model: nn.Module) -> int:
 def attention(
     query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0, **options
 ) -> Tensor:
-    """Scaled dot-product attention: torch's fused kernel, but plain products on a CPU in bf16.
+    """Compute scaled dot-product attention: plain products on a CPU in bf16, otherwise torch's fused kernel.
 
-    There the fused kernel's backward takes up to four times as long as that of plain products (4 images of 197 tokens,
-    12 heads, AMD EPYC), which run on bf16 instructions. The softmax sums in fp32 in both. What it costs is memory: the
-    weights of all pairs are kept.
+    In bf16 the backward of the fused kernel takes up to four times as long as that of plain products (4 images of 197
+    tokens, 12 heads, AMD EPYC). The softmax sums in fp32 in both. Plain products keep the weights of all pairs in
+    memory.
 
     Args:
         query: (B, heads, N, C).
         key: (B, heads, N, C).
         value: (B, heads, N, C).
-        attn_mask: As in torch's; with one the fused kernel is taken.
-        dropout_p: Of attention weights; above 0 the fused kernel is taken.
-        **options: To torch's.
+        attn_mask: As in torch's; the fused kernel takes it.
+        dropout_p: Of attention weights; above 0 the fused kernel takes it.
+        **options: Of torch's.
 
     Returns:
         (B, heads, N, C).
@@ -127,15 +123,15 @@ def attention(
     if query.device.type != 'cpu' or query.dtype != torch.bfloat16 or attn_mask is not None or dropout_p or options:
         return F.scaled_dot_product_attention(query, key, value, attn_mask=attn_mask, dropout_p=dropout_p, **options)
     scores = (query / math.sqrt(query.shape[-1])) @ key.transpose(-2, -1)  # (B, heads, N, N)
-    with torch.autocast('cpu', enabled=False):  # which would keep the weights for the backward pass in fp32 too
+    with torch.autocast('cpu', enabled=False):  # which would also keep the weights in fp32 for the backward pass
         weights = scores.softmax(dim=-1)
     return weights @ value
 
 
 def use_attention(model: nn.Module) -> int:
-    """Let every attention layer of mmpretrain's ViTs use :func:`attention`; returns how many there are.
+    """Make every attention layer of mmpretrain's ViTs use :func:`attention`; returns their number.
 
-    Swin's windows are plain products already: with a learned bias torch has no fused kernel for them on a CPU.
+    Swin's window attention is plain products already.
     """
     layers = [
         module

@@ -14,9 +14,9 @@ from repre_mm.registry import OPTIM_WRAPPERS
 
 @OPTIM_WRAPPERS.register_module()
 class BFloat16OptimWrapper(OptimWrapper):
-    """Run the forward in bf16 autocast, on CPU and on GPU; what ``--amp`` selects.
+    """Run the forward in bf16 autocast, on CPU and GPU; ``--amp`` selects it.
 
-    mmengine's AmpOptimWrapper refuses a CPU. bf16 has fp32's range, so there is no loss scaling to do.
+    mmengine's AmpOptimWrapper refuses a CPU. bf16 has fp32's range, so no loss scaling is needed.
     """
 
     @contextmanager

@@ -1,42 +1,23 @@
-"""Run tasks in a background thread, one after another; the process waits for the last before it ends."""
+"""Run tasks in one background thread, in order."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 
-_latest: threading.Thread | None = None
+# Python waits for its thread when the process ends, unless it is killed.
+_thread = ThreadPoolExecutor(1, 'repre_mm background')
 
 
 def run_in_background(work: Callable[[], object]) -> Future:
-    """Run a task in a thread, after all earlier ones.
-
-    Python waits for such threads when it ends, whatever ends it short of a kill.
-
-    Args:
-        work: Must not touch what the training changes.
+    """Run a task after all earlier ones; it must not touch what the training changes.
 
     Returns:
         A future with its result or error.
     """
-    global _latest
-    before, future = _latest, Future()
-
-    def run() -> None:
-        if before is not None:
-            before.join()
-        try:
-            future.set_result(work())
-        except BaseException as error:  # it belongs to whoever asks for the result
-            future.set_exception(error)
-
-    _latest = threading.Thread(target=run, name='repre_mm background')
-    _latest.start()
-    return future
+    return _thread.submit(work)
 
 
 def wait_for_background() -> None:
     """Wait until all tasks given so far have finished, successfully or not."""
-    if _latest is not None:
-        _latest.join()
+    _thread.submit(int).result()

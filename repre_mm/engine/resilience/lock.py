@@ -11,7 +11,7 @@ from pathlib import Path
 from repre_mm.utils.errors import UserError
 
 LOCK_FILE = '.train.lock'
-# Open files of the locks that this process holds. Closing any would give its lock away.
+# Open lock files of this process: closing one would release its lock.
 _HELD: dict[Path, int] = {}
 
 
@@ -20,16 +20,13 @@ class WorkDirInUseError(UserError):
 
 
 def lock_work_dir(work_dir: str | os.PathLike) -> None:
-    """Claim a work dir for this process, on its main rank, until it ends.
+    """Claim a work dir, made if need be, for this process until it ends; on the main rank only.
 
-    The operating system lets go of the lock when the process ends, however it ends; the file that stays behind blocks
-    nobody. A POSIX record lock, so it also holds between machines on NFS, and data-loading workers do not inherit it.
-
-    Args:
-        work_dir: Made if need be.
+    The operating system releases the lock when the process ends, in whatever way; a file left behind blocks nobody. A
+    POSIX record lock also holds between machines on NFS, and data-loading workers do not inherit it.
 
     Raises:
-        WorkDirInUseError: Another process, here or on another machine, has it.
+        WorkDirInUseError: Another process, here or on another machine, holds it.
     """
     if int(os.environ.get('RANK') or os.environ.get('SLURM_PROCID') or 0) != 0:
         return

@@ -1,8 +1,8 @@
-"""Derive randomness and data order from the position in a run, so that it can be resumed anywhere.
+"""Derive randomness and data order from the position in a run, so that a resume is exact.
 
-No state of a random generator is saved. Every sample's augmentation starts from a seed made of (run, rank, epoch,
-position), whichever worker cuts it and whatever it did before; every training step from one made of (run, rank,
-iteration). A run that is resumed at iteration n draws what the uninterrupted one draws.
+No state of a random generator is saved. Each sample's augmentation is seeded by (run, rank, epoch, position), whichever
+worker loads it; each training step by (run, rank, iteration). A run resumed at iteration n draws what an uninterrupted
+one draws.
 """
 
 from __future__ import annotations
@@ -12,39 +12,21 @@ import random
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import BatchSampler, DataLoader, Sampler, get_worker_info
+from torch.utils.data import BatchSampler, DataLoader, Sampler
 
 # The first number after the run's seed: samples and steps never share a seed.
 _SAMPLE, _STEP = 0, 1
 
 
 def seed_step(seed: int, rank: int, iteration: int) -> None:
-    """Start the random streams of Python, NumPy and torch (all devices) for one training step."""
+    """Seed Python, NumPy and torch (all devices) for one training step."""
     torch.manual_seed(_seed_cpu(seed, _STEP, rank, iteration))
-
-
-@contextmanager
-def sample_randomness(*key: int) -> Iterator[None]:
-    """Random streams of their own inside; outside they go on as if nothing had been drawn."""
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    _seed_sample(*key)
-    try:
-        yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])
-
-
-def _seed_sample(*key: int) -> None:
-    torch.default_generator.manual_seed(_seed_cpu(*key))  # not those of GPUs
 
 
 def _seed_cpu(*key: int) -> int:
@@ -56,7 +38,7 @@ def _seed_cpu(*key: int) -> int:
 
 
 class _Proxy:
-    """Everything that is not defined here is the wrapped object's."""
+    """Stands for another object; what is not defined here is that object's."""
 
     def __init__(self, wrapped: Any) -> None:
         self.wrapped = wrapped
@@ -93,22 +75,18 @@ class KeyedSampler(_Proxy):
 
 
 class KeyedDataset(_Proxy):
-    """Read each sample with the randomness of its key."""
+    """Load each sample with the randomness of its key."""
 
     def __getitem__(self, index: int) -> Any:
-        if not isinstance(index, _KeyedIndex):
-            return self.wrapped[index]
-        if get_worker_info() is not None:  # nobody else draws in a worker: nothing to put back
-            _seed_sample(*index.key)
-            return self.wrapped[int(index)]
-        with sample_randomness(*index.key):
-            return self.wrapped[int(index)]
+        if isinstance(index, _KeyedIndex):
+            torch.default_generator.manual_seed(_seed_cpu(*index.key))  # not the generators of GPUs
+        return self.wrapped[int(index)]
 
 
 class SkippingBatches(_Proxy):
-    """Batches of indices from batch ``start`` on; only indices are drawn for those before.
+    """Yield batches of indices from batch ``start`` on; for earlier ones indices are drawn and dropped.
 
-    It stays set until somebody sets it otherwise: a DataLoader with workers begins twice and drops the first iterator.
+    ``start`` stays until it is set again: a DataLoader with workers iterates twice and drops the first iterator.
     """
 
     def __init__(self, batches: BatchSampler) -> None:
@@ -120,7 +98,7 @@ class SkippingBatches(_Proxy):
 
 
 def make_replayable(loader: DataLoader, seed: int, rank: int) -> None:
-    """Let a loader draw the same samples, augmented alike, at the same position of a run, always.
+    """Make a loader draw the same samples, augmented alike, at the same position of a run.
 
     Args:
         loader: Not yet iterated; changed in place.
@@ -128,22 +106,22 @@ def make_replayable(loader: DataLoader, seed: int, rank: int) -> None:
         rank: Of this process: ranks augment differently.
 
     Raises:
-        ValueError: The dataset is a stream (``IterableDataset``): it has no positions to go back to.
+        ValueError: The dataset is a stream (``IterableDataset``), which has no positions to go back to.
     """
     if loader.batch_sampler is None or not hasattr(loader.dataset, '__getitem__'):
         raise ValueError(f'{type(loader.dataset).__name__} has no indices, so training on it cannot be resumed exactly')
     loader.batch_sampler.sampler = KeyedSampler(loader.batch_sampler.sampler, seed, rank)
-    # DataLoader guards these two against a change after its construction, since iterators keep copies. There are none.
+    # DataLoader refuses a change of these two after its construction, since iterators keep copies: there are none yet.
     object.__setattr__(loader, 'dataset', KeyedDataset(loader.dataset))
     object.__setattr__(loader, 'batch_sampler', SkippingBatches(loader.batch_sampler))
-    # Loaders draw a seed for their workers, from here and not from the global stream.
+    # Loaders draw a seed for their workers from here instead of the global stream.
     loader.generator = torch.Generator().manual_seed(seed)
     loader.worker_init_fn = partial(_start_worker, then=loader.worker_init_fn)
 
 
 def _start_worker(worker_id: int, then: Callable[[int], None] | None) -> None:
-    # A batch system signals all processes of a job. The main one decides when to stop, and needs batches until then;
-    # but its own SIGTERM, at its end, is what ends this one.
+    # A batch system signals all processes of a job. The main process decides when to stop, and needs batches until
+    # then; only its own SIGTERM ends this one.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     threading.Thread(target=_obey_parent, daemon=True).start()

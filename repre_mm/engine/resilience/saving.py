@@ -1,4 +1,4 @@
-"""Write training checkpoints atomically with a checksum, verify them, and find the newest sound one."""
+"""Write training checkpoints atomically with a checksum, verify them, and find the newest valid one."""
 
 from __future__ import annotations
 
@@ -14,20 +14,19 @@ from typing import Any
 from repre_mm.checkpoint.reading import CheckpointError, read_checkpoint
 from repre_mm.utils.atomic import write_atomically
 
-#: Name of the file that holds the path of the newest checkpoint; mmengine's.
+#: mmengine's name for the file that holds the path of the newest checkpoint.
 POINTER = 'last_checkpoint'
-_CHUNK = 1 << 22
 
 
 def write_checkpoint(data: bytes, path: Path) -> None:
     """Write a checkpoint, check that it can be read, and put its SHA-256 beside it.
 
-    The bytes go to a draft in the same folder, which is flushed to the disk, read back, and moved over ``path``. A run
+    The bytes go to a draft in the same folder, which is flushed to the disk, read back, and moved over ``path``: a run
     that dies at any moment leaves the old file or the new one. ``path.sha256`` is what ``sha256sum --check`` reads.
 
     Args:
         data: What ``torch.save`` made.
-        path: Where to; the folder is made if need be.
+        path: The file; its folder is made if need be.
 
     Raises:
         CheckpointError: The folder cannot be written, the disk is full, or the draft reads back wrong. What was at
@@ -46,7 +45,7 @@ def write_checkpoint(data: bytes, path: Path) -> None:
                 f'{path} reads back other than it was written: the disk or its file system is damaged'
             )
         read_checkpoint(draft, map_location='meta')  # what --resume would refuse is refused now
-        # Between here and the new checksum the file has none: better than one that belongs to the old file.
+        # Until the new checksum is there the file has none: better than one that belongs to the old file.
         checksum.unlink(missing_ok=True)
 
     with _write_errors(path):
@@ -57,7 +56,7 @@ def write_checkpoint(data: bytes, path: Path) -> None:
 
 
 def write_pointer(folder: Path, checkpoint: Path) -> None:
-    """Name the newest checkpoint in ``last_checkpoint``; after the checkpoint itself is written.
+    """Name the newest checkpoint in ``last_checkpoint``, once it is written.
 
     Raises:
         CheckpointError: It cannot be written.
@@ -68,13 +67,13 @@ def write_pointer(folder: Path, checkpoint: Path) -> None:
 
 
 def remove_checkpoint(path: Path) -> None:
-    """Remove a checkpoint and its checksum, where they are."""
+    """Remove a checkpoint and its checksum, if they exist."""
     path.unlink(missing_ok=True)
     checksum_path(path).unlink(missing_ok=True)
 
 
 def remove_drafts(folder: Path) -> None:
-    """Remove what a run that was killed while it saved left behind; nobody else may be saving there."""
+    """Remove what a run that was killed while saving left behind; no other run may be saving there."""
     for draft in folder.glob('.*.pth.*.tmp'):
         draft.unlink(missing_ok=True)
 
@@ -85,20 +84,20 @@ def checksum_path(path: Path) -> Path:
 
 
 def verify_checkpoint(path: Path) -> None:
-    """Compare a checkpoint's bytes with its checksum, or, without one, with the CRCs inside the file.
+    """Compare a checkpoint's bytes with its checksum or, without one, with the CRCs inside the file.
 
     Raises:
         CheckpointError: They differ.
     """
     checksum = checksum_path(path)
     if checksum.is_file():
-        sound = checksum.read_text(errors='replace').split()[:1] == [_sha256(path)]
+        valid = checksum.read_text(errors='replace').split()[:1] == [_sha256(path)]
     elif zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            sound = archive.testzip() is None
+            valid = archive.testzip() is None
     else:
         return  # torch's old format has no checksum
-    if not sound:
+    if not valid:
         raise CheckpointError(f'{path} is damaged: its bytes are not those that were written (checksum)')
 
 
@@ -108,9 +107,9 @@ class ResumePoint:
 
     Attributes:
         path: The checkpoint.
-        iteration: Iterations that it has behind it.
-        seed: The run's seed; None where the checkpoint does not say.
-        passed_over: One line for each newer, or unreadable, checkpoint that was not taken: which and why.
+        iteration: Iterations done.
+        seed: The run's seed; None if the checkpoint does not say.
+        passed_over: One line for each newer or unreadable checkpoint that was not taken: which and why.
     """
 
     path: Path
@@ -120,19 +119,16 @@ class ResumePoint:
 
 
 def newest_checkpoint(folder: Path) -> ResumePoint | None:
-    """The checkpoint of a work dir with the most iterations behind it that is whole and can be resumed from.
+    """Find the valid checkpoint of a work dir with the most iterations done.
 
-    Files are judged by what is in them, so copies and renamed folders are fine. What has no optimizer state (a best
-    or an exported model) is no candidate.
-
-    Args:
-        folder: The work dir.
+    Files are judged by their contents, so copies and renamed folders are fine. Those without optimizer state (a best
+    or an exported model) do not count.
 
     Returns:
-        None where there is no checkpoint at all.
+        None if there is no checkpoint at all.
 
     Raises:
-        CheckpointError: There are checkpoints, and none is sound; the message says what is wrong with each.
+        CheckpointError: There are checkpoints, and none is valid; the message says what is wrong with each.
     """
     folders = {folder}
     pointer = folder / POINTER
@@ -165,7 +161,7 @@ def newest_checkpoint(folder: Path) -> ResumePoint | None:
 
 
 def resume_point(path: Path) -> ResumePoint | None:
-    """Where a training checkpoint stands, without reading its tensors; None for other files.
+    """Read where a training checkpoint stands, without its tensors; None for other files.
 
     Raises:
         CheckpointError: The file cannot be read.
@@ -188,13 +184,13 @@ def _write_errors(path: Path) -> Iterator[None]:
 def _sha256(path: Path) -> str:
     digest = hashlib.sha256()
     with path.open('rb') as file:
-        while chunk := file.read(_CHUNK):
+        while chunk := file.read(1 << 22):
             digest.update(chunk)
     return digest.hexdigest()
 
 
 def _sync_folder(folder: Path) -> None:
-    """A renamed file survives a power cut once its folder is on the disk."""
+    """Flush a folder, so that a renamed file survives a power cut."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

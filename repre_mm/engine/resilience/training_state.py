@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import mmengine
@@ -14,68 +12,50 @@ from mmengine.runner import Runner
 from mmengine.runner.checkpoint import weights_to_cpu
 from mmengine.utils import apply_to
 
-from repre_mm.distributed.sharding import is_sharded, whole_states
+from repre_mm.distributed.sharding import whole_states
 from repre_mm.utils.modules import unwrap
 
 
-@contextmanager
-def whole_state_dicts(runner: Runner) -> Iterator[None]:
-    """Inside, the main process gets whole tensors from ``state_dict()``, split or not; all processes enter."""
-    if not is_sharded(runner.model):
-        yield
-        return
-    with whole_states(runner.model, runner.optim_wrapper.optimizer):
-        yield
-
-
 def training_state(runner: Runner, meta: dict, optimizer: bool = True, schedules: bool = True) -> dict[str, Any] | None:
-    """The state of a training, as ``mmengine.runner.Runner.save_checkpoint`` writes it; to be called by all processes.
+    """Collect what ``mmengine.runner.Runner.save_checkpoint`` would write; that method does both in one go.
 
-    That method makes and writes it in one go, so nothing could be done between the two.
+    All processes call this together.
 
     Args:
         runner: In training.
-        meta: ``epoch`` and ``iter``, the numbers of those that are done.
-        optimizer: Put the optimizer's state in.
-        schedules: Put the schedulers' states in.
+        meta: The numbers of finished ``epoch`` and ``iter``.
+        optimizer: Include the optimizer's state.
+        schedules: Include the schedulers' states.
 
     Returns:
-        ``meta``, ``state_dict``, ``message_hub``, ``optimizer`` and ``param_schedulers``. Tensors are on the CPU; those
-        that were there already are the training's own, not copies. What the hooks' ``before_save_checkpoint`` add.
-        None on all processes but the main one.
+        ``meta``, ``state_dict``, ``message_hub``, ``optimizer``, ``param_schedulers``, and what the hooks'
+        ``before_save_checkpoint`` add. Tensors are on the CPU; those of a training on the CPU are not copied. None on
+        all processes but the main one.
     """
-    with whole_state_dicts(runner):
-        return _state(runner, meta, optimizer, schedules) if is_main_process() else None
-
-
-def _state(runner: Runner, meta: dict, optimizer: bool, schedules: bool) -> dict[str, Any]:
-    model = unwrap(runner.model)
-    meta = dict(
-        meta,
-        cfg=runner.cfg.pretty_text,
-        seed=runner.seed,
-        experiment_name=runner.experiment_name,
-        time=time.strftime('%Y%m%d_%H%M%S'),
-        mmengine_version=mmengine.__version__,
-    )
-    if hasattr(runner.train_dataloader.dataset, 'metainfo'):
-        meta['dataset_meta'] = runner.train_dataloader.dataset.metainfo
-    state = {
-        'meta': meta,
-        'state_dict': weights_to_cpu(model.state_dict()),
-        'message_hub': _to_cpu(runner.message_hub.state_dict()),
-    }
-    if optimizer:
-        state['optimizer'] = _to_cpu(runner.optim_wrapper.state_dict())
-    if schedules and runner.param_schedulers is not None:
-        several = runner.param_schedulers  # a dict of lists with several optimizers
-        state['param_schedulers'] = (
-            {name: [each.state_dict() for each in some] for name, some in several.items()}
-            if isinstance(several, dict)
-            else [each.state_dict() for each in several]
+    with whole_states(runner.model, runner.optim_wrapper.optimizer):
+        if not is_main_process():
+            return None
+        meta = dict(
+            meta,
+            cfg=runner.cfg.pretty_text,
+            seed=runner.seed,
+            experiment_name=runner.experiment_name,
+            time=time.strftime('%Y%m%d_%H%M%S'),
+            mmengine_version=mmengine.__version__,
         )
-    runner.call_hook('before_save_checkpoint', checkpoint=state)
-    return state
+        if hasattr(runner.train_dataloader.dataset, 'metainfo'):
+            meta['dataset_meta'] = runner.train_dataloader.dataset.metainfo
+        state = {
+            'meta': meta,
+            'state_dict': weights_to_cpu(unwrap(runner.model).state_dict()),
+            'message_hub': _to_cpu(runner.message_hub.state_dict()),
+        }
+        if optimizer:
+            state['optimizer'] = _to_cpu(runner.optim_wrapper.state_dict())
+        if schedules and runner.param_schedulers is not None:
+            state['param_schedulers'] = [schedule.state_dict() for schedule in runner.param_schedulers]
+        runner.call_hook('before_save_checkpoint', checkpoint=state)
+        return state
 
 
 def _to_cpu(data: Any) -> Any:

@@ -12,9 +12,9 @@ from repre_mm.registry import VISBACKENDS
 
 @VISBACKENDS.register_module()
 class LocalVisBackend(UpstreamLocalVisBackend):
-    """mmengine's backend (``vis_data/scalars.json``), except that a failed write does not end the training.
+    """mmengine's backend (``vis_data/scalars.json``), but a failed write does not end the training.
 
-    That is logged as a warning, the first time in a row. Checkpoints hold all numbers, too.
+    The first of several failures in a row is logged. Checkpoints hold all numbers too.
     """
 
     _failing = False
