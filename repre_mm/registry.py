@@ -36,6 +36,7 @@ TRANSFORMS = _child(root.TRANSFORMS, 'repre_mm.datasets')
 HOOKS = _child(root.HOOKS, 'repre_mm.engine')
 MODEL_WRAPPERS = _child(root.MODEL_WRAPPERS, 'repre_mm.distributed')
 OPTIM_WRAPPERS = _child(root.OPTIM_WRAPPERS, 'repre_mm.engine')
+OPTIM_WRAPPER_CONSTRUCTORS = _child(root.OPTIM_WRAPPER_CONSTRUCTORS, 'repre_mm.engine')
 VISBACKENDS = _child(root.VISBACKENDS, 'repre_mm.engine')
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     'MODELS',
     'MODEL_WRAPPERS',
     'OPTIM_WRAPPERS',
+    'OPTIM_WRAPPER_CONSTRUCTORS',
     'TRANSFORMS',
     'VISBACKENDS',
 ]

@@ -12,6 +12,7 @@ from repre_mm.engine.hooks.signals import StopSignalHook
 from repre_mm.engine.hooks.step import FastStepHook
 from repre_mm.engine.hooks.throughput import ThroughputHook
 from repre_mm.engine.hooks.watchdog import WatchdogHook
+from repre_mm.engine.optim.layer_decay import LayerDecayConstructor
 from repre_mm.engine.optim.precision import BFloat16OptimWrapper
 from repre_mm.engine.resilience.vis_backend import LocalVisBackend
 from repre_mm.engine.runner import ResumableRunner
@@ -24,6 +25,7 @@ __all__ = [
     'CollapseHook',
     'DINOHook',
     'FastStepHook',
+    'LayerDecayConstructor',
     'LocalVisBackend',
     'MomentumUpdateHook',
     'NonFiniteError',
