@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -108,28 +109,50 @@ def test_every_folder_with_code_is_packaged():
 
 
 @pytest.fixture(scope='module')
-def wheel(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp('wheel')
-    source = folder / 'source'
-    names = ['pyproject.toml', 'README.md', 'LICENSE', 'model-index.yml', 'repre_mm', 'configs', 'tools']
-    source.mkdir()
-    for name in names:
-        (source / name).symlink_to(ROOT / name)  # the build writes beside the sources
-    code = f'import setuptools.build_meta as backend; print(backend.build_wheel({str(folder)!r}))'
+def source(tmp_path_factory) -> Path:
+    """The clone in a folder of its own, as a build writes beside the sources."""
+    folder = tmp_path_factory.mktemp('source')
+    for path in ROOT.iterdir():
+        if path.name not in ('.git', 'build', 'dist', 'data', 'work_dirs') and path.suffix != '.egg-info':
+            (folder / path.name).symlink_to(path)
+    return folder
+
+
+def build(kind: str, source: Path, folder: Path) -> Path:
+    """Build a wheel or a source distribution ('sdist') from a folder."""
+    code = f'import setuptools.build_meta as backend; backend.build_{kind}({str(folder)!r})'
     subprocess.run([sys.executable, '-c', code], cwd=source, check=True, capture_output=True, timeout=120)
-    (built,) = folder.glob('*.whl')
+    (built,) = folder.iterdir()
     return built
 
 
-def test_wheel_holds_configs_tools_and_templates(wheel):
-    with zipfile.ZipFile(wheel) as archive:
-        names = set(archive.namelist())
+@pytest.fixture(scope='module')
+def wheel_files(source, tmp_path_factory) -> list[str]:
+    return zipfile.ZipFile(build('wheel', source, tmp_path_factory.mktemp('wheel'))).namelist()
+
+
+def test_wheel_holds_configs_tools_and_templates(wheel_files):
+    names = set(wheel_files)
     for folder in ('configs', 'tools'):
         files = [path for path in (ROOT / folder).rglob('*') if path.suffix in ('.py', '.yml', '.sh')]
         assert {f'repre_mm/.mim/{path.relative_to(ROOT)}' for path in files} <= names
     assert {'repre_mm/.mim/model-index.yml', 'repre_mm/py.typed'} < names
     assert {f'repre_mm/visualization/templates/{name}' for name in ('report.html', 'report.css')} < names
     assert not [name for name in names if '__pycache__' in name or name.startswith(('tests', 'configs', 'tools'))]
+
+
+def test_source_distribution_holds_the_repository_and_builds_the_same_wheel(source, wheel_files, tmp_path):
+    for name in ('sdist', 'unpacked', 'wheel'):
+        (tmp_path / name).mkdir()
+    with tarfile.open(build('sdist', source, tmp_path / 'sdist')) as archive:
+        archive.extractall(tmp_path / 'unpacked', filter='data')
+    (unpacked,) = (tmp_path / 'unpacked').iterdir()
+    for folder in ('configs', 'docs', 'tests', 'tools'):
+        files = [path for path in (ROOT / folder).rglob('*') if path.is_file() and '__pycache__' not in path.parts]
+        assert [path for path in files if not (unpacked / path.relative_to(ROOT)).is_file()] == []
+    assert {'CHANGELOG.md', 'Makefile', 'model-index.yml', *LOCKS} < {path.name for path in unpacked.iterdir()}
+    rebuilt = zipfile.ZipFile(build('wheel', unpacked, tmp_path / 'wheel')).namelist()
+    assert sorted(rebuilt) == sorted(wheel_files)
 
 
 @pytest.fixture
