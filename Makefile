@@ -1,5 +1,6 @@
 # `make` lists the targets. Everything runs in .venv, which `make setup` creates.
 PYTHON_IN_VENV := .venv/bin/python
+OPENMMLAB_TESTS ?= $(addprefix tests/test_,utils models checkpoint datasets evaluation engine)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-ops demo report transfer-demo test test-slow test-openmmlab lint format doctor lock clean clean-env
@@ -31,8 +32,7 @@ test-slow: setup-ops ## run all tests, one after another
 
 test-openmmlab: ## run the quick tests of the stack with OpenMMLab's originals, in .venv-openmmlab
 	@FAMILY=openmmlab tools/setup_env.sh
-	.venv-openmmlab/bin/python -m pytest -n auto --dist worksteal -m 'not slow and not dist' \
-	    tests/test_utils tests/test_models tests/test_checkpoint tests/test_datasets tests/test_evaluation tests/test_engine
+	.venv-openmmlab/bin/python -m pytest -n auto --dist worksteal -m 'not slow and not dist' $(OPENMMLAB_TESTS)
 
 lint: setup ## check style and import contracts, change nothing
 	$(PYTHON_IN_VENV) -m ruff check
