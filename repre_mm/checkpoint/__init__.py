@@ -1,10 +1,9 @@
-"""Reading checkpoints safely, filling encoders from them, exporting: the only place that knows key names."""
+"""Read checkpoints safely, fill encoders from them, export: the only place that knows key names."""
 
-from repre_mm.checkpoint.config import build_encoder
-from repre_mm.checkpoint.encoder import load_pretrained
+from repre_mm.checkpoint.encoder import build_encoder, load_pretrained
 from repre_mm.checkpoint.export import export_encoder
 from repre_mm.checkpoint.inspection import inspect_checkpoint
-from repre_mm.checkpoint.projectors import Projector, projector
+from repre_mm.checkpoint.projectors import projector
 from repre_mm.checkpoint.reading import CheckpointError, read_checkpoint
 from repre_mm.checkpoint.recognise import recognise
 from repre_mm.checkpoint.releases import Release, identify
@@ -13,7 +12,6 @@ from repre_mm.checkpoint.report import LoadReport
 __all__ = [
     'CheckpointError',
     'LoadReport',
-    'Projector',
     'Release',
     'build_encoder',
     'export_encoder',

@@ -1,4 +1,4 @@
-"""Fill an encoder from a checkpoint file, with a report of each tensor; refuse files that would change its features."""
+"""Build the encoder of a config, and fill one from a checkpoint file, unless that would change its features."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from torch import nn
 
 from repre_mm.checkpoint.layouts import Layout, State, convert
@@ -15,19 +17,38 @@ from repre_mm.checkpoint.reading import CheckpointError, read_checkpoint
 from repre_mm.checkpoint.recognise import CLASSIFIERS, Source, layout_of, recognise
 from repre_mm.checkpoint.report import LoadReport
 from repre_mm.checkpoint.resize import Grid, fit_positions
+from repre_mm.registry import MODELS
 
-#: Smallest share of the encoder's parameters to fill, and of the file's encoder to use, by number of elements. Below,
-#: features would be those of random weights, or of half a model.
-MIN_FILLED = 0.95
+# Smallest share of the encoder's parameters to fill, and of the file's encoder to use, by number of elements. Below,
+# features would be those of random weights, or of half a model.
+_MIN_FILLED = 0.95
 
-# What decides the features and must not be lost with a warning, in any library's names: positions, layer scale, a
-# distillation token, biases and statistics of norms that the encoder has otherwise.
+# What decides the features, in any library's names: positions, layer scale, distillation token, statistics of norms.
 _POSITIONS = re.compile(r'(^|\.)(absolute_)?(pos_embed|pos_embedding|relative_position_bias_table)$')
 _DECISIVE = re.compile(r'(^|\.)(gamma\w*|ls\d\.gamma|gamma\d\.weight|dist_token|[qv]_bias|running_\w+)$')
 _FINAL_NORM = re.compile(r'^(norm|fc_norm|ln1|ln2|encoder\.ln)\.(weight|bias)$')
 
 # Buffers that follow from the architecture: a file may lack them, or have those of another window.
 _CONSTANTS = ('relative_position_index', 'attn_mask')
+
+
+def build_encoder(cfg: Config, **options: Any) -> nn.Module:
+    """Build a config's encoder, without initialising it.
+
+    Args:
+        cfg: Its ``model`` has a ``backbone``, or is RePre around an ``algorithm`` that has one.
+        **options: Settings of the backbone that replace the config's.
+
+    Raises:
+        CheckpointError: There is no encoder.
+    """
+    model = cfg.get('model') or {}
+    backbone = (model.get('algorithm') or model).get('backbone')
+    if not backbone:
+        where = cfg.filename or 'the config'
+        raise CheckpointError(f'{where} has no encoder: neither model.backbone nor model.algorithm.backbone')
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmpretrain'):
+        return MODELS.build({**backbone, **options})
 
 
 def load_pretrained(
@@ -40,24 +61,23 @@ def load_pretrained(
 ) -> LoadReport:
     """Fill an encoder, in place, from any checkpoint that is recognised.
 
-    The encoder and the file may name their tensors differently (see :mod:`repre_mm.checkpoint.layouts`), and may be
-    made for other image sizes and windows. From a file with several encoders, the one is taken that its authors
-    evaluate (see :func:`repre_mm.checkpoint.recognise.recognise`).
+    Names are converted (see :mod:`repre_mm.checkpoint.layouts`), and positions resized to the encoder's image size and
+    windows. From a file with several encoders, the one is taken that its authors evaluate.
 
     Args:
         backbone: ViT, Swin or ResNet of mmpretrain, mmdet, mmseg, timm, torchvision, or
             :class:`~repre_mm.models.backbones.TimmBackbone`; an encoder of another family takes files in its own names.
         path: The file.
-        trust: Unpickle the file, which may run code; see :func:`repre_mm.checkpoint.read_checkpoint`.
-        prefix: Where the encoder is in the file, to take another one.
+        trust: See :func:`repre_mm.checkpoint.read_checkpoint`.
+        prefix: Where the encoder is in the file; see :func:`repre_mm.checkpoint.recognise`.
         source_grid: Rows and columns of patches of the file's position embedding, if not square.
 
     Returns:
         The report. Tensors that do not fit keep the encoder's values and are listed.
 
     Raises:
-        CheckpointError: The file is unreadable, holds no encoder that fits, holds NaN, fills too little, or has
-            positions or a final norm that find no place. The encoder is unchanged then.
+        CheckpointError: The file is unreadable, holds NaN or no encoder that fits, or has positions or a final norm
+            that find no place. The encoder is unchanged then.
     """
     checkpoint = read_checkpoint(path, trust=trust)
     layout, root = layout_of(backbone)
@@ -76,13 +96,17 @@ def load_pretrained(
     report, fitting = _compare(backbone, state, resized, source, root)
     sizes = {name: value.numel() for name, value in state.items()}
     used = 1 - sum(sizes[name] for name in report.unexpected) / max(sum(sizes.values()), 1)
-    if min(report.filled, used) < MIN_FILLED:
+    if min(report.filled, used) < _MIN_FILLED:
         raise CheckpointError(
             f'{path} does not fit the encoder, which is of another kind or size: {report.filled:.1%} of its '
-            f'parameters would be filled, and {used:.1%} of the file used; {MIN_FILLED:.0%} of both are needed: '
+            f'parameters would be filled, and {used:.1%} of the file used; {_MIN_FILLED:.0%} of both are needed: '
             f'{_hint(source)}\n{report.table()}'
         )
-    _check_nothing_decisive_is_lost(report, source, backbone, root, path)
+    if cause := _lost(report, source, root):
+        raise CheckpointError(
+            f'{path} does not fit the encoder: {type(backbone).__name__} {cause}, which would change its features: '
+            f'{_hint(source)}\n{report.table()}'
+        )
     backbone.load_state_dict(fitting, strict=False)
     return report
 
@@ -102,12 +126,12 @@ def check_finite(source: Source) -> None:
 
 
 def known_heads(checkpoint: Mapping[str, Any], source: Source) -> int | None:
-    """Attention heads of a ViT, which no shape shows: from the training's config, or those of the release."""
+    """Attention heads of a ViT: from the training's config, or those of the release."""
     return provenance(checkpoint).get('num_heads', source.release.options.get('num_heads') if source.release else None)
 
 
 def _check_family(backbone: nn.Module, layout: Layout, source: Source, heads: int | None) -> None:
-    """Compare the families, and the numbers of heads of ViTs: no shape shows them, so every weight would fit."""
+    """Compare the families, and the numbers of heads of ViTs, which no shape shows."""
     if source.layout.family != layout.family:
         raise CheckpointError(
             f'it holds a {source.layout.family} ({source}), another kind of encoder than {type(backbone).__name__}: '
@@ -121,9 +145,9 @@ def _check_family(backbone: nn.Module, layout: Layout, source: Source, heads: in
         )
 
 
-def _check_nothing_decisive_is_lost(
-    report: LoadReport, source: Source, backbone: nn.Module, root: str, path: str | os.PathLike
-) -> None:
+def _lost(report: LoadReport, source: Source, root: str) -> str | None:
+    """Tell which tensors that decide the features would be lost, or stay random; None if there are none."""
+
     def matching(pattern: re.Pattern, names: Iterable[str]) -> list[str]:
         return [name for name in names if pattern.search(name.removeprefix(root))]
 
@@ -132,14 +156,12 @@ def _check_nothing_decisive_is_lost(
     if source.layout and source.layout.family != 'Swin' and matching(_FINAL_NORM, report.missing):
         # An encoder may have no final norm on purpose; one of another name would keep random weights.
         lost += matching(_FINAL_NORM, unplaced)
+    if lost:
+        return f'has no place for {", ".join(lost[:4])}{", ..." if len(lost) > 4 else ""}'
     unfilled = matching(_POSITIONS, report.missing)
-    if lost or unfilled:
-        names = ', '.join((lost or unfilled)[:4]) + (', ...' if len(lost or unfilled) > 4 else '')
-        cause = f'has no place for {names}' if lost else f'needs {names}, which the file lacks'
-        raise CheckpointError(
-            f'{path} does not fit the encoder: {type(backbone).__name__} {cause}, which would change its features: '
-            f'{_hint(source)}\n{report.table()}'
-        )
+    if unfilled:
+        return f'needs {", ".join(unfilled[:4])}{", ..." if len(unfilled) > 4 else ""}, which the file lacks'
+    return None
 
 
 def _hint(source: Source) -> str:

@@ -1,4 +1,4 @@
-"""Export of the encoder alone, in the names of another library: tensors only, with a note of their origin."""
+"""Export the encoder alone in the names of another library: tensors only, with a note of their origin."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ import torch
 from mmengine.config import Config
 from safetensors.torch import save as to_safetensors
 
-from repre_mm.checkpoint.config import build_encoder
-from repre_mm.checkpoint.encoder import check_finite, known_heads, load_pretrained
+from repre_mm.checkpoint.encoder import build_encoder, check_finite, known_heads, load_pretrained
 from repre_mm.checkpoint.layouts import LAYOUTS, State, describe, get_layout
 from repre_mm.checkpoint.provenance import provenance
 from repre_mm.checkpoint.reading import EXPORT_FORMAT, SAFETENSORS_META, CheckpointError, read_checkpoint
@@ -26,13 +25,11 @@ from repre_mm.version import __version__
 
 TARGETS = ('mmpretrain', 'mmdet', 'mmseg', 'timm', 'torchvision', 'safetensors')
 
-# Families that a library has no encoder of, or another one than mmpretrain's.
+# Libraries that have no encoder of a family, or another one than mmpretrain's.
 _LACKING = {'ViT': ('mmdet',), 'BEiT': ('mmdet', 'mmseg', 'torchvision')}
 # mmpretrain's norms of outputs that other libraries do not give: after average pooling (ViT), of shallower stages
 # (Swin). The last map is the same without them.
 _EXTRA_NORMS = re.compile(r'(ln2|norm\d)\.\w+')
-# mmseg's own ViT takes names as they are; the other backbones of OpenMMLab expect a prefix.
-_WITHOUT_PREFIX = ('ViT', 'mmseg')
 
 
 def export_encoder(
@@ -45,24 +42,24 @@ def export_encoder(
     image_size: tuple[int, int] | None = None,
     config: str | os.PathLike | None = None,
 ) -> dict[str, Any]:
-    """Write the encoder of a checkpoint for a library.
+    """Write the encoder of a checkpoint for a library; the file appears whole or not at all.
 
     ``torch.save`` files hold ``{'state_dict': ..., 'meta': ...}``; a safetensors file has the encoder's own names, and
-    the meta data in its header. The file appears whole or not at all, and is read back and compared.
+    the meta data in its header.
 
     Args:
         path: Any checkpoint that is recognised.
-        out: Where to.
+        out: The file to write.
         to: One of ``TARGETS``.
         trust: See :func:`repre_mm.checkpoint.read_checkpoint`.
-        prefix: Where in the file the encoder is, if not the one that would be taken.
+        prefix: See :func:`repre_mm.checkpoint.recognise`.
         image_size: (height, width) in pixels; a ViT's positions are interpolated to it as mmpretrain would at run time.
         config: The config that it was trained with: checked to fit, and noted.
 
     Returns:
-        The meta data: format, names, prefix, left_out (norms that the library's encoder lacks, if any), family, what is
-        known of the architecture, the training (see :func:`repre_mm.checkpoint.provenance.provenance`) and the release,
-        the count of numbers, the sha256 of the tensors, and the version that exported it.
+        The meta data: format, names, prefix, left_out (norms that the library's encoder lacks, if any), family,
+        architecture, the training (see :func:`repre_mm.checkpoint.provenance.provenance`), the release, the count of
+        numbers, the sha256 of the tensors, and the version that exported it.
 
     Raises:
         CheckpointError: The source is unreadable or not recognised, the library cannot hold the encoder, or ``out``
@@ -88,6 +85,12 @@ def export_encoder(
         state, names = _for_library(state, source, to)
     except CheckpointError as error:
         raise CheckpointError(f'cannot export {path}: {error}') from error
+    if source.release:  # what the file hands on of it, for identify
+        release = asdict(source.release)
+        release['prefixes'] = {source.release.default: names['prefix']}
+        if image_size is not None:
+            release['options']['img_size'] = image_size[0] if image_size[0] == image_size[1] else image_size
+        known['release'] = release
 
     # A view would be saved with all of what it looks into.
     state = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
@@ -97,7 +100,6 @@ def export_encoder(
         'family': source.layout.family if source.layout else 'unknown',
         'architecture': describe(source.state, source.layout) if source.layout else {},
         **known,
-        **_release(source, names['prefix'], image_size),
         'source': f'{Path(path).name}: {source}',
         'numbers': sum(value.numel() for value in state.values()),
         'sha256': tensors_sha256(state),
@@ -107,17 +109,6 @@ def export_encoder(
     if tensors_sha256(read_checkpoint(out)['state_dict']) != meta['sha256']:
         raise CheckpointError(f'{out} reads back differently: the disk or its file system is damaged')
     return meta
-
-
-def _release(source: Source, prefix: str, image_size: tuple[int, int] | None) -> dict[str, Any]:
-    """What the exported file hands on of the release that it is from, for :func:`repre_mm.checkpoint.identify`."""
-    if source.release is None:
-        return {}
-    release = asdict(source.release)
-    release['prefixes'] = {source.release.default: prefix}
-    if image_size is not None:
-        release['options'] |= {'img_size': image_size[0] if image_size[0] == image_size[1] else image_size}
-    return {'release': release}
 
 
 def tensors_sha256(state: State) -> str:
@@ -150,18 +141,17 @@ def _check_out(out: Path, to: str) -> None:
         raise CheckpointError(f'cannot write {out}: {"it is a folder" if out.is_dir() else f"no folder {out.parent}"}')
     if (out.suffix == '.safetensors') != (to == 'safetensors'):
         raise CheckpointError(
-            f'cannot write {out} with --to {to}: readers go by the ending, .safetensors for --to safetensors and '
-            '.pth for the others'
+            f'cannot write {out} with --to {to}: use the ending .safetensors for --to safetensors, .pth for the others'
         )
 
 
 def _for_library(state: State, source: Source, to: str) -> tuple[State, dict[str, Any]]:
-    """The state in the library's names, with its prefix; and whose names, which prefix, what was left out."""
+    """Convert to a library's names; also returns whose names these are, their prefix, and what was left out."""
     layout = source.layout
     if to == 'safetensors':
         return state, {'names': layout.library if layout else 'as in the source', 'prefix': ''}
     if layout is None:
-        # timm's names are what TimmBackbone has kept; of others nothing is known.
+        # TimmBackbone keeps timm's names.
         if to == 'timm' and source.place.endswith('backbone.model.'):
             return state, {'names': 'timm', 'prefix': ''}
         raise CheckpointError(
@@ -186,17 +176,18 @@ def _for_library(state: State, source: Source, to: str) -> tuple[State, dict[str
         if strangers or lacking:
             cause = f'has no place for {", ".join(strangers[:5])}' if strangers else f'needs {", ".join(lacking)}'
             raise CheckpointError(f'the {layout.family} of {to} {cause}; --to mmpretrain or --to safetensors will do')
-    prefix = 'backbone.' if to.startswith('mm') and (layout.family, to) != _WITHOUT_PREFIX else ''
-    names = {'names': target.library, 'prefix': prefix}
-    return {prefix + name: value for name, value in state.items()}, names | ({'left_out': left_out} if left_out else {})
+    # OpenMMLab's backbones expect a prefix, except mmseg's own ViT.
+    prefix = 'backbone.' if to.startswith('mm') and (layout.family, to) != ('ViT', 'mmseg') else ''
+    names: dict[str, Any] = {'names': target.library, 'prefix': prefix}
+    if left_out:
+        names['left_out'] = left_out
+    return {prefix + name: value for name, value in state.items()}, names
 
 
 def _resize(state: State, source: Source, image_size: tuple[int, int]) -> None:
     """Interpolate the positions of a ViT in place."""
     if source.layout is None or source.layout.family != 'ViT':
-        raise CheckpointError(
-            'only a ViT has positions that belong to an image size: leave image_size (--img-size) out'
-        )
+        raise CheckpointError('only a ViT has positions of an image size: leave image_size (--img-size) out')
     name = next((name for name in state if name.endswith(('pos_embed', 'pos_embedding'))), None)
     patch = describe(state, source.layout)['patch_size']
     if name is None or any(side % patch for side in image_size):

@@ -1,4 +1,4 @@
-"""Description of a checkpoint file in a few lines."""
+"""Describe a checkpoint file in a few lines."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from repre_mm.checkpoint.provenance import provenance
 from repre_mm.checkpoint.reading import CheckpointError, read_checkpoint
 from repre_mm.checkpoint.recognise import recognise
 
-_POOLING = {'cls': 'class token', 'mean': 'mean of the patches'}
-
 
 def inspect_checkpoint(path: str | os.PathLike, *, prefix: str | None = None, trust: bool = False) -> dict[str, Any]:
     """Describe a checkpoint.
@@ -25,8 +23,7 @@ def inspect_checkpoint(path: str | os.PathLike, *, prefix: str | None = None, tr
         trust: See :func:`repre_mm.checkpoint.read_checkpoint`.
 
     Returns:
-        Title -> text or number, in the order in which to show them: what the file is, its encoders and the release, the
-        names and the architecture of the encoder, what is known of the training.
+        Title -> text or number, in the order in which to show them.
 
     Raises:
         CheckpointError: The file is unreadable, or no encoder is found.
@@ -47,10 +44,11 @@ def inspect_checkpoint(path: str | os.PathLike, *, prefix: str | None = None, tr
         facts['release'] = release.method
         facts['encoders'] = ', '.join(which.values())
         facts['timm model'] = release.timm
-        facts['normalisation'] = f'mean {release.mean}, std {release.std}; features: {_POOLING[release.pooling]}'
+        pooling = {'cls': 'class token', 'mean': 'mean of the patches'}[release.pooling]
+        facts['normalisation'] = f'mean {release.mean}, std {release.std}; features: {pooling}'
     elif source.others:
         facts['others at'] = ', '.join(source.others)
-    facts['names'] = source.layout or 'of no table here'
+    facts['names'] = source.layout or 'unknown'
     if source.layout:
         architecture = describe(source.state, source.layout)
         facts['architecture'] = ', '.join(f'{name} {value}' for name, value in architecture.items())

@@ -1,8 +1,4 @@
-"""Origin of a checkpoint from its meta data, read without running the config that they hold.
-
-MMEngine saves the config as Python source, and its own parser executes that. Here it is only parsed: literals are
-looked up in the syntax tree.
-"""
+"""Read a checkpoint's origin from its meta data, without running the config in them, which is Python source."""
 
 from __future__ import annotations
 
@@ -41,7 +37,7 @@ def provenance(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _described(config: str) -> dict[str, Any]:
-    """The method of a config, with the one that it wraps (``'repre_mm.RePreAlgorithm(MoCoV3)'``), and a ViT's heads."""
+    """Read the method of a config, as ``'repre_mm.RePreAlgorithm(MoCoV3)'``, and a ViT's heads."""
     try:
         tree = ast.parse(config)
     except (SyntaxError, ValueError):
@@ -59,7 +55,7 @@ def _described(config: str) -> dict[str, Any]:
 
 
 def _value(node: ast.expr | None) -> Any:
-    """Constants, and calls of ``dict`` as dictionaries; None for anything else."""
+    """Read constants, and calls of ``dict`` as dictionaries; None for anything else."""
     if isinstance(node, ast.Call):
         return {keyword.arg: _value(keyword.value) for keyword in node.keywords}
     return node.value if isinstance(node, ast.Constant) else None

@@ -40,23 +40,19 @@ class CheckpointError(UserError):
 def read_checkpoint(path: str | os.PathLike, *, map_location: Any = 'cpu', trust: bool = False) -> dict[str, Any]:
     """Read a checkpoint written by MMEngine, ``torch.save`` or safetensors.
 
-    Only tensors, plain containers, NumPy arrays, MMEngine's log history and the options of a training (an
-    ``argparse.Namespace`` of plain values) are read. MMEngine's own loader falls back to full unpickling, which runs
-    the code that the file holds; this one does so only with ``trust``.
+    Only tensors, plain containers, NumPy arrays, MMEngine's log history and the options of a training (the plain
+    values of an ``argparse.Namespace``) are read; nothing in the file is run.
 
     Args:
         path: The file.
-        map_location: Where the tensors go, as in ``torch.load``; ``'meta'`` leaves their numbers in the file.
-        trust: Allow full unpickling: the file may run any code. Only for files whose origin is trusted.
+        map_location: As in ``torch.load``; ``'meta'`` leaves the tensors' numbers in the file.
+        trust: Unpickle everything, which may run any code of the file.
 
     Returns:
-        The dictionary that the file holds: a training checkpoint or a plain state dict. Of a safetensors file
-        ``{'state_dict': tensors, 'meta': header}``.
+        The dictionary that the file holds; of a safetensors file ``{'state_dict': tensors, 'meta': header}``.
 
     Raises:
-        CheckpointError: The path is missing, a folder or unreadable; the file is empty, truncated, no
-            checkpoint at all (a web page, for instance), not a dictionary, or needs unpickling and ``trust``
-            is off.
+        CheckpointError: The file is missing, damaged, no checkpoint, no dictionary, or needs ``trust``.
     """
     path = Path(path).expanduser()
     head = _read_head(path)
@@ -75,14 +71,13 @@ def read_checkpoint(path: str | os.PathLike, *, map_location: Any = 'cpu', trust
         raise CheckpointError(f'cannot read {path}: {cause} ({_first_line(error)})') from error
     if not isinstance(checkpoint, dict):
         raise CheckpointError(
-            f'cannot use {path}: it holds a {type(checkpoint).__name__}, not a dictionary. '
-            'Save model.state_dict(), or a dictionary with the key "state_dict"'
+            f'cannot use {path}: it holds a {type(checkpoint).__name__}, not a dictionary. Save model.state_dict()'
         )
     return checkpoint
 
 
 class _Unread:
-    """Stands for an object of a class that is not allowed; it takes whatever the file says of it and keeps nothing."""
+    """Placeholder for an object of a class that is not allowed; it keeps nothing of what the file says of it."""
 
     path = ''
 
@@ -94,11 +89,7 @@ class _Unread:
 
 
 def _load(path: Path, options: dict[str, Any]) -> Any:
-    """``torch.load``; classes that are not allowed are passed over inside a Namespace.
-
-    Raises:
-        UnpicklingError: There is one elsewhere.
-    """
+    """``torch.load`` that drops what is not allowed from a Namespace, and raises UnpicklingError for it elsewhere."""
     with torch.serialization.safe_globals(_allowed_globals()):
         try:
             return torch.load(path, **options)
@@ -112,14 +103,14 @@ def _load(path: Path, options: dict[str, Any]) -> Any:
     with torch.serialization.safe_globals([*_allowed_globals(), *classes]):
         checkpoint = torch.load(path, **options)
     left_out: list[str] = []
-    for found in _unread(checkpoint, left_out):
+    if found := next(_unread(checkpoint, left_out), None):
         raise UnpicklingError(f'Unsupported class {found}')
     print_log(f'{path}: left out of its options: {", ".join(left_out)}', logger='current', level=logging.WARNING)
     return checkpoint
 
 
 def _unread(value: Any, left_out: list[str]) -> Iterator[str]:
-    """The classes that were not read, anywhere but in a Namespace, which is rid of them and noted in ``left_out``."""
+    """Find the classes that were not read; delete those in a Namespace and note them in ``left_out``."""
     if isinstance(value, Namespace):
         for name, inside in list(vars(value).items()):
             if found := next(_unread(inside, left_out), None):
@@ -127,11 +118,8 @@ def _unread(value: Any, left_out: list[str]) -> Iterator[str]:
                 left_out.append(f'{name} ({found})')
     elif isinstance(value, _Unread) or (isinstance(value, type) and issubclass(value, _Unread)):
         yield value.path
-    elif isinstance(value, dict):
-        for pair in value.items():
-            yield from _unread(pair, left_out)
-    elif isinstance(value, (list, tuple, set)):
-        for inside in value:
+    elif isinstance(value, (dict, list, tuple, set)):
+        for inside in value.items() if isinstance(value, dict) else value:
             yield from _unread(inside, left_out)
 
 
@@ -147,13 +135,13 @@ def _read_safetensors(path: Path, map_location: Any) -> dict[str, Any]:
         ) from error
     try:
         meta = json.loads(header[SAFETENSORS_META])
-    except (KeyError, ValueError):  # not one of ours: what its author wrote is not read as such
+    except (KeyError, ValueError):  # not one of ours
         meta = header
     return {'state_dict': tensors, 'meta': meta}
 
 
 def _read_head(path: Path) -> bytes:
-    """First bytes of a file that exists, has content, and is not an obvious look-alike."""
+    """Read the first bytes; refuse what is obviously no checkpoint."""
     if path.is_dir():
         raise CheckpointError(f'{path} is a folder, not a checkpoint{_siblings(path)}')
     try:
@@ -172,7 +160,7 @@ def _read_head(path: Path) -> bytes:
 
 
 def _siblings(folder: Path) -> str:
-    """What to try instead: the newest checkpoints in a folder."""
+    """Name the newest checkpoints in a folder."""
     if not folder.is_dir():
         return f'; there is no folder {folder} either'
     found = sorted(folder.glob('*.pth'), key=lambda file: file.stat().st_mtime, reverse=True)
@@ -198,12 +186,10 @@ def _first_line(error: object) -> str:
 
 
 def _allowed_globals() -> list:
-    """What training checkpoints hold besides tensors, as an allow-list for ``torch.load``.
+    """List what training checkpoints hold besides tensors, for ``torch.load``.
 
-    The list is our own: only some releases of MMEngine have one, and that one allows ``getattr``, for the four
-    methods that a pickled HistoryBuffer names. A crafted file can walk from there to ``exec`` and run it through
-    HistoryBuffer's ``__setstate__``, so the name ``getattr`` is bound to a function that gives these four methods
-    and nothing else.
+    A pickled HistoryBuffer names four of its methods by ``getattr``. With the real ``getattr`` in the list, as in
+    MMEngine's own, a crafted file can reach ``exec``; here the name gives these four methods and nothing else.
     """
     allowed = [slice, np.ndarray, np.dtype, HistoryBuffer, (_history_method, 'builtins.getattr')]
     # The options of a training: DINO's, MAE's and others'; MoBY and Swin save those of yacs, read as a dictionary.

@@ -1,4 +1,4 @@
-"""Recognition of the encoder in a checkpoint by its names: ours, OpenMMLab's, timm's, torchvision's, released ones."""
+"""Find the encoder in a checkpoint by its names: ours, OpenMMLab's, timm's, torchvision's, or those of a release."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 
 from torch import nn
 
-from repre_mm.checkpoint.layouts import LAYOUTS, Layout, State
-from repre_mm.checkpoint.reading import EXPORT_FORMAT, CheckpointError
-from repre_mm.checkpoint.releases import WRAPPERS, Release, identify, tensors_by_entry
+from repre_mm.checkpoint.layouts import LAYOUTS, Layout, State, under
+from repre_mm.checkpoint.reading import CheckpointError
+from repre_mm.checkpoint.releases import Release, identify, is_exported, tensors_by_entry, unwrapped
 
 # Where files that are no known release keep several encoders: (container, prefix, what it is), the one to take first. A
-# container is an entry of the checkpoint that holds tensors ('' is the checkpoint itself). The one is taken that its
-# project evaluates: DINO's teacher (of a ResNet), MoCo's online encoder, timm's averaged weights.
+# container is an entry of the checkpoint that holds tensors ('' is the checkpoint itself). The first that matches is
+# the one that its project evaluates: DINO's teacher (of a ResNet), MoCo's online encoder, timm's averaged weights.
 _PLACES = (
     ('teacher', r'backbone\.', 'DINO, the target encoder'),
     ('state_dict', r'(base_encoder|encoder_q)\.(0\.)?', 'MoCo, the online encoder'),
@@ -28,7 +28,7 @@ CLASSIFIERS = ('head', 'heads', 'fc', 'classifier', 'head_dist', 'last_linear', 
 # Decoders and tokens of masked image modelling, which stand beside the encoder's own tensors.
 _PRETEXT = re.compile(r'(decoder_\w+|mask_token|masked_embed)(\.|$)')
 
-# Parts of names by which a file shows whose it is, of those that are not read.
+# Parts of names that show whose a file is, of those that cannot be read.
 _FOREIGN = {'.patch_embeddings.': 'Hugging Face transformers', 'visual.conv1.': 'CLIP'}
 
 
@@ -37,13 +37,13 @@ class Source:
     """An encoder in a checkpoint.
 
     Attributes:
-        what: For people, e.g. ``"DINO's release, the teacher"``.
-        place: Its container and prefix, e.g. ``'teacher: module.backbone.'``.
-        layout: How its tensors are named; None when no layout that is known.
+        what: For people, e.g. ``'MoCo, the online encoder'``.
+        place: Its container and prefix, e.g. ``'teacher: backbone.'``.
+        layout: How its tensors are named; None if unknown.
         state: Its tensors, under their names without the prefix.
-        heads: Names beside them that are no part of the encoder: classifiers, projectors, decoders, mask tokens.
+        heads: Names beside them that are no part of the encoder: classifiers, decoders, mask tokens.
         others: Places of the other encoders in a file that is no release.
-        release: Whose weights the file holds, where that is known.
+        release: Whose weights the file holds, if known.
     """
 
     what: str
@@ -61,7 +61,7 @@ class Source:
 def layout_of(encoder: nn.Module) -> tuple[Layout, str]:
     """Layout of an encoder's names, and the prefix before them (``'model.'`` in a wrapper, or ``''``).
 
-    An encoder of no known family gets a layout of its own, which fits files of the same architecture only.
+    An encoder of an unknown family gets a layout of its own, which fits files of the same architecture only.
     """
     names = {name: value.ndim for name, value in encoder.state_dict().items()}
     for layout in LAYOUTS:
@@ -78,13 +78,13 @@ def recognise(checkpoint: Mapping[str, Any], *, prefix: str | None = None, like:
 
     Args:
         checkpoint: From :func:`repre_mm.checkpoint.read_checkpoint`.
-        prefix: Where the encoder is, to take another one than is found: ``'momentum_encoder.module.0.'`` or, in a
-            container, ``'student.backbone.'``. ``''``: the checkpoint or its ``state_dict`` is the encoder itself.
+        prefix: Where the encoder is, instead of searching: ``'momentum_encoder.0.'`` or, in a container,
+            ``'student.backbone.'``. ``''``: the checkpoint or its ``state_dict`` is the encoder itself.
         like: A further layout to look for, see :func:`layout_of`.
 
     Raises:
-        CheckpointError: There is no tensor, none under ``prefix``, no encoder that is known, or several in unknown
-            places; the message says what is there instead.
+        CheckpointError: There are no tensors, none under ``prefix``, no known encoder, or several in unknown places;
+            the message says what is there instead.
     """
     containers = tensors_by_entry(checkpoint)
     if not containers:
@@ -94,7 +94,7 @@ def recognise(checkpoint: Mapping[str, Any], *, prefix: str | None = None, like:
     release = identify(checkpoint)
     if prefix is not None:
         return _at_prefix(containers, prefix, layouts, release)
-    if release and not _exported(checkpoint):
+    if release and not is_exported(checkpoint):
         source = _at_prefix(containers, release.prefixes[release.default], layouts, release)
         return replace(source, what=f'{release.method}, the {release.default} encoder')
 
@@ -107,45 +107,33 @@ def recognise(checkpoint: Mapping[str, Any], *, prefix: str | None = None, like:
     chosen, what = _choose(found)
     if chosen is None:
         if not found and any(key.startswith('backbone.') for tensors in containers.values() for key in tensors):
-            what = 'OpenMMLab checkpoint, the online encoder, of a family that is not known'  # ConvNeXt, PVT, ...
+            what = 'OpenMMLab checkpoint, the online encoder, of an unknown family'  # ConvNeXt, PVT, ...
             return replace(_at_prefix(containers, 'backbone.', layouts, None), what=what)
         raise CheckpointError(_nothing_found(containers, found))
-    container, start, layout = chosen
-    if _exported(checkpoint):
+    if is_exported(checkpoint):
         what = 'an encoder exported by repre_mm'
-    state = {key[len(start) :]: value for key, value in containers[container].items() if key.startswith(start)}
-    others = tuple(sorted({_place(*other[:2]) for other in found if other[:2] != chosen[:2]}))
-    return _source(what, _place(container, start), layout, state, others, release)
-
-
-def _exported(checkpoint: Mapping[str, Any]) -> bool:
-    meta = checkpoint.get('meta')
-    return isinstance(meta, Mapping) and meta.get('format') == EXPORT_FORMAT
+    source = _source(containers, *chosen, what, release)
+    return replace(source, others=tuple(sorted({_place(*other[:2]) for other in found} - {source.place})))
 
 
 def _choose(found: list[tuple[str, str, Layout]]) -> tuple[tuple[str, str, Layout] | None, str]:
     for container, prefix, what in _PLACES:
         for candidate in found:
-            if re.fullmatch(container, candidate[0]) and re.fullmatch(prefix, WRAPPERS.sub('', candidate[1])):
+            if re.fullmatch(container, candidate[0]) and re.fullmatch(prefix, candidate[1]):
                 return candidate, what
     return (found[0], 'the only encoder in the file') if len(found) == 1 else (None, '')
 
 
 def _at_prefix(containers: dict[str, State], prefix: str, layouts: list[Layout], release: Release | None) -> Source:
-    if prefix and not prefix.endswith('.'):
-        prefix += '.'
+    prefix = unwrapped(f'{prefix}.' if prefix and not prefix.endswith('.') else prefix)
     for container in sorted(containers, key=lambda name: name != 'state_dict'):
-        for start in dict.fromkeys((prefix, prefix.removeprefix(f'{container}.'))):
-            unwrapped = {WRAPPERS.sub('', key): value for key, value in containers[container].items()}
-            for names in (containers[container], unwrapped):
-                state = {key[len(start) :]: value for key, value in names.items() if key.startswith(start)}
-                if state and (prefix or container in ('', 'state_dict', 'model')):
-                    if all(key.startswith('model.') for key in state):  # a wrapper, as TimmBackbone
-                        state = {key.removeprefix('model.'): value for key, value in state.items()}
-                        start += 'model.'
-                    layout = next((layout for layout in layouts if '' in layout.at(state)), None)
-                    what = 'the encoder under the given prefix'
-                    return _source(what, _place(container, start), layout, state, release=release)
+        for start in (prefix, prefix.removeprefix(f'{container}.')):
+            state = under(containers[container], start)
+            if state and (prefix or container in ('', 'state_dict', 'model')):
+                if all(key.startswith('model.') for key in state):  # a wrapper, as TimmBackbone
+                    state, start = under(state, 'model.'), f'{start}model.'
+                layout = next((layout for layout in layouts if '' in layout.at(state)), None)
+                return _source(containers, container, start, layout, 'the encoder under the given prefix', release)
     raise CheckpointError(
         f'no tensor of the checkpoint is under the prefix {prefix!r}. Prefixes present: {_prefixes(containers)}. '
         "Name the one that holds the encoder, or '' if the checkpoint is the encoder itself"
@@ -153,30 +141,31 @@ def _at_prefix(containers: dict[str, State], prefix: str, layouts: list[Layout],
 
 
 def _source(
-    what: str,
-    place: str,
+    containers: dict[str, State],
+    container: str,
+    start: str,
     layout: Layout | None,
-    state: State,
-    others: tuple[str, ...] = (),
-    release: Release | None = None,
+    what: str,
+    release: Release | None,
 ) -> Source:
-    heads = tuple(key for key in state if key.split('.')[0] in CLASSIFIERS or _PRETEXT.match(key))
-    if layout is None or layout not in LAYOUTS:
-        heads = ()  # another family may have parts of that name; the load report lists what is left over
+    state = under(containers[container], start)
+    heads: tuple[str, ...] = ()
+    if layout in LAYOUTS:  # another family may have parts of that name; the load report lists what is left over
+        heads = tuple(key for key in state if key.split('.')[0] in CLASSIFIERS or _PRETEXT.match(key))
     kept = {name: value for name, value in state.items() if name not in heads}
-    return Source(what, place, layout, kept, heads, others, release)
+    return Source(what, _place(container, start), layout, kept, heads, release=release)
 
 
 def _nothing_found(containers: dict[str, State], found: list[tuple[str, str, Layout]]) -> str:
     if found:
         places = ', '.join(sorted({f'{container + "." if container else ""}{start}' for container, start, _ in found}))
-        return f'it holds several encoders, in places that are not known: {places}. Name one as prefix (--prefix)'
+        return f'it holds several encoders, in unknown places: {places}. Name one as prefix (--prefix)'
     for part, whose in _FOREIGN.items():
         if any(part in key for tensors in containers.values() for key in tensors):
-            return f'its names are those of {whose}, which are not read: convert it to the names of timm first'
+            return f'its names are those of {whose}, which cannot be read: convert it to the names of timm first'
     families = ', '.join(dict.fromkeys(layout.family for layout in LAYOUTS))
     return (
-        f'no encoder that is known here ({families}) is in it. Prefixes present: {_prefixes(containers)}. '
+        f'it holds no known encoder ({families}). Prefixes present: {_prefixes(containers)}. '
         'If one of them is the encoder of the config, name it as prefix (--prefix)'
     )
 

@@ -1,7 +1,7 @@
 """Table of released weights: the method, and the model, options and normalisation that give its authors' features.
 
-One row of the table per release; :func:`identify` compares a file's names with them. What decides the features and
-shows in the tensors (positions, final norm, layer scale, distillation token, sizes) becomes options of the timm model.
+One row per release; :func:`identify` compares a file's names with them. What decides the features and shows in the
+tensors (positions, final norm, layer scale, distillation token, sizes) becomes options of the timm model.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from repre_mm.checkpoint.layouts import LAYOUTS, Layout, State, describe
+from repre_mm.checkpoint.layouts import LAYOUTS, Layout, State, describe, under
 from repre_mm.checkpoint.layouts.beit import BLOCK_TABLE, SHARED_TABLE
 from repre_mm.checkpoint.provenance import provenance
 from repre_mm.checkpoint.reading import EXPORT_FORMAT
@@ -23,8 +23,8 @@ from repre_mm.checkpoint.reading import EXPORT_FORMAT
 IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 HALF = (127.5, 127.5, 127.5)
 
-#: What distributed and compiled models put before names, and moving averages around the model they copy.
-WRAPPERS = re.compile(r'(?:(?<=^)|(?<=\.))(module|_orig_mod)\.')
+# What distributed and compiled models, and moving averages of a model, put before its names.
+_WRAPPERS = re.compile(r'(?:(?<=^)|(?<=\.))(module|_orig_mod)\.')
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Release:
 
     Attributes:
         method: Whose weights, e.g. ``'DINO'``.
-        architecture: The timm model; None where no timm model has that size, so that it has to be named.
+        architecture: The timm model; None if timm has no model of that size.
         options: Of the timm model, those that differ from its defaults or decide the features.
-        mean: Of the channels, in pixels of 0 to 255.
+        mean: Per channel, in pixels of 0 to 255.
         std: Likewise.
         prefixes: ``'online'`` and ``'target'``, those that the file has -> prefix for
             :func:`repre_mm.checkpoint.load_pretrained`.
@@ -59,34 +59,18 @@ class Release:
         return f'timm:{self.architecture or "NAME"}{options}'
 
 
-@dataclass(frozen=True)
-class _Row:
-    """A release in the table.
-
-    Attributes:
-        method: Its name.
-        library: The layout's, ``'timm'`` or ``'mmpretrain'``; Swin's own is ``'release'``.
-        online: Places of the online encoder, CONTAINER.PREFIX.; the first that holds one counts.
-        target: Likewise, of the target encoder.
-        signs: Patterns of names; the file has one name, at least, for each.
-        absent: A pattern that no name has.
-        families: Of the encoder.
-        default: See :class:`Release`.
-        heads: Attention heads of its ViTs of any size; None for those of timm's model of that size, 0 where
-            the file could be of other methods too.
-        mean: See :class:`Release`.
-        std: See :class:`Release`.
-    """
+class _Row(NamedTuple):
+    """A release in the table."""
 
     method: str
-    library: str
-    online: tuple[str, ...] = ()
+    library: str  # of the layout: 'timm' or 'mmpretrain'; Swin's own is 'release'
+    online: tuple[str, ...] = ()  # places of the online encoder, CONTAINER.PREFIX.; the first that holds one counts
     target: tuple[str, ...] = ()
-    signs: tuple[str, ...] = ()
-    absent: str | None = None
+    signs: tuple[str, ...] = ()  # patterns, each of which matches a name of the file
+    absent: str | None = None  # a pattern that matches none
     families: tuple[str, ...] = ('ViT',)
     default: str = 'online'
-    heads: int | None = None
+    heads: int | None = None  # attention heads; None: those of timm's model of that size; 0: unknown
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
 
@@ -136,74 +120,75 @@ _TABLE = (
 
 
 def identify(checkpoint: Mapping[str, Any]) -> Release | None:
-    """The release that a checkpoint is; None for any other file.
+    """The release that a checkpoint is; None for any other file. Files exported by this project say it themselves.
 
     Args:
-        checkpoint: From :func:`repre_mm.checkpoint.read_checkpoint`. Of a file that :func:`export_encoder` wrote, its
-            meta data tell.
+        checkpoint: From :func:`repre_mm.checkpoint.read_checkpoint`.
     """
-    meta = checkpoint.get('meta')
-    if isinstance(meta, Mapping) and meta.get('format') == EXPORT_FORMAT:
-        known = meta.get('release')
+    if is_exported(checkpoint):
+        known = checkpoint['meta'].get('release')
         return Release(**{**known, 'mean': tuple(known['mean']), 'std': tuple(known['std'])}) if known else None
-    names = flat_tensors(checkpoint)
+    tensors = flat_tensors(checkpoint)
     for row in _TABLE:
-        if not all(any(re.match(sign, name) for name in names) for sign in row.signs):
+        if not all(any(re.match(sign, name) for name in tensors) for sign in row.signs):
             continue
-        if row.absent and any(re.match(row.absent, name) for name in names):
+        if row.absent and any(re.match(row.absent, name) for name in tensors):
             continue
-        found = {
-            which: (place, state, layout)
-            for which, places in (('online', row.online), ('target', row.target))
-            for place, state, layout in _first(names, places, row)
-        }
-        if found:
-            _, state, layout = found.get(row.default) or next(iter(found.values()))
+        prefixes = {which: _first(tensors, getattr(row, which), row) for which in ('online', 'target')}
+        prefixes = {which: place for which, place in prefixes.items() if place is not None}
+        if prefixes:
+            default = row.default if row.default in prefixes else next(iter(prefixes))
+            state = under(tensors, prefixes[default])
+            layout = _layout(state, row)
             heads = provenance(checkpoint).get('num_heads', row.heads)
             architecture, options = _timm_model(state, layout, heads)
             if architecture is None and row.library == 'mmpretrain':
                 options = {}  # of any size, so with any number of heads
-            return Release(
-                row.method,
-                architecture,
-                options,
-                row.mean,
-                row.std,
-                {which: place for which, (place, _, _) in found.items()},
-                row.default if row.default in found else next(iter(found)),
-                'mean' if layout.family == 'Swin' or options.get('global_pool') == 'avg' else 'cls',
-            )
+            pooling = 'mean' if layout.family == 'Swin' or options.get('global_pool') == 'avg' else 'cls'
+            return Release(row.method, architecture, options, row.mean, row.std, prefixes, default, pooling)
     return None
 
 
+def is_exported(checkpoint: Mapping[str, Any]) -> bool:
+    """Whether :func:`repre_mm.checkpoint.export_encoder` wrote the file."""
+    meta = checkpoint.get('meta')
+    return isinstance(meta, Mapping) and meta.get('format') == EXPORT_FORMAT
+
+
+def unwrapped(name: str) -> str:
+    """A tensor's name without what wrapped models add."""
+    return _WRAPPERS.sub('', name)
+
+
 def tensors_by_entry(checkpoint: Mapping[str, Any]) -> dict[str, State]:
-    """A checkpoint's own tensors, under ``''``, and those of its entries, by entry."""
+    """A checkpoint's own tensors, under ``''``, and those of its entries, by entry; names are unwrapped."""
     found = {}
     for container, entry in {'': checkpoint, **checkpoint}.items():
         if isinstance(entry, Mapping):
-            named = {key: value for key, value in entry.items() if isinstance(key, str) and isinstance(value, Tensor)}
+            tensors = {key: value for key, value in entry.items() if isinstance(value, Tensor)}
+            named = {unwrapped(key): value for key, value in tensors.items() if isinstance(key, str)}
             if named:
                 found[str(container)] = named
     return found
 
 
 def flat_tensors(checkpoint: Mapping[str, Any]) -> State:
-    """All tensors, as CONTAINER.NAME without what wrapped models add."""
+    """All tensors, as CONTAINER.NAME."""
     return {
-        WRAPPERS.sub('', f'{container}.{name}'.removeprefix('.')): value
+        f'{container}.{name}'.removeprefix('.'): value
         for container, tensors in tensors_by_entry(checkpoint).items()
         for name, value in tensors.items()
     }
 
 
-def _first(names: State, places: tuple[str, ...], row: _Row) -> list[tuple[str, State, Layout]]:
-    """The first place that holds an encoder of the row, with its tensors and layout; empty where none does."""
-    for place in places:
-        state = {name[len(place) :]: value for name, value in names.items() if name.startswith(place)}
-        for layout in LAYOUTS:
-            if layout.library == row.library and layout.family in row.families and layout.at(state)[:1] == ['']:
-                return [(place, state, layout)]
-    return []
+def _first(tensors: State, places: tuple[str, ...], row: _Row) -> str | None:
+    """The first place that holds an encoder of the row."""
+    return next((place for place in places if _layout(under(tensors, place), row)), None)
+
+
+def _layout(state: State, row: _Row) -> Layout | None:
+    layouts = (each for each in LAYOUTS if each.library == row.library and each.family in row.families)
+    return next((layout for layout in layouts if layout.at(state)[:1] == ['']), None)
 
 
 def _timm_model(state: State, layout: Layout, heads: int | None) -> tuple[str | None, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Resizing of position embeddings and tables to another grid or window."""
+"""Resize position embeddings and tables of relative positions to another grid or window."""
 
 from __future__ import annotations
 
@@ -27,18 +27,15 @@ def resize_position_embedding(
     mode: str = 'bicubic',
     antialias: bool = False,
 ) -> Tensor:
-    """Interpolate the positions of patches; those of class and register tokens, in front, stay.
+    """Interpolate the positions of patches: (1, T + h * w, C) -> (1, T' + h' * w', C). Those of tokens in front stay.
 
     Args:
-        embedding: (1, T + h * w, C).
+        embedding: The positions.
         source: (h, w).
         target: (h', w').
-        keep_tokens: How many of the T tokens to keep, the first ones; all by default.
+        keep_tokens: T', how many of the T tokens to keep, the first ones; default: all.
         mode: ``'bicubic'`` or ``'bilinear'``, corners not aligned.
-        antialias: As in timm; matters on the way to a smaller grid, and makes bicubic a little softer on any.
-
-    Returns:
-        (1, T' + h' * w', C), of the embedding's dtype.
+        antialias: As in timm.
 
     Raises:
         ValueError: The embedding is shorter than the source grid, or has fewer tokens than are to be kept.
@@ -62,11 +59,8 @@ def resize_bias_table(table: Tensor, source: Grid, target: Grid) -> Tensor:
 
     Args:
         table: ((2h - 1) * (2w - 1), heads).
-        source: The window (h, w).
-        target: The window (h', w').
-
-    Returns:
-        ((2h' - 1) * (2w' - 1), heads), of the table's dtype.
+        source: The window (h, w) of the table.
+        target: The window of the result.
     """
     if source == target:
         return table
@@ -77,17 +71,16 @@ def resize_bias_table(table: Tensor, source: Grid, target: Grid) -> Tensor:
 
 
 def fit_positions(state: State, encoder: nn.Module, layout: Layout, source_grid: Grid | None = None) -> State:
-    """Resize those positions of a state dict that have another size in the encoder.
+    """Resize the positions of a state dict that have another size in the encoder.
 
     Args:
         state: In the encoder's own names.
-        encoder: It tells its grid and its windows.
+        encoder: Gives the target grid and windows.
         layout: Of the encoder: timm interpolates with antialiasing.
-        source_grid: Rows and columns of patches that the position embeddings are of; a square by default.
+        source_grid: Rows and columns of patches of the position embeddings; default: a square.
 
     Returns:
-        Name -> resized tensor, of the encoder's shape. What cannot be resized (another width, or fewer tokens than
-        the encoder has) is not in it.
+        Name -> resized tensor, of the encoder's shape; without those of another width or with fewer tokens.
 
     Raises:
         CheckpointError: A position embedding must be resized, and its grid is neither square nor given.
@@ -121,7 +114,7 @@ def fit_positions(state: State, encoder: nn.Module, layout: Layout, source_grid:
 
 
 def square_grid(state: State, name: str) -> Grid | None:
-    """The square grid that a position embedding is of; None when no square remains after its tokens."""
+    """The square grid of a position embedding; None if no square remains after its tokens."""
     length, width = state[name].shape[1:]
     present = {key.rpartition('.')[2]: value for key, value in state.items()}
     counts = [present[token].numel() // width for token in _TOKENS if token in present]
@@ -139,8 +132,8 @@ def _source_grid(state: State, name: str, given: Grid | None) -> Grid:
     if grid is None or grid[0] * grid[1] > length:
         wanted = f'grid of {given[0]} x {given[1]}' if given else 'square grid of'
         raise CheckpointError(
-            f'{name} has {length} positions, which are no {wanted} patches: name its rows and columns '
-            'with source_grid=(ROWS, COLUMNS) (--source-grid ROWS COLUMNS on the command line)'
+            f'{name} has {length} positions, which are no {wanted} patches: give source_grid=(ROWS, COLUMNS) '
+            '(--source-grid ROWS COLUMNS)'
         )
     return grid
 
@@ -158,13 +151,11 @@ def _patch_grid(owner: nn.Module, length: int) -> Grid:
 
 
 def _window(owner: nn.Module, rows: int) -> Grid:
-    window = getattr(owner, 'window_size', None)
-    if window is None:
-        window = (math.isqrt(rows) + 1) // 2
+    window = getattr(owner, 'window_size', (math.isqrt(rows) + 1) // 2)
     return (window, window) if isinstance(window, int) else (int(window[0]), int(window[1]))
 
 
 def _side(cells: int) -> int | None:
-    """Side of a square of that many cells; None if there is none."""
+    """Side of a square of that many cells; None if they are no square."""
     side = math.isqrt(max(cells, 0))
     return side if side and side * side == cells else None

@@ -19,12 +19,12 @@ KINDS = {
 def test_layers(name):
     checkpoint = released.released_file(name)
     default, online, target = (projector(checkpoint, which) for which in (None, 'online', 'target'))
-    assert [type(layer) for layer in default.layers] == KINDS[name]
-    assert not default.layers.training
-    assert default.prefix == (target if name.startswith(('DINO', 'iBOT')) else online).prefix
-    first = next(i for i, layer in enumerate(default.layers) if isinstance(layer, nn.Linear))
-    assert not torch.equal(online.layers[first].weight, target.layers[first].weight)
-    assert default.layers(torch.randn(2, default.layers[first].in_features)).shape == (2, 256)
+    assert [type(layer) for layer in default] == KINDS[name]
+    assert not default.training
+    first = next(i for i, layer in enumerate(default) if isinstance(layer, nn.Linear))
+    assert not torch.equal(online[first].weight, target[first].weight)
+    assert torch.equal(default[first].weight, (target if name.startswith(('DINO', 'iBOT')) else online)[first].weight)
+    assert default(torch.randn(2, default[first].in_features)).shape == (2, 256)
 
 
 def test_files_without_one_say_so():
@@ -32,5 +32,5 @@ def test_files_without_one_say_so():
         projector(released.released_file('DINO ViT-S/16 alone'))
     with pytest.raises(CheckpointError, match='a file of DeiT, and projectors are read from files of MoCo v3, DINO'):
         projector(released.meta_file('DeiT-S'))
-    with pytest.raises(CheckpointError, match='no release that is known'):
+    with pytest.raises(CheckpointError, match='no known release'):
         projector({'w': torch.ones(1)})

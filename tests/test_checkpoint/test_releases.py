@@ -134,7 +134,7 @@ def test_features_are_those_of_the_authors_code(name, tmp_path):
     features = encoder(images(release))[0]
     assert_golden(features, golden['encoder'])
     if 'projector' in golden:
-        assert_golden(projector(checkpoint).layers(features), golden['projector'])
+        assert_golden(projector(checkpoint)(features), golden['projector'])
 
     # The encoder of mmpretrain, as fine-tuning, SETR and Mask R-CNN fill theirs.
     encoder = mm_model(release)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from repre_mm.checkpoint.layouts import beit, resnet, swin, vit
-from repre_mm.checkpoint.layouts.names import Layout, State
+from repre_mm.checkpoint.layouts.names import Layout, State, under
 
 LAYOUTS: tuple[Layout, ...] = (*vit.LAYOUTS, *beit.LAYOUTS, *swin.LAYOUTS, *resnet.LAYOUTS)
 
@@ -34,4 +34,4 @@ def describe(state: State, layout: Layout) -> dict[str, Any]:
     return _DESCRIBE[layout.family](layout.to_pivot(state))
 
 
-__all__ = ['LAYOUTS', 'Layout', 'State', 'convert', 'describe', 'get_layout']
+__all__ = ['LAYOUTS', 'Layout', 'State', 'convert', 'describe', 'get_layout', 'under']

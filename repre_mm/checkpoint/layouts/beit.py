@@ -1,4 +1,4 @@
-"""BEiT and CAE: mmpretrain, and timm (also the authors' releases).
+"""Names of BEiT and CAE: mmpretrain, and timm (also the authors' releases).
 
 A ViT with separate biases of queries and values, layer scale and, in BEiT, tables of relative positions, one for all
 blocks (``rel_pos_bias``) or one per block.

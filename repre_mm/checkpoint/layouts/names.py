@@ -29,10 +29,10 @@ class Layout:
         marks: Names that all encoders of this layout have, by which it is recognised.
         absent: Names that would make it another layout.
         needs: Own names without which the library cannot build the encoder.
-        table: (pivot name, own name) of modules and tensors. ``{i}`` and ``{j}`` count blocks or stages and their
+        table: (pivot name, own name) of modules and tensors. ``{i}`` and ``{j}`` count blocks, or stages and their
             blocks; ``{next}`` is i + 1, ``{odd}`` 2i + 1, ``{even}`` 2i + 2, ``{last}`` the last stage.
-        tensors_in: Applied after renaming to the pivot.
-        tensors_out: Applied before renaming from the pivot.
+        tensors_in: Reorders numbers after renaming to the pivot.
+        tensors_out: Reorders them before renaming from the pivot.
     """
 
     family: str
@@ -85,6 +85,11 @@ class Layout:
                     numbers = {'i': i, 'j': j, 'next': i + 1, 'odd': 2 * i + 1, 'even': 2 * i + 2, 'last': stages - 1}
                     pairs.append((pivot.format(**numbers), own.format(**numbers)))
         return pairs
+
+
+def under(state: State, prefix: str) -> State:
+    """Tensors whose names start with a prefix, under their names without it."""
+    return {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}
 
 
 def rename(state: State, names: Mapping[str, str]) -> State:

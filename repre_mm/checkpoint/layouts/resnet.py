@@ -1,4 +1,4 @@
-"""ResNet with the plain stem: mmpretrain, mmdet, mmseg, timm and torchvision name it alike."""
+"""Names of ResNet with the plain stem, alike in mmpretrain, mmdet, mmseg, timm and torchvision."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Swin Transformer: mmpretrain (and mmdet and mmseg), timm, the authors' release (also MoBY's) and torchvision.
+"""Names of Swin Transformer: mmpretrain (mmdet, mmseg), timm, the authors' release (and MoBY's) and torchvision.
 
-Besides the names two things differ. mmpretrain merges four neighbours with ``nn.Unfold``, which puts the channel first
-and the place last; the others concatenate four maps, place first, columns before rows. And mmpretrain and torchvision
-save the constant index into the table of relative positions.
+Two more things differ. mmpretrain merges four neighbours with ``nn.Unfold``: channel first, place last; the others
+concatenate four maps: place first, columns before rows. And mmpretrain and torchvision save the constant index into the
+table of relative positions.
 """
 
 from __future__ import annotations

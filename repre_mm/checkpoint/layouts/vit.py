@@ -1,4 +1,4 @@
-"""Vision Transformer: mmpretrain, mmseg, timm (also DINO's, MoCo v3's and DeiT's releases) and torchvision."""
+"""Names of Vision Transformer: mmpretrain, mmseg, timm (also DINO's, MoCo v3's and DeiT's releases) and torchvision."""
 
 from __future__ import annotations
 

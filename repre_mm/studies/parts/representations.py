@@ -83,7 +83,7 @@ def load_projector(
     state = {key.removeprefix(place): value for key, value in tensors.items() if place and key.startswith(place)}
     if cfg is None or (not state and chosen.release is not None):
         which = network or ('target' if chosen.reason.startswith('target') else 'online')
-        return Projector(projector(content, which).layers, pooled=True)
+        return Projector(projector(content, which), pooled=True)
     if not state:
         raise EvaluationError(
             f'{name.weights} holds no projector ({place or "neck."}*): give the training checkpoint, not an exported '
