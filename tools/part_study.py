@@ -22,6 +22,7 @@ from pathlib import Path
 
 
 def parse_args() -> argparse.Namespace:
+    from repre_mm.cli.arguments import add_encoder_options
     from repre_mm.studies.parts import LEVELS, TASKS
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -46,9 +47,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--workers', type=int, default=2, help='image loading processes (default: %(default)s)')
     parser.add_argument('--device', default='cpu', help='default: %(default)s')
     parser.add_argument('--seed', type=int, default=0, help='of random weights and probes (default: %(default)s)')
-    parser.add_argument('--prefix', help="where in its file an encoder is, if not where it is found ('': the whole)")
-    parser.add_argument('--encoder', choices=('online', 'target'), help='default: the one that the authors evaluate')
-    parser.add_argument('--trust', action='store_true', help='unpickle the files: they may run code; trusted only')
+    add_encoder_options(parser)
     args = parser.parse_args()
     coco = (args.train_ann, args.train_images, args.val_ann, args.val_images)
     if bool(args.parts) == any(coco) or (any(coco) and not all(coco)):
@@ -71,7 +70,7 @@ def study(args: argparse.Namespace) -> str:
         (train, val), scales = parts.open_coco((args.train_ann, args.train_images), (args.val_ann, args.val_images))
     if args.crop:
         scales = scales.scaled(args.crop)
-    source = {'prefix': args.prefix, 'network': args.encoder, 'trust': args.trust, 'seed': args.seed}
+    source = {'prefix': args.prefix, 'network': args.network, 'trust': args.trust, 'seed': args.seed}
 
     def encoder_at(name: str, size: int | None = None):
         return load_frozen_encoder(encoders[name], size=size or args.size, device=args.device, **source)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 
 def parse_args() -> argparse.Namespace:
+    from repre_mm.cli.arguments import add_encoder_options
     from repre_mm.studies.parts.representations import REPRESENTATIONS
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -38,9 +39,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--batch-size', type=int, default=128, help='patches per forward pass (default: %(default)s)')
     parser.add_argument('--device', default='cpu', help='default: %(default)s')
     parser.add_argument('--seed', type=int, default=0, help='of random weights (default: %(default)s)')
-    parser.add_argument('--prefix', help="where in its file an encoder is, if not where it is found ('': the whole)")
-    parser.add_argument('--encoder', choices=('online', 'target'), help='default: the one that the authors evaluate')
-    parser.add_argument('--trust', action='store_true', help='unpickle the files: they may run code; trusted only')
+    add_encoder_options(parser)
     parser.add_argument('--out', type=Path, default=Path('patch_retrieval.png'), help='default: %(default)s')
     args = parser.parse_args()
     if bool(args.encoder_words) == bool(args.encoders):
@@ -54,7 +53,7 @@ def draw(args: argparse.Namespace):
     from repre_mm.studies import parts
 
     names = parts.parse_encoders(args.encoders) if args.encoders else {'': EncoderName.parse(args.encoder_words)}
-    source = {'prefix': args.prefix, 'network': args.encoder, 'trust': args.trust, 'seed': args.seed}
+    source = {'prefix': args.prefix, 'network': args.network, 'trust': args.trust, 'seed': args.seed}
     loaded = {
         name: (
             load_frozen_encoder(encoder, size=args.size, device=args.device, **source),

@@ -1,4 +1,4 @@
-"""Where an encoder looks: attention of the class token, or likeness of each cell to the pooled vector."""
+"""Map where an encoder looks: attention of the class token, or similarity of each cell to the pooled vector."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from repre_mm.utils.modules import eval_mode
 
 
 class MapError(UserError):
-    """An encoder or a layer that has no such map; the message says which one there is."""
+    """An encoder or a layer without such a map."""
 
 
 def class_token_leads(encoder: nn.Module) -> bool:
-    """Whether the encoder's vector is its class token, so that pre-training taught the token where to look.
+    """Whether the encoder's vector is its class token.
 
-    An encoder that averages its patch tokens may have a class token too, but no loss reaches its last attention.
+    If it is the mean of the patch tokens, no loss has trained the last attention of a class token.
     """
     inner = getattr(encoder, 'model', encoder)  # of TimmBackbone
     if getattr(inner, 'cls_token', None) is None:
@@ -29,10 +29,9 @@ def class_token_leads(encoder: nn.Module) -> bool:
 
 @torch.no_grad()
 def class_attention(encoder: nn.Module, images: Tensor, layer: int = -1) -> Tensor:
-    """Attention of the class token to the patches, per head (RePre, Figure 4, left).
+    """Compute the attention of the class token to the patches, per head (RePre, Figure 4, left).
 
-    The softmax is over all tokens, so over the cells of a map it sums to less than 1: the class token (and
-    register tokens, where there are any) take the rest.
+    The softmax is over all tokens, so a map sums to less than 1: class and register tokens take the rest.
 
     Args:
         encoder: mmpretrain's VisionTransformer or MoCoV3ViT, or TimmBackbone around a plain ViT.
@@ -43,31 +42,30 @@ def class_attention(encoder: nn.Module, images: Tensor, layer: int = -1) -> Tens
         (B, heads, h, w), in [0, 1].
 
     Raises:
-        MapError: The encoder has no class token, its attention is of an unknown kind, or there is no such block.
+        MapError: There is no class token or no such block, or the attention is of an unknown kind.
     """
     if getattr(getattr(encoder, 'model', encoder), 'cls_token', None) is None:
         raise MapError(
-            f'{type(encoder).__name__} has no class token, so there is no class-token attention: '
-            "choose the map 'similarity' (each cell's likeness to the pooled vector)"
+            f"{type(encoder).__name__} has no class token, so there is no class-token attention: use map 'similarity'"
         )
     levels = encoder_levels(encoder)
     layer = _checked(encoder, levels, layer)
     attention = getattr(levels.modules[layer], 'attn', None)
     if not isinstance(attention, (MultiheadAttention, Attention)):
         raise MapError(
-            f'block {layer} of {type(encoder).__name__} computes its attention by {type(attention).__name__}, of '
-            "which queries and keys are not known: choose the map 'similarity'"
+            f'block {layer} of {type(encoder).__name__} computes its attention by {type(attention).__name__}, whose '
+            "queries and keys are unknown: use map 'similarity'"
         )
-    heard: list[Tensor] = []
-    handle = attention.qkv.register_forward_hook(lambda module, args, output: heard.append(output))
+    projected: list[Tensor] = []
+    handle = attention.qkv.register_forward_hook(lambda module, args, output: projected.append(output))
     try:
         with eval_mode(encoder):
             encoder(images)
     finally:
         handle.remove()
-    B, N, _ = heard[0].shape
+    B, N, _ = projected[0].shape
     # (B, N, 3 * heads * d) -> (3, B, heads, N, d)
-    query, key, _ = heard[0].float().reshape(B, N, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
+    query, key, _ = projected[0].float().reshape(B, N, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
     if isinstance(attention, Attention):
         query, key = attention.q_norm(query), attention.k_norm(key)
     # The class token comes first: (B, heads, 1, d) x (B, heads, d, N) -> (B, heads, N)
@@ -79,19 +77,7 @@ def class_attention(encoder: nn.Module, images: Tensor, layer: int = -1) -> Tens
 
 @torch.no_grad()
 def similarity_map(encoder: nn.Module, images: Tensor, layer: int = -1) -> Tensor:
-    """Cosine of each cell with the mean of all cells: for encoders without a class token, such as Swin.
-
-    Args:
-        encoder: Any encoder that :func:`repre_mm.models.taps.encoder_levels` knows.
-        images: (B, 3, H, W), normalised as in training, on the encoder's device.
-        layer: Level (block of a ViT, stage of a pyramid), from 0; negative ones count from the end.
-
-    Returns:
-        (B, h, w), in [-1, 1].
-
-    Raises:
-        MapError: There is no such level.
-    """
+    """Compute the cosine of each cell with the mean of all cells: (B, h, w), in [-1, 1]; see :func:`level_map`."""
     maps = level_map(encoder, images, layer).float()
     pooled = maps.mean(dim=(2, 3), keepdim=True)  # (B, C, h, w) -> (B, C, 1, 1)
     return torch.cosine_similarity(maps, pooled, dim=1)
@@ -99,15 +85,12 @@ def similarity_map(encoder: nn.Module, images: Tensor, layer: int = -1) -> Tenso
 
 @torch.no_grad()
 def level_map(encoder: nn.Module, images: Tensor, layer: int = -1) -> Tensor:
-    """One level of an encoder as a map, before any norm that follows the level.
+    """Compute one level of an encoder as a map (B, C, h, w), before any norm that follows the level.
 
     Args:
-        encoder: See :func:`similarity_map`.
+        encoder: Any encoder that :func:`repre_mm.models.taps.encoder_levels` knows.
         images: (B, 3, H, W), normalised as in training, on the encoder's device.
-        layer: See :func:`similarity_map`.
-
-    Returns:
-        (B, C, h, w).
+        layer: Level (block of a ViT, stage of a pyramid), from 0; negative ones count from the end.
 
     Raises:
         MapError: There is no such level.
@@ -121,7 +104,7 @@ def level_map(encoder: nn.Module, images: Tensor, layer: int = -1) -> Tensor:
 def _checked(encoder: nn.Module, levels: EncoderLevels, layer: int) -> int:
     if not -len(levels) <= layer < len(levels):
         raise MapError(
-            f'{type(encoder).__name__} has no layer {layer}: it has {len(levels)}, so choose from 0 to '
-            f'{len(levels) - 1}, or from -{len(levels)} to -1 counting from the end'
+            f'{type(encoder).__name__} has no layer {layer}: choose from 0 to {len(levels) - 1}, or from '
+            f'-{len(levels)} to -1 counting from the end'
         )
     return layer % len(levels)

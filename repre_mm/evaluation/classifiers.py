@@ -1,4 +1,4 @@
-"""Linear classifiers side by side, one per learning rate, trained by SGD on the same features."""
+"""Train linear classifiers side by side by SGD on the same features, one per learning rate."""
 
 from __future__ import annotations
 
@@ -11,16 +11,14 @@ from torch import Tensor
 
 
 class LinearClassifiers:
-    """L classifiers (C -> K), one per learning rate: one product for all, and no one's gradient sees another's loss.
+    """L classifiers (C -> K), one per learning rate: one product for all, independent gradients, momentum 0.9.
 
     Args:
         width: C, of the features.
         num_classes: K.
         lrs: The learning rates (L values), as the optimizer gets them.
         device: Where the features are.
-        init_std: Deviation of the normal distribution that the weights start from; 0 starts from zero. All classifiers
-            start alike.
-        momentum: Of SGD.
+        init_std: Deviation of the initial weights, the same in all classifiers.
         nesterov: Of SGD.
         weight_decay: L2 penalty on the weights, not on the biases.
         label_smoothing: Of the cross-entropy.
@@ -36,37 +34,26 @@ class LinearClassifiers:
         *,
         device: torch.device | str,
         init_std: float = 0.0,
-        momentum: float = 0.9,
         nesterov: bool = False,
         weight_decay: float = 0.0,
         label_smoothing: float = 0.0,
         clip: float | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
-        # Drawn on the CPU, so that a seed means the same everywhere.
-        start = init_std * torch.randn(width, num_classes, generator=generator) if init_std else None
-        self.weights = [torch.zeros(width, num_classes, device=device) for _ in lrs]
-        self.biases = [torch.zeros(1, num_classes, device=device) for _ in lrs]
-        for weight in self.weights:
-            if start is not None:
-                weight.copy_(start)
-        for parameter in self.weights + self.biases:
-            parameter.requires_grad_(True)
+        start = torch.zeros(width, num_classes)
+        if init_std:  # drawn on the CPU, so that a seed means the same everywhere
+            start.normal_(std=init_std, generator=generator)
+        self.weights = [start.clone().to(device).requires_grad_() for _ in lrs]
+        self.biases = [torch.zeros(1, num_classes, device=device, requires_grad=True) for _ in lrs]
         self.lrs, self.label_smoothing, self.clip = tuple(lrs), label_smoothing, clip
         groups = [
             {'params': [w], 'lr': lr, 'weight_decay': weight_decay} for w, lr in zip(self.weights, lrs, strict=True)
         ]
         groups += [{'params': [b], 'lr': lr, 'weight_decay': 0.0} for b, lr in zip(self.biases, lrs, strict=True)]
-        self.optimizer = torch.optim.SGD(groups, momentum=momentum, nesterov=nesterov)
+        self.optimizer = torch.optim.SGD(groups, momentum=0.9, nesterov=nesterov)
 
     def step(self, features: Tensor, labels: Tensor, factor: float) -> None:
-        """One step of SGD of every classifier on its own mean cross-entropy.
-
-        Args:
-            features: (B, C).
-            labels: (B,).
-            factor: Multiplies every learning rate, for the schedule.
-        """
+        """Step each classifier on its mean cross-entropy; features (B, C), labels (B,); ``factor`` of every rate."""
         for group, lr in zip(self.optimizer.param_groups, self.lrs * 2, strict=True):
             group['lr'] = lr * factor
         # (B, C) @ (L, C, K) + (L, 1, K) -> (L, B, K)
@@ -87,7 +74,7 @@ class LinearClassifiers:
         return torch.stack(self.weights).detach(), torch.stack(self.biases).detach()
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that a stopped training goes on from."""
+        """State from which a stopped training continues."""
         return {
             'weights': [w.detach() for w in self.weights],
             'biases': [b.detach() for b in self.biases],
@@ -95,7 +82,7 @@ class LinearClassifiers:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what :meth:`state_dict` gave."""
+        """Restore what :meth:`state_dict` gave."""
         with torch.no_grad():
             for own, other in zip(self.weights + self.biases, state['weights'] + state['biases'], strict=True):
                 own.copy_(other)
@@ -103,17 +90,8 @@ class LinearClassifiers:
 
 
 def count_hits(logits: Tensor, labels: Tensor, guesses: int = 1) -> Tensor:
-    """How many rows have their label among the best guesses, per classifier.
-
-    Args:
-        logits: (L, B, K).
-        labels: (B,).
-        guesses: How many of the K are guessed.
-
-    Returns:
-        (L,), float64.
-    """
-    # A diverged classifier has no opinion: its NaN must not count as a guess.
+    """Count the rows whose label (B,) is among the best guesses of logits (L, B, K), per classifier: (L,)."""
+    # The NaN of a diverged classifier must not count as a guess.
     sound = logits.isfinite().all(dim=2)
     found = (logits.topk(guesses, dim=2).indices == labels[:, None]).any(dim=2)
     return (found & sound).sum(dim=1).double()

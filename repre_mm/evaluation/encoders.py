@@ -1,4 +1,4 @@
-"""Name an encoder, build and fill it: the same on every command line.
+"""Name, build and fill an encoder, in the same way on every command line.
 
 ========================================  ======================================================================
 ``CONFIG CHECKPOINT``                     a config of this project, and a training checkpoint or a released file
@@ -8,8 +8,7 @@
 ``FILE``                                  a released file from which the model is recognised
 ========================================  ======================================================================
 
-``CONFIG:CHECKPOINT`` is the first in one word. :mod:`repre_mm.evaluation.networks` chooses between the networks of a
-file.
+``CONFIG:CHECKPOINT`` is the first in one word.
 """
 
 from __future__ import annotations
@@ -27,20 +26,18 @@ import timm
 import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger, print_log
-from mmengine.registry import DefaultScope
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import nn
 
-from repre_mm.checkpoint import load_pretrained
+from repre_mm.checkpoint import build_encoder, load_pretrained
 from repre_mm.checkpoint.releases import Release
 from repre_mm.evaluation.frozen import FrozenEncoder
 from repre_mm.evaluation.loaders import EvaluationError
 from repre_mm.evaluation.networks import Network, choose_network
 from repre_mm.models.backbones import TimmBackbone
-from repre_mm.registry import MODELS
 from repre_mm.utils.package import load_config
 
-#: Instead of a file: the model's own random initialisation, the floor that any training has to beat.
+#: Instead of a file: the model's own random initialisation.
 RANDOM = 'random'
 
 _TIMM = 'timm:'
@@ -52,7 +49,7 @@ class EncoderName:
     """An encoder as the command line names it.
 
     Attributes:
-        model: A config or its path, ``'timm:MODEL,...'``, or None: the model is recognised from the file.
+        model: A config or its path, ``'timm:MODEL,...'``, or None to recognise the model from the file.
         weights: A file, or ``'random'``.
     """
 
@@ -89,23 +86,16 @@ class EncoderName:
 
     @property
     def config_path(self) -> str | None:
-        """The config, where one is named by its path."""
+        """The path of the config, if one is named so."""
         return self.model if isinstance(self.model, str) and not self.model.startswith(_TIMM) else None
 
 
 def named_weights(
     words: Sequence[str], *, prefix: str | None = None, network: str | None = None, trust: bool = False
 ) -> tuple[str, Network]:
-    """Find the weights that a name stands for, where the model is known otherwise, as for a fine-tuning.
+    """Find the file that words (see :meth:`EncoderName.parse`) name, and its network; for use without their model.
 
-    Args:
-        words: See :meth:`EncoderName.parse`.
-        prefix: See :func:`choose_network`.
-        network: Likewise.
-        trust: Likewise.
-
-    Returns:
-        The file, and its network.
+    ``prefix``, ``network`` and ``trust`` are those of :func:`choose_network`.
 
     Raises:
         EvaluationError: They name no file, or the file has no such network.
@@ -130,10 +120,10 @@ def load_frozen_encoder(
     cfg_options: Mapping[str, Any] | None = None,
     **backbone_options: Any,
 ) -> FrozenEncoder:
-    """Build a named encoder, fill it, and put it in evaluation mode without gradients; says which network it took.
+    """Build a named encoder, fill it, put it in evaluation mode without gradients, and log which network it is.
 
-    Images are normalised as the config says; those of a released file as its authors do; those of any other file for a
-    timm model as the pretrained tag in the model's name says, or else by ImageNet's mean and deviation.
+    Images are normalised as the config says; for a released file as its authors do; for another file of a timm model by
+    the pretrained tag in the model's name, or else by ImageNet's mean and deviation.
 
     Args:
         name: See :meth:`EncoderName.parse`.
@@ -187,27 +177,19 @@ def load_frozen_encoder(
 def _from_config(
     cfg: Config, release: Release | None, options: dict[str, Any], initialise: bool
 ) -> tuple[nn.Module, list[float], list[float]]:
-    """The encoder, mean and std of a config, wherever a plain or a wrapped algorithm keeps them."""
-    source = cfg.filename or 'the config'
-    model = cfg.get('model') or {}
-    algorithm = model.get('algorithm') or model
-    if 'backbone' not in algorithm:
-        raise EvaluationError(f'{source}: neither model.backbone nor model.algorithm.backbone is there, so no encoder')
+    """Build the encoder of a config; also returns mean and std."""
+    module = build_encoder(cfg, **options)
+    source, model = cfg.filename or 'the config', cfg.model
     # In the order in which training takes them: the algorithm's own, then the wrapper's, then the Runner's.
-    preprocessors = [part.get('data_preprocessor') for part in (algorithm, model, cfg)]
+    preprocessors = [part.get('data_preprocessor') for part in (model.get('algorithm') or model, model, cfg)]
     preprocessor = next((part for part in preprocessors if part), {})
     mean, std = preprocessor.get('mean'), preprocessor.get('std')
     if release is not None and 'state_dict.backbone.' not in release.prefixes.values():
         mean, std = release.mean, release.std
     if mean is None or std is None:
-        raise EvaluationError(
-            f'{source}: no mean and std in data_preprocessor, model.data_preprocessor or '
-            'model.algorithm.data_preprocessor, so the normalisation of the training is unknown'
-        )
+        raise EvaluationError(f'{source}: no mean and std in data_preprocessor, so the normalisation is unknown')
     if max(std) <= 1:
         raise EvaluationError(f'{source}: std={list(std)} of the data preprocessor must be in units of 0-255, not 0-1')
-    with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmpretrain'):
-        module = MODELS.build({**algorithm['backbone'], **options})
     if initialise:
         module.init_weights()
     return module, list(mean), list(std)
@@ -216,13 +198,12 @@ def _from_config(
 def _recognised(path: str, release: Release | None) -> str:
     if release is None:
         raise EvaluationError(
-            f'{path} does not tell which model it is of: name a config (CONFIG CHECKPOINT) or a timm model '
-            '(timm:MODEL:FILE)'
+            f'{path} does not tell its model: name a config (CONFIG CHECKPOINT) or a timm model (timm:MODEL:FILE)'
         )
     if release.architecture is None:
         raise EvaluationError(
-            f'{path} ({release.method}) is of a size that timm has no name for: write {release.timm}:FILE with the '
-            'timm model in place of NAME'
+            f'{path} ({release.method}) is of a size that timm has no name for: write {release.timm}:FILE with your '
+            'timm model as NAME'
         )
     return release.timm
 
@@ -231,7 +212,7 @@ def _from_timm(
     text: str, release: Release | None, options: dict[str, Any], size: int | None, seed: int
 ) -> tuple[nn.Module, list[float], list[float], int]:
     name, *pairs = text.removeprefix(_TIMM).split(',')
-    # What the file's tensors tell of the model, unless the user names another model or says otherwise.
+    # Options from the file's tensors, unless the user names another model or gives others.
     recognised = release.options if release is not None and release.architecture == name.partition('.')[0] else {}
     options = {**recognised, **dict(_option(text, pair) for pair in pairs), **options}
     module = TimmBackbone(name, **options)
@@ -259,7 +240,7 @@ def _option(text: str, pair: str) -> tuple[str, Any]:
 
 @contextmanager
 def _quiet_log() -> Iterator[None]:
-    """Hold back MMEngine's account of how each tensor was initialised, hundreds of lines long."""
+    """Hold back MMEngine's log of how each tensor was initialised, hundreds of lines long."""
     logger = MMLogger.get_current_instance()
     level = logger.level
     logger.setLevel(logging.WARNING)

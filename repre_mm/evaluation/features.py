@@ -1,4 +1,4 @@
-"""Image vectors of a frozen encoder."""
+"""Extract the vectors of images by a frozen encoder."""
 
 from __future__ import annotations
 
@@ -15,29 +15,20 @@ from repre_mm.models.taps import pooled
 from repre_mm.utils.errors import UserError
 from repre_mm.utils.modules import eval_mode
 
-#: What a linear classifier can be given, see :func:`probe_features`.
-FEATURES = ('output', 'class_tokens_4', 'class_and_patches')
-
 
 def global_features(encoder: nn.Module, images: Tensor) -> Tensor:
-    """One vector per image from an encoder's last output, in evaluation mode and without gradients.
+    """Compute one vector (B, C) per image from an encoder's last output, see :func:`repre_mm.models.taps.pooled`.
 
     Args:
-        encoder: An mmpretrain backbone. It may be in the middle of training; every submodule gets its mode back.
+        encoder: It may be in the middle of training: it is in evaluation mode meanwhile, and gets no gradients.
         images: (B, 3, H, W), normalised as in training, on the encoder's device.
-
-    Returns:
-        (B, C), see :func:`repre_mm.models.taps.pooled`.
-
-    Raises:
-        UserError: The last output has another shape.
     """
     with eval_mode(encoder), torch.no_grad():
         return pooled(encoder(images))
 
 
 def block_tokens(encoder: nn.Module, images: Tensor, count: int) -> list[tuple[Tensor, Tensor]]:
-    """Class and patch tokens of a ViT's last blocks, each after the final norm; evaluation mode, no gradients.
+    """Compute class and patch tokens of a ViT's last blocks, each after the final norm.
 
     Args:
         encoder: mmpretrain's ``VisionTransformer`` (and its children), or ``TimmBackbone`` around a ViT.
@@ -68,8 +59,7 @@ def block_tokens(encoder: nn.Module, images: Tensor, count: int) -> list[tuple[T
             pairs = encoder.model.forward_intermediates(images, indices=count, **options)
             return [(prefix[:, 0], patches) for patches, prefix in pairs]
     raise UserError(
-        f'{type(encoder).__name__} does not have {count} block{"s" if count > 1 else ""} with class tokens: '
-        "take its own output instead (features='output')"
+        f"{type(encoder).__name__} has no {count} blocks with class tokens: use its own output (features='output')"
     )
 
 
@@ -78,20 +68,17 @@ def _has_class_tokens(model: nn.Module, count: int) -> bool:
 
 
 def probe_features(encoder: nn.Module, images: Tensor, features: str = 'output') -> Tensor:
-    """What a linear classifier gets of an image.
+    """Compute the input of a linear classifier.
 
     Args:
         encoder: See :func:`global_features`.
         images: (B, 3, H, W), normalised.
-        features: ``'output'``: the encoder's own vector, see :func:`global_features`. For a ViT also
-            ``'class_tokens_4'``, the class tokens of the last 4 blocks in a row, and ``'class_and_patches'``, the
-            last block's class token and the mean of its patch tokens (DINO, Appendix F.2, for ViT-S and ViT-B).
-
-    Returns:
-        (B, C), (B, 4 C) or (B, 2 C).
+        features: ``'output'``: (B, C), see :func:`global_features`. For a ViT also ``'class_tokens_4'``: (B, 4 C), the
+            class tokens of the last 4 blocks, and ``'class_and_patches'``: (B, 2 C), the last block's class token and
+            the mean of its patch tokens (DINO, Appendix F.2, for ViT-S and ViT-B).
 
     Raises:
-        UserError: Unknown ``features``, or the encoder has none such.
+        UserError: ``features`` is unknown, or the encoder has none such.
     """
     if features == 'output':
         return global_features(encoder, images)
@@ -100,23 +87,19 @@ def probe_features(encoder: nn.Module, images: Tensor, features: str = 'output')
     if features == 'class_and_patches':
         ((token, patches),) = block_tokens(encoder, images, 1)
         return torch.cat([token, patches.mean(dim=1)], dim=1)
-    raise UserError(f'features={features!r} is unknown: choose from {", ".join(FEATURES)}')
+    raise UserError(f'features={features!r} is unknown')
 
 
 def extract_features(
     encoder: FrozenEncoder, batches: Iterable[tuple[Tensor, Tensor]], *, amp: bool = False, progress: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """Vectors and labels of a whole data set.
+    """Compute vectors (N, C), float32, and collect labels (N,), int64, of a data set, both on the CPU.
 
     Args:
-        encoder: The encoder, which is used where it is; see also :func:`global_features`.
-        batches: Pairs of images (B, 3, H, W), uint8 or float in [0, 255], and integer labels (B,); for
-            instance a DataLoader, whose length gives the progress bar its end.
+        encoder: Used on its device.
+        batches: Pairs of images (B, 3, H, W), uint8 or float in [0, 255], and integer labels (B,).
         amp: Run the encoder in bfloat16 autocast.
         progress: Show a progress bar with the time left.
-
-    Returns:
-        Features (N, C), float32, and labels (N,), int64, both on the CPU.
 
     Raises:
         UserError: There are no batches, or the encoder gave NaN or infinite values.

@@ -1,4 +1,4 @@
-"""A frozen encoder with what its images need."""
+"""Hold a frozen encoder with what its images need."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class FrozenEncoder:
     """An encoder with what its images need.
 
     Attributes:
-        module: The encoder, on its device. Functions that use it put it in evaluation mode meanwhile.
+        module: The encoder, on its device; functions that use it put it in evaluation mode meanwhile.
         mean: Per channel, in units of [0, 255], RGB.
         std: Likewise.
         image_size: Side of its square crops, in pixels.

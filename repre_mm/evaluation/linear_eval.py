@@ -53,18 +53,18 @@ def linear_eval(
             protocol.
         data_root: Holds ``{train,val}/<class>/*``.
         protocol: A key of :data:`PROTOCOLS`.
-        epochs: Instead of the protocol's.
-        lrs: Likewise, per ``lr_batch`` images.
-        batch_size: Likewise.
+        epochs: Instead of the protocol's; likewise ``lrs``, per ``lr_batch`` images, and ``batch_size``.
+        lrs: See ``epochs``.
+        batch_size: See ``epochs``.
         workers: Loading processes.
         amp: Run the encoder in bfloat16.
         seed: Of the classifiers and the augmentations.
         progress: Show progress bars, with the time left.
-        state: A file to keep the training in after every epoch, to go on from after a stop; removed at the end.
+        state: File to save the training to after every epoch, and to continue from after a stop; removed at the end.
 
     Returns:
-        Numbers and names only, ready for JSON: what was evaluated, and under ``linear`` the fields of
-        :class:`repre_mm.evaluation.LinearProbeResult`. Departures from the protocol show in ``settings``.
+        What was evaluated, and under ``linear`` the fields of :class:`repre_mm.evaluation.LinearProbeResult`, ready for
+        JSON. Departures from the protocol show in ``settings``.
 
     Raises:
         UserError: Encoder, data folder, options or ``state`` are unusable.
@@ -87,8 +87,6 @@ def linear_eval(
     result = describe(encoder, train_loader, val_loader, seed=seed, amp=amp, interpolation=recipe.interpolation)
     changed = {'epochs': epochs, 'lrs': list(lrs), 'batch_size': batch_size, 'features': features, 'seed': seed}
     settings = {**asdict(recipe), **changed}
-    # What a kept training must have been made with: the weights too, as a file may be written over.
-    weights = sum(value.double().abs().sum().item() for value in encoder.module.state_dict().values())
     result['feature_width'] = probe.width()
     classifiers = LinearClassifiers(
         result['feature_width'],
@@ -101,8 +99,10 @@ def linear_eval(
         clip=recipe.clip,
         generator=torch.Generator().manual_seed(seed),
     )
-    kept = _Kept(state, {**result, **settings, 'weights': weights})
-    history = _train(classifiers, probe, train_loader, val_loader, recipe, epochs, seed, kept, progress)
+    # A saved training must have been made with the same weights too: their file may have been overwritten.
+    weights = sum(value.double().abs().sum().item() for value in encoder.module.state_dict().values())
+    saved = _SavedTraining(state, {**result, **settings, 'weights': weights})
+    history = _train(classifiers, probe, train_loader, val_loader, recipe, epochs, seed, saved, progress)
     top1, top5 = history[-1]
     best = max(range(len(lrs)), key=lambda i: (top1[i], -lrs[i]))
     result['linear'] = asdict(
@@ -117,16 +117,16 @@ def linear_eval(
             best_epoch=_best_epoch(history, lrs),
         )
     )
-    kept.remove()
+    saved.remove()
     return result
 
 
-#: Top-1 and top-5 (None for five classes or fewer) in percent, per classifier.
+# Top-1 and top-5 (None for five classes or fewer) in percent, per classifier.
 _Scores = tuple[list[float], list[float] | None]
 
 
 def _best_epoch(history: list[_Scores], lrs: Sequence[float]) -> dict[str, float | None]:
-    """The best of all epochs and rates on the validation images: what the authors report."""
+    """Find the best of all epochs and rates on the validation images, which the authors report."""
     epoch, index = max(
         ((e, i) for e in range(len(history)) for i in range(len(lrs))), key=lambda at: (history[at[0]][0][at[1]], *at)
     )
@@ -136,7 +136,7 @@ def _best_epoch(history: list[_Scores], lrs: Sequence[float]) -> dict[str, float
 
 @dataclass(frozen=True)
 class _Probe:
-    """The encoder with all that lies between a loader's batch and the classifiers."""
+    """What lies between a loader's batch and the classifiers."""
 
     encoder: FrozenEncoder
     features: str
@@ -171,39 +171,38 @@ def _drop_paths(encoder: nn.Module) -> Iterator[nn.Module]:
 
 @contextmanager
 def _only_drop_path(encoder: nn.Module) -> Iterator[None]:
-    """Evaluation mode for all of an encoder but its drop-path."""
+    """Put all of an encoder but its drop-path in evaluation mode."""
     with eval_mode(encoder):
         for module in _drop_paths(encoder):
             module.train()
         yield
 
 
-class _Kept:
-    """The training on disk after its last whole epoch."""
+class _SavedTraining:
+    """The training on disk after its last whole epoch; without a path nothing is saved."""
 
     def __init__(self, path: str | os.PathLike | None, made_with: dict[str, Any]) -> None:
         self.path = Path(path) if path else None
         self.made_with = made_with
 
     def load(self, classifiers: LinearClassifiers) -> list[_Scores]:
-        """Fill the classifiers from the file, if there is one; returns the scores of the epochs that it had done."""
+        """Restore the classifiers, if there is a file, and return the scores of the epochs done."""
         if self.path is None or not self.path.is_file():
             return []
         state = torch.load(self.path, map_location='cpu', weights_only=True)
         others = sorted(key for key, value in self.made_with.items() if state['made_with'].get(key) != value)
         if others:
             raise EvaluationError(
-                f'{self.path} keeps an interrupted evaluation with other settings ({", ".join(others)}): '
+                f'{self.path} is of an interrupted evaluation with other settings ({", ".join(others)}): '
                 'remove it, or name another --out'
             )
         classifiers.load_state_dict(state['classifiers'])
         return state['history']
 
     def save(self, classifiers: LinearClassifiers, history: list[_Scores]) -> None:
-        if self.path is None:
-            return
-        state = {'made_with': self.made_with, 'history': history, 'classifiers': classifiers.state_dict()}
-        write_atomically(self.path, lambda draft: torch.save(state, draft))
+        if self.path is not None:
+            state = {'made_with': self.made_with, 'history': history, 'classifiers': classifiers.state_dict()}
+            write_atomically(self.path, lambda draft: torch.save(state, draft))
 
     def remove(self) -> None:
         if self.path is not None:
@@ -218,17 +217,17 @@ def _train(
     recipe: LinearProtocol,
     epochs: int,
     seed: int,
-    kept: _Kept,
+    saved: _SavedTraining,
     progress: bool,
 ) -> list[_Scores]:
     """Train, and score after every epoch."""
     steps = len(loader)
-    history = kept.load(classifiers)
+    history = saved.load(classifiers)
     done = len(history)
     bar = tqdm(total=epochs * steps, initial=done * steps, desc=recipe.name, unit='batch', disable=not progress)
     with bar, torch.random.fork_rng():
         for epoch in range(done, epochs):
-            # Each epoch from a seed of its own, so that a stopped training goes on as if it had not been.
+            # Each epoch has a seed of its own, so that a resumed training equals an uninterrupted one.
             epoch_seed = (seed * 100_003 + epoch) % 2**32
             loader.generator.manual_seed(epoch_seed)
             torch.manual_seed(epoch_seed)  # of drop-path
@@ -244,7 +243,7 @@ def _train(
                 bar.update()
             history.append(_score(classifiers, probe, val_loader))
             bar.set_postfix_str(f'epoch {epoch + 1}/{epochs}, top-1 {max(history[-1][0]):.2f} %', refresh=False)
-            kept.save(classifiers, history)
+            saved.save(classifiers, history)
     return history
 
 

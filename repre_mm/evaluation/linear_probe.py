@@ -1,4 +1,4 @@
-"""Linear classification of frozen, cached features: all learning rates in one pass, or the convex optimum."""
+"""Classify frozen, cached features linearly: SGD at all learning rates in one pass, or the convex optimum."""
 
 import logging
 import math
@@ -17,13 +17,13 @@ from repre_mm.utils.errors import UserError
 
 #: Learning rates of the sweep. The features are standardised, so one grid serves every encoder.
 LEARNING_RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
-HELD_OUT = 0.1
+_HELD_OUT = 0.1
 _ROWS = 8192  # rows scored at a time
 
 
 @dataclass(frozen=True)
 class LinearProbeResult:
-    """Scores of a linear probe, in percent, and how they came about.
+    """Scores of a linear classifier, in percent, and how they came about.
 
     Attributes:
         protocol: Name of the exact procedure, to be given with every number.
@@ -32,8 +32,7 @@ class LinearProbeResult:
         best_lr: The chosen learning rate; None for ``solver='lbfgs'``, which has none.
         per_lr: Learning rate -> the accuracy that chose ``best_lr``.
         selection: On which images and how ``best_lr`` was chosen, in words.
-        settings: What else a reader needs to repeat it: solver, epochs, batch size, weight decay,
-            seed; for ``'lbfgs'`` also whether it converged.
+        settings: What else is needed to repeat it; for ``'lbfgs'`` also whether it converged.
         best_epoch: The best of all epochs and learning rates on the validation images (``epoch``, ``lr``, ``top1``,
             ``top5``), for a protocol that scores every epoch.
     """
@@ -64,19 +63,15 @@ def linear_probe(
 ) -> LinearProbeResult:
     """Train a linear classifier on frozen features and score it.
 
-    The features are standardised with the training features' mean and deviation per channel (the same as the
-    BatchNorm without affine parameters that MAE puts before its probe): encoders differ in the scale of their
-    features by orders of magnitude, and without it each would need a learning-rate grid of its own. The
-    classifier starts from zero.
+    Channels are standardised by the training features, as by the BatchNorm without affine parameters before MAE's
+    probe: encoders differ in the scale of their features by orders of magnitude. The classifier starts from zero.
 
-    ``'sgd'`` (protocol ``linear-cached-v1``): SGD with momentum 0.9 and cosine decay. One classifier per
-    learning rate, all in one pass over 90 % of the training features; the held-out 10 % choose the rate; a
-    classifier is then trained with it on all training features. The validation features serve the final score
-    alone.
+    ``'sgd'`` (protocol ``linear-cached-v1``): momentum 0.9, cosine decay. One classifier per learning rate on 90 % of
+    the training features; the other 10 % choose the rate, with which one is then trained on all of them.
 
     ``'lbfgs'`` (protocol ``linear-lbfgs-v1``): the minimum of the mean cross-entropy plus
-    ``weight_decay / 2 * |W|^2`` (bias not decayed) over all training features, in float64. The same problem
-    as scikit-learn's ``LogisticRegression(C=1 / (N * weight_decay))`` on standardised features.
+    ``weight_decay / 2 * |W|^2`` (bias not decayed) over all training features, in float64. scikit-learn's
+    ``LogisticRegression(C=1 / (N * weight_decay))`` solves the same problem.
 
     Args:
         train_features: (N, C), on any device; the work is done there.
@@ -85,24 +80,20 @@ def linear_probe(
         val_labels: (M,), integers among those of the training labels.
         solver: See above.
         epochs: Passes of ``'sgd'``; ten times as many iterations at most for ``'lbfgs'``.
-        lrs: Learning rates to sweep; they are for the ``batch_size`` given, not scaled.
+        lrs: Learning rates of the sweep, not scaled with ``batch_size``.
         batch_size: Rows per step of ``'sgd'``.
-        weight_decay: L2 penalty on the weights. Default: 0 for ``'sgd'``, 1e-4 for ``'lbfgs'``, where it must
-            be positive, as separable classes have no optimum without it.
+        weight_decay: L2 penalty on the weights. Default: 0 for ``'sgd'``, 1e-4 for ``'lbfgs'``, where it must be
+            positive, as separable classes have no optimum without it.
         seed: Of the held-out part and the order of the batches.
         progress: Show a progress bar with the time left.
 
-    Returns:
-        The scores.
-
     Raises:
-        UserError: Fewer than 10 training rows, empty validation features, shapes or labels that do not fit,
-            or unusable settings.
+        UserError: There are fewer than 10 training rows, validation labels without training images, or unusable
+            settings.
     """
     if weight_decay is None:
         weight_decay = 1e-4 if solver == 'lbfgs' else 0.0
-    _check_data(train_features, train_labels, val_features, val_labels)
-    _check_settings(solver, epochs, lrs, batch_size, weight_decay)
+    _check(train_labels, val_labels, solver, epochs, lrs, batch_size, weight_decay)
     device = train_features.device
     standardise = Standardise(train_features)
     train = _Data(train_features, train_labels.to(device), standardise, int(train_labels.max()) + 1)
@@ -112,15 +103,8 @@ def linear_probe(
     if solver == 'lbfgs':
         settings |= {'max_iterations': 10 * epochs}
         protocol, selection, per_lr, best_lr = 'linear-lbfgs-v1', 'nothing to choose', {}, None
-        fit = fit_logistic(
-            train.features,
-            train.labels,
-            standardise,
-            num_classes=train.num_classes,
-            weight_decay=weight_decay,
-            max_iterations=10 * epochs,
-            progress=progress,
-        )
+        limits = {'weight_decay': weight_decay, 'max_iterations': 10 * epochs, 'progress': progress}
+        fit = fit_logistic(train.features, train.labels, standardise, num_classes=train.num_classes, **limits)
         classifier, settings['converged'] = (fit.weight[None], fit.bias[None, None]), fit.converged
         if not fit.converged:
             print_log(
@@ -136,7 +120,7 @@ def linear_probe(
         recipe = {'epochs': epochs, 'batch_size': batch_size, 'weight_decay': weight_decay, 'progress': progress}
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(train_features), generator=generator)
-        held_out, fitted = order.tensor_split([round(HELD_OUT * len(order))])
+        held_out, fitted = order.tensor_split([round(_HELD_OUT * len(order))])
         sweep = _train_sgd(train, fitted, lrs, generator=generator, **recipe)
         scores = _accuracy(train, sweep, rows=held_out).tolist()
         per_lr = {float(lr): score for lr, score in zip(lrs, scores, strict=True)}
@@ -199,23 +183,20 @@ def _accuracy(data: _Data, classifiers: _Classifiers, *, guesses: int = 1, rows:
     return 100 * hits / len(rows)
 
 
-def _check_data(train: Tensor, train_labels: Tensor, val: Tensor, val_labels: Tensor) -> None:
-    shapes = [list(tensor.shape) for tensor in (train, train_labels, val, val_labels)]
-    if train.ndim != 2 or val.ndim != 2 or train.shape[1] != val.shape[1]:
-        raise UserError(f'features must be (N, C) and (M, C) of one width; got {shapes[0]} and {shapes[2]}')
-    if train_labels.shape != train.shape[:1] or val_labels.shape != val.shape[:1]:
-        raise UserError(f'labels {shapes[1]} and {shapes[3]} do not fit features {shapes[0]} and {shapes[2]}')
-    if len(train) < 10 or not len(val):
-        raise UserError(f'need 10 training images or more and validation images; got {len(train)} and {len(val)}')
-    low, high = min(train_labels.min(), val_labels.min()), train_labels.max()
-    if low < 0 or val_labels.max() > high:
-        raise UserError(
-            f'labels must lie between 0 and the largest training label, {int(high)}; '
-            f'got {int(low)} to {int(val_labels.max())}'
-        )
-
-
-def _check_settings(solver: str, epochs: int, lrs: Sequence[float], batch_size: int, weight_decay: float) -> None:
+def _check(
+    train_labels: Tensor,
+    val_labels: Tensor,
+    solver: str,
+    epochs: int,
+    lrs: Sequence[float],
+    batch_size: int,
+    weight_decay: float,
+) -> None:
+    if len(train_labels) < 10 or not len(val_labels):
+        counts = f'{len(train_labels)} and {len(val_labels)}'
+        raise UserError(f'need 10 training images or more and validation images; got {counts}')
+    if val_labels.max() > train_labels.max():
+        raise UserError(f'validation label {int(val_labels.max())} has no training images')
     if solver not in ('sgd', 'lbfgs'):
         raise UserError(f"solver must be 'sgd' or 'lbfgs', got {solver!r}")
     if epochs < 1 or batch_size < 1 or weight_decay < 0 or not lrs or min(lrs) <= 0:

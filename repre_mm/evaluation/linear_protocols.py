@@ -1,9 +1,9 @@
-"""Linear evaluation as the papers' authors run it: settings, schedules, and features that the classifier is given.
+"""Settings and schedules of linear evaluation as the papers' authors run it, and the features that they classify.
 
 All: SGD with momentum 0.9 without weight decay on one linear layer, whose bias starts at 0; images of 224 pixels by
-``RandomResizedCrop(224)`` and a flip; validation by ``Resize(256)``, ``CenterCrop(224)``; the learning rate given is
-for a batch of ``lr_batch`` and scaled with it. All report the best epoch, chosen on the validation images. Lines are
-those of the files at the commits named.
+``RandomResizedCrop(224)`` and a flip; validation by ``Resize(256)``, ``CenterCrop(224)``; learning rates for a batch of
+``lr_batch``, scaled with it. All report the best epoch, chosen on the validation images. Numbers are lines of the files
+at the commits named.
 
 **MoCo v3**, facebookresearch/moco-v3 at c349e6e
 
@@ -36,8 +36,8 @@ those of the files at the commits named.
 - weights from a normal distribution of deviation 0.02: ``models/swin_transformer.py`` 553
 - validation resize by torchvision's default, bilinear: ``data/build.py`` 137
 
-Not as theirs: all rates of a sweep are trained side by side; the last, smaller batch of an epoch is used by all (MoBY
-drops it); no mixed precision unless asked for.
+Not as theirs: all rates of a sweep are trained side by side; all use the last, smaller batch of an epoch (MoBY drops
+it); no mixed precision unless asked for.
 """
 
 from __future__ import annotations
@@ -60,17 +60,16 @@ class LinearProtocol:
         name: To be given with every number.
         epochs: Passes over the augmented training images.
         batch_size: Images per step.
-        lrs: Learning rates of the sweep, per ``lr_batch`` images; they are scaled with the batch.
-        published_lr: The rate of the source, which is among them.
+        lrs: Learning rates of the sweep, per ``lr_batch`` images.
         lr_batch: See ``lrs``.
         interpolation: Of the validation resize.
-        features: ``'output'``, or ``'dino'`` for what DINO gives the classifier, by the encoder.
-        warmup: Share of the training in which the rate grows from ``lr_start`` in a line.
-        lr_start: Factor of the rate at the first step of the warm-up.
+        features: ``'output'``, or ``'dino'``, see :func:`features_for`.
+        warmup: Share of the training in which the rate grows linearly from ``lr_start``.
+        lr_start: Factor of the rate at the first step.
         lr_end: Factor of the rate at the end of the cosine.
         every_step: Whether the rate changes after every step, or once per epoch.
         nesterov: Of SGD.
-        init_std: Deviation of the weights that the classifier starts from.
+        init_std: Deviation of the classifier's initial weights.
         label_smoothing: Of the cross-entropy.
         clip: Norm at which each classifier's gradient is clipped; None: not at all.
         drop_path: Of the encoder, while the classifier trains.
@@ -80,7 +79,6 @@ class LinearProtocol:
     epochs: int
     batch_size: int
     lrs: tuple[float, ...]
-    published_lr: float
     lr_batch: int
     interpolation: str
     features: str = 'output'
@@ -107,7 +105,6 @@ PROTOCOLS = {
         epochs=90,
         batch_size=1024,
         lrs=(0.1, 0.3, 1.0, 3.0, 10.0),
-        published_lr=3.0,
         lr_batch=256,
         interpolation='bilinear',
     ),
@@ -116,7 +113,6 @@ PROTOCOLS = {
         epochs=100,
         batch_size=1024,
         lrs=(3e-4, 1e-3, 3e-3, 1e-2),
-        published_lr=1e-3,
         lr_batch=256,
         interpolation='bicubic',
         features='dino',
@@ -126,7 +122,6 @@ PROTOCOLS = {
         epochs=100,
         batch_size=512,
         lrs=(0.3, 1.0, 3.0),
-        published_lr=1.0,
         lr_batch=512,
         interpolation='bilinear',
         warmup=0.05,
@@ -141,23 +136,12 @@ PROTOCOLS = {
     ),
 }
 
-#: Below this width DINO concatenates class tokens, from it on it adds the mean patch token (ViT-S has 384, ViT-B 768).
+# Below this width DINO concatenates class tokens, from it on it adds the mean patch token (ViT-S has 384, ViT-B 768).
 _DINO_WIDE = 768
 
 
 def lr_factor(protocol: LinearProtocol, epoch: int, step: int, steps: int, epochs: int) -> float:
-    """What the learning rates are multiplied by at one step.
-
-    Args:
-        protocol: Its schedule.
-        epoch: From 0.
-        step: In the epoch, from 0.
-        steps: Per epoch.
-        epochs: In all.
-
-    Returns:
-        From 0 to 1.
-    """
+    """Factor of the learning rates, 0 to 1, at a step of an epoch (both from 0), of so many steps and epochs in all."""
     done = max(epoch * steps + step - 1, 0) if protocol.every_step else epoch * steps
     progress = done / (epochs * steps)
     if progress < protocol.warmup:
@@ -166,10 +150,10 @@ def lr_factor(protocol: LinearProtocol, epoch: int, step: int, steps: int, epoch
 
 
 def features_for(encoder: nn.Module, protocol: LinearProtocol) -> str:
-    """The name, as in :func:`probe_features`, of what a protocol takes from an encoder.
+    """Name, as in :func:`repre_mm.evaluation.probe_features`, what a protocol takes from an encoder.
 
-    DINO takes the last 4 blocks' class tokens of a narrow ViT, and class and mean patch token of a wide one; of a
-    pyramid it takes the pooled last stage, which is the encoder's own output.
+    DINO takes the last 4 blocks' class tokens of a narrow ViT, class and mean patch token of a wide one, and of a
+    pyramid the pooled last stage, which is its own output.
     """
     vit = isinstance(encoder, VisionTransformer) or (
         isinstance(encoder, TimmBackbone) and getattr(encoder.model, 'cls_token', None) is not None

@@ -1,4 +1,4 @@
-"""Images for evaluations: batches of labelled crops, and samples of a folder for pictures."""
+"""Load images for evaluations: batches of labelled crops, and samples of a folder for pictures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from repre_mm.utils.errors import UserError
 
 
 class EvaluationError(UserError):
-    """A config, an encoder or a data folder that cannot be evaluated; the message names the culprit and the fix."""
+    """A config, an encoder or a data folder that cannot be evaluated."""
 
 
 def evaluation_pipeline(image_size: int, interpolation: str = 'bicubic') -> list[dict]:
@@ -55,7 +55,7 @@ def image_folder_loader(
     augment: bool = False,
     interpolation: str = 'bicubic',
 ) -> DataLoader:
-    """Batches of crops and labels from ``root/split/<class>/*``, all images, in a fixed order unless augmented.
+    """Load all crops and labels of ``root/split/<class>/*``, in a fixed order unless augmented.
 
     Args:
         root: The data set.
@@ -63,17 +63,16 @@ def image_folder_loader(
         image_size: Of the square crop, in pixels.
         batch_size: Images per batch; the last one may be smaller.
         workers: Loading processes; 0 loads in this one.
-        classes: Names of the classes in the order of their labels; default: the folder names, sorted. Give
-            the training split's, so that a class without validation images does not shift the labels.
-        strict: Stop at an unreadable image, since a score over replaced images would not be this data set's;
-            False replaces it, for a score along the way that must not end a training.
+        classes: Names of the classes in the order of their labels; default: the folder names, sorted. Give the
+            training split's, so that a class without validation images does not shift the labels.
+        strict: Stop at an unreadable image; False replaces it, for a score that must not end a training.
         augment: :func:`training_pipeline` in random order, drawn from ``loader.generator``, instead of
             :func:`evaluation_pipeline` in the order of the paths.
         interpolation: Of the evaluation crop.
 
     Returns:
-        Batches of (images (B, 3, H, W) uint8 RGB, labels (B,) int64); ``loader.dataset.metainfo['classes']``
-        names the labels.
+        Batches of (images (B, 3, H, W) uint8 RGB, labels (B,) int64); ``loader.dataset.metainfo['classes']`` names the
+        labels.
 
     Raises:
         EvaluationError: There is no ``root``, or no ``root/split``.
@@ -100,7 +99,7 @@ def image_folder_loader(
         num_workers=workers,
         collate_fn=_collate,
         shuffle=augment,
-        # Workers seed their augmentations from it too, anew for every epoch.
+        # Workers take their seeds from it too, new ones every epoch.
         generator=torch.Generator() if augment else None,
     )
 
@@ -111,7 +110,7 @@ def _collate(items: list[dict]) -> tuple[Tensor, Tensor]:
 
 
 class ImageSource:
-    """The images of a folder: of its ``val``, where there is one; with labels, where they lie in class folders.
+    """Images of a folder, or of its ``val`` if it has one, with labels if they are in class folders.
 
     Args:
         root: The folder.
@@ -133,29 +132,28 @@ class ImageSource:
         self.count = len(dataset)
 
     def sample(self, count: int, seed: int = 0) -> list[int]:
-        """Indices of ``count`` random images, or of all where there are fewer."""
+        """Draw indices of ``count`` images, or of all if there are fewer."""
         order = np.random.default_rng(seed).permutation(self.count)
         return [int(index) for index in order[:count]]
 
     def sample_classes(self, classes: int, per_class: int, seed: int = 0) -> list[int]:
-        """Indices of at most ``per_class`` random images of each of ``classes`` random classes.
+        """Draw indices of at most ``per_class`` images of each of ``classes`` random classes.
 
         Raises:
             EvaluationError: The images have no classes.
         """
         if self.labels is None:
             raise EvaluationError(
-                f'{self.root} has no classes: the images must lie in one folder per class, {self.root}/<class>/ or '
-                f'{self.root}/val/<class>/'
+                f'{self.root} has no classes: the images must be in {self.root}/<class>/ or {self.root}/val/<class>/'
             )
         rng = np.random.default_rng(seed)
         chosen = np.sort(rng.permutation(len(self.classes))[:classes])
         return [int(i) for label in chosen for i in rng.permutation(np.flatnonzero(self.labels == label))[:per_class]]
 
     def load(self, indices: Sequence[int], size: int) -> Tensor:
-        """Evaluation crops (N, 3, size, size), uint8 RGB. A damaged file is replaced by another one, which is logged.
+        """Load evaluation crops (N, 3, size, size), uint8 RGB, of the same field of view at any size.
 
-        The field of view does not depend on the size.
+        A damaged file is replaced by another one, which is logged.
         """
         loader = DataLoader(
             Subset(self._dataset(evaluation_pipeline(size)), list(indices)),

@@ -1,4 +1,4 @@
-"""The linear classifier of least cross-entropy on frozen features: standardised channels, L-BFGS, float64."""
+"""Fit the linear classifier of least cross-entropy on frozen features: standardised channels, L-BFGS, float64."""
 
 from __future__ import annotations
 
@@ -13,15 +13,11 @@ _ROWS = 8192  # rows added to the full-batch gradient at a time
 
 
 class Standardise:
-    """(x - mean) / deviation per channel, a batch at a time: the features are not copied.
-
-    Args:
-        features: (N, C), whose mean and deviation are taken.
-    """
+    """Standardise channels a batch at a time, by the mean and deviation of all features (N, C)."""
 
     def __init__(self, features: Tensor) -> None:
         deviation, self.mean = torch.std_mean(features.float(), dim=0, correction=0)
-        # A constant channel carries nothing: it becomes 0, not rounding noise blown up.
+        # A constant channel becomes 0, not amplified rounding noise.
         constant = deviation <= 1e-6 * self.mean.abs().clamp(min=1e-6)
         self.factor = torch.where(constant, 0.0, 1 / deviation)
 

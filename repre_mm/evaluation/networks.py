@@ -1,6 +1,6 @@
-"""Choose between the online and the target network of a file or a model: the one that the authors evaluate.
+"""Choose between the online and the target network of a file or a model, by default as the method's authors do.
 
-It is the target (teacher) of DINO and iBOT, and the online network of the others.
+They evaluate the target network (teacher) of DINO and iBOT, and the online network of the others.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class Network:
     """The network of a file that is the encoder.
 
     Attributes:
-        prefix: Where it is, for :func:`repre_mm.checkpoint.load_pretrained`; None: where that function finds it.
+        prefix: For :func:`repre_mm.checkpoint.load_pretrained`; None: that function finds it.
         reason: Which one it is and why, for people.
-        release: Whose file it is, if known.
+        release: The release that the file is, if it is one.
     """
 
     prefix: str | None
@@ -51,8 +51,8 @@ def choose_network(
 
     Args:
         path: The file.
-        config: Tells the method where the file does not.
-        prefix: Where the encoder is, for files that are not known here.
+        config: Gives the method if the file does not.
+        prefix: Where the encoder is, in a file of unknown layout.
         network: ``'online'`` or ``'target'``; default: the one that the method's authors evaluate.
         trust: See :func:`repre_mm.checkpoint.read_checkpoint`.
 
@@ -76,8 +76,8 @@ def choose_network(
     else:
         if network is not None:
             raise EvaluationError(
-                f'--encoder {network}: in {path} online and target networks cannot be told apart; name the one by '
-                '--prefix (tools/inspect_checkpoint.py shows the prefixes)'
+                f'--encoder {network}: in {path} online and target networks cannot be told apart: use --prefix '
+                '(tools/inspect_checkpoint.py shows the prefixes)'
             )
         return Network(None, 'the one in the file')
     if network is not None and network not in networks:
@@ -93,7 +93,7 @@ def choose_network(
 
 
 def _own_networks(checkpoint: Mapping[str, Any]) -> dict[str, str]:
-    """``'online'`` and ``'target'`` of a training checkpoint of this project or OpenMMLab's -> prefix."""
+    """Find the prefixes of ``'online'`` and ``'target'`` in a training checkpoint of this project or OpenMMLab's."""
     tensors = checkpoint.get('state_dict')
     names = tensors if isinstance(tensors, Mapping) else ()
     if not any(name.startswith('backbone.') for name in names):
@@ -108,17 +108,9 @@ def _method(config: Config | None) -> str:
 
 
 def live_networks(model: nn.Module) -> dict[str, nn.Module]:
-    """Give the encoders of an algorithm in training, the one first that its authors evaluate.
-
-    Args:
-        model: The algorithm, or RePre around it.
-
-    Returns:
-        ``'online'``, and for DINO before it ``'target'``.
-    """
+    """Give the encoders of a model in training: ``'online'``, and for DINO before it ``'target'``."""
     algorithm = getattr(model, 'algorithm', model)
     target = getattr(algorithm, 'momentum_encoder', None)
-    first = {}
     if target is not None and _TEACHER_EVALUATED.search(type(algorithm).__name__):
-        first['target'] = target.module[0]
-    return {**first, 'online': algorithm.backbone}
+        return {'target': target.module[0], 'online': algorithm.backbone}
+    return {'online': algorithm.backbone}

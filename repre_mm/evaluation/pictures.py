@@ -1,7 +1,7 @@
-"""Pictures of what frozen encoders do with images, several encoders side by side.
+"""Draw what frozen encoders do with images, several encoders side by side.
 
-All functions take ``encoders`` under the names that they get in the picture, the ``source`` of the images, and the
-``indices`` of those to show.
+All functions take ``encoders`` under their names in the picture, the ``source`` of the images, and the ``indices`` of
+those to show. Pictures are (H, W, 3) uint8.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor, nn
+from torch import Tensor
 
 from repre_mm.evaluation.attention import class_attention, class_token_leads, level_map, similarity_map
 from repre_mm.evaluation.features import extract_features
@@ -36,20 +36,18 @@ def attention_picture(
     show: str = 'mean',
     layer: int = -1,
 ) -> np.ndarray:
-    """Where encoders look (RePre, Figure 4, left).
+    """Draw where encoders look (RePre, Figure 4, left).
 
     Args:
         encoders: See the top of this file.
         source: Likewise.
         indices: Likewise.
-        kind: ``'class'`` (attention of the class token), ``'similarity'`` (cosine of each cell with the pooled
-            vector), or ``'auto'``: the first where every encoder's vector is its class token, else the second.
+        kind: ``'class'`` (attention of the class token, in multiples of an even spread over all tokens),
+            ``'similarity'`` (cosine of each cell with the pooled vector), or ``'auto'``: the first if every encoder's
+            vector is its class token, else the second.
         show: ``'mean'`` over the heads, one column per image and one row per encoder; ``'heads'``, one column per head;
             ``'layers'``, one column per layer. The latter two have one row per image and encoder.
         layer: For ``'mean'`` and ``'heads'``.
-
-    Returns:
-        (H, W, 3) uint8. Class-token attention is in multiples of what an even spread over all tokens would give.
 
     Raises:
         repre_mm.evaluation.attention.MapError: An encoder lacks such a map or layer.
@@ -57,28 +55,36 @@ def attention_picture(
     if kind == 'auto':
         kind = 'class' if all(class_token_leads(encoder.module) for encoder in encoders.values()) else 'similarity'
     if kind == 'similarity' and show == 'heads':
-        raise EvaluationError("likeness to the pooled vector has no heads: show 'mean' or 'layers', or map 'class'")
+        raise EvaluationError("the similarity map has no heads: show 'mean' or 'layers', or use map 'class'")
     shown = _tiles(source, indices)
-    columns: dict[str, list[tuple[str, np.ndarray]]] = {}  # encoder -> its columns: caption, (B, h, w)
+    maps: dict[str, dict[str, np.ndarray]] = {}  # encoder -> caption -> (B, h, w)
     for name, encoder in encoders.items():
         inputs = encoder.normalised(source.load(indices, encoder.image_size))
         layers = range(len(encoder_levels(encoder.module))) if show == 'layers' else [layer]
-        columns[name] = []
+        maps[name] = {}
         for index in layers:
-            caption = f'layer {index + 1}' if show == 'layers' else name
-            columns[name] += _columns(encoder.module, inputs, kind, index, caption, show == 'heads')
-    low, high = _limits([values for group in columns.values() for _, values in group], kind)
+            caption = f'layer {index + 1}' if show == 'layers' else 'mean'
+            if kind == 'similarity':
+                maps[name][caption] = similarity_map(encoder.module, inputs, index).cpu().numpy()
+                continue
+            attention = class_attention(encoder.module, inputs, index).cpu().numpy()  # (B, heads, h, w)
+            attention *= attention.shape[-1] * attention.shape[-2] + 1
+            maps[name][caption] = attention.mean(1)
+            if show == 'heads':
+                maps[name] |= {f'head {i + 1}': attention[:, i] for i in range(attention.shape[1])}
+    # One scale for the whole picture. Few cells take most of the attention: they must not leave the others black.
+    values = np.concatenate([array.ravel() for group in maps.values() for array in group.values()])
+    quantiles = np.percentile(values, [0.5, 97, 99.5]).tolist()
+    low, high = (0.0, quantiles[1]) if kind == 'class' else (quantiles[0], quantiles[2])
     drawn = {
-        name: [[heat_map(values[i], low, high, _TILE) for _, values in group] for i in range(len(shown))]
-        for name, group in columns.items()
+        name: [[heat_map(array[i], low, high, _TILE) for array in group.values()] for i in range(len(shown))]
+        for name, group in maps.items()
     }
     if show == 'mean':
         rows = [shown, *([tiles[0] for tiles in drawn[name]] for name in encoders)]
         picture = sheet(rows, None, ['image', *encoders])
     else:
-        picture = _by_image_and_encoder(
-            shown, drawn, {name: [caption for caption, _ in group] for name, group in columns.items()}
-        )
+        picture = _by_image_and_encoder(shown, drawn, {name: list(group) for name, group in maps.items()})
     where = 'every layer' if show == 'layers' else ('last layer' if layer == -1 else f'layer {layer}')
     meaning = {
         'class': f'attention of the class token, {where}; 1 = spread evenly',
@@ -90,12 +96,9 @@ def attention_picture(
 def components_picture(
     encoders: dict[str, FrozenEncoder], source: ImageSource, indices: Sequence[int], *, layer: int = -1
 ) -> np.ndarray:
-    """Patch tokens by their first three principal components as colours; one row per encoder.
+    """Draw patch tokens by their first three principal components as colours; one row per encoder.
 
     Colours agree between the images of a row, not between rows.
-
-    Returns:
-        (H, W, 3) uint8.
 
     Raises:
         repre_mm.evaluation.attention.MapError: An encoder lacks that layer.
@@ -112,7 +115,7 @@ def components_picture(
 def embedding_picture(
     encoders: dict[str, FrozenEncoder], source: ImageSource, indices: Sequence[int], *, method: str, seed: int = 0
 ) -> Figure:
-    """Vectors of labelled images in the plane, one panel per encoder (RePre, Figure 4, right).
+    """Draw vectors of labelled images in the plane, one panel per encoder (RePre, Figure 4, right).
 
     Args:
         encoders: See the top of this file.
@@ -133,7 +136,9 @@ def embedding_picture(
 def retrieval_picture(
     encoders: dict[str, FrozenEncoder], source: ImageSource, indices: Sequence[int], *, queries: int = 6, top: int = 6
 ) -> np.ndarray:
-    """The images nearest to some queries, by the cosine of their vectors.
+    """Draw the images nearest to some queries, by the cosine of their vectors; one row per query and encoder.
+
+    If there are labels, a frame tells neighbours of the query's class (blue) from others (orange).
 
     Args:
         encoders: See the top of this file.
@@ -142,15 +147,11 @@ def retrieval_picture(
         queries: How many.
         top: Neighbours of each, without the query itself.
 
-    Returns:
-        (H, W, 3) uint8, one row per query and encoder. With labels a frame tells neighbours of the query's class
-        (blue) from others (orange).
-
     Raises:
         EvaluationError: There are no more images than ``top``.
     """
     if len(indices) <= top:
-        raise EvaluationError(f'{len(indices)} images are too few to show the {top} nearest ones of each')
+        raise EvaluationError(f'{len(indices)} images are too few to show the {top} nearest of each')
     drawn: dict[str, list[list[np.ndarray]]] = {}
     shown = _tiles(source, indices[:queries])
     for name, encoder in encoders.items():
@@ -177,35 +178,15 @@ def _vectors(encoder: FrozenEncoder, source: ImageSource, indices: Sequence[int]
     return extract_features(encoder, [(batch, torch.zeros(len(batch))) for batch in images.split(_BATCH)])[0]
 
 
-def _columns(
-    encoder: nn.Module, inputs: Tensor, kind: str, layer: int, caption: str, per_head: bool
-) -> list[tuple[str, np.ndarray]]:
-    if kind == 'similarity':
-        return [(caption, similarity_map(encoder, inputs, layer).cpu().numpy())]
-    maps = class_attention(encoder, inputs, layer).cpu().numpy()  # (B, heads, h, w)
-    maps = maps * (maps.shape[-1] * maps.shape[-2] + 1)
-    if per_head:
-        return [('mean', maps.mean(1)), *((f'head {i + 1}', maps[:, i]) for i in range(maps.shape[1]))]
-    return [(caption, maps.mean(1))]
-
-
-def _limits(maps: list[np.ndarray], kind: str) -> tuple[float, float]:
-    """One scale for the whole picture, so that an even map looks even beside an uneven one."""
-    values = np.concatenate([array.ravel() for array in maps])
-    if kind == 'class':  # from 0, and few cells take most of the attention: they must not leave the others black
-        return 0.0, float(np.percentile(values, 97))
-    return float(np.percentile(values, 0.5)), float(np.percentile(values, 99.5))
-
-
 def _tiles(source: ImageSource, indices: Sequence[int]) -> list[np.ndarray]:
-    """Crops to look at: finer than an encoder may see them."""
+    """Load crops to look at, at one resolution for all encoders."""
     return list(source.load(indices, _TILE).permute(0, 2, 3, 1).numpy())
 
 
 def _by_image_and_encoder(
     shown: list[np.ndarray], drawn: dict[str, list[list[np.ndarray]]], captions: dict[str, list[str]]
 ) -> np.ndarray:
-    """A row per image and encoder; shorter rows are filled up with white."""
+    """Arrange a row per image and encoder; shorter rows are padded with white."""
     longest = max(captions.values(), key=len)
     blank = np.full_like(shown[0], 255)
     rows = [

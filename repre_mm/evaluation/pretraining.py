@@ -1,4 +1,4 @@
-"""Scores of a pre-training checkpoint: the encoder by kNN and linear probe, the reconstruction branch by its L1."""
+"""Score a pre-training checkpoint: the encoder by kNN and linear probe, the reconstruction branch by its L1."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from repre_mm.visualization import reconstruction_grid, save_png
 def evaluate_pretraining(
     cfg: Config, checkpoint: str | os.PathLike, out_dir: str | os.PathLike, *, trust: bool = False, **options: Any
 ) -> dict[str, Any]:
-    """All scores of a pre-training checkpoint.
+    """Compute all scores of a pre-training checkpoint.
 
     Args:
         cfg: A pre-training config with ``data_root`` and ``image_size``.
@@ -32,8 +32,8 @@ def evaluate_pretraining(
         **options: See :func:`repre_mm.evaluation.evaluate_config`.
 
     Returns:
-        The result of :func:`repre_mm.evaluation.evaluate_config`; with RePre also ``recon_l1`` (mean absolute
-        error per pixel and channel, in [0, 1], over the validation images) and ``reconstructions`` (the picture).
+        The result of :func:`repre_mm.evaluation.evaluate_config`; with RePre also ``recon_l1`` (see
+        :func:`reconstruction_error`) and ``reconstructions`` (the picture).
     """
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     result = evaluate_config(cfg, checkpoint, device=device, trust=trust, **options)
@@ -81,7 +81,7 @@ def _filled(model: nn.Module, cfg: Config, checkpoint: str | os.PathLike, trust:
             model.load_state_dict(state.get('state_dict', state))
         except RuntimeError as error:
             raise EvaluationError(
-                f'{checkpoint} does not fit {cfg.filename or "the config"}; reconstruction needs the whole training '
+                f'{checkpoint} does not fit {cfg.filename or "the config"}; reconstruction needs the training '
                 f'checkpoint, not an exported encoder: {str(error)[:500]}'
             ) from error
     return model.eval()
@@ -90,16 +90,9 @@ def _filled(model: nn.Module, cfg: Config, checkpoint: str | os.PathLike, trust:
 def reconstruction_error(
     model: nn.Module, root: str | os.PathLike, image_size: int, picture: str | os.PathLike
 ) -> float:
-    """Mean absolute error over the validation images, and a picture of the first of them.
+    """Compute the mean absolute error per pixel and channel, in [0, 1], over the images of ``root/val``.
 
-    Args:
-        model: A RePre model, on its device.
-        root: Holds ``val``.
-        image_size: Side of the crop.
-        picture: PNG to write.
-
-    Returns:
-        The error per pixel and channel, in [0, 1].
+    ``picture`` is a PNG of the first of them, to write.
     """
     total, count = 0.0, 0
     for images, _ in tqdm(image_folder_loader(root, 'val', image_size), desc='reconstructing', unit='batch'):

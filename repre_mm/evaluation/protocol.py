@@ -1,4 +1,4 @@
-"""Scores of a frozen encoder by kNN and a linear probe, from one extraction of its features."""
+"""Score a frozen encoder by kNN and a linear probe, from one extraction of its features."""
 
 from __future__ import annotations
 
@@ -48,10 +48,8 @@ def evaluate_encoder(
         progress: Show progress bars.
 
     Returns:
-        Numbers and names only, ready for JSON: what was evaluated (``config``, ``checkpoint``, ``encoder``,
-        ``image_size``, ``train_images``, ``val_images``, ``classes``, ``feature_width``, ...) and per
-        protocol its settings and scores in percent, under ``knn`` (``top1``: k -> score) and ``linear`` (the
-        fields of :class:`repre_mm.evaluation.LinearProbeResult`).
+        What was evaluated, see :func:`describe`, and per protocol its settings and scores in percent, under ``knn``
+        (``top1``: k -> score) and ``linear`` (the fields of :class:`repre_mm.evaluation.LinearProbeResult`).
 
     Raises:
         UserError: Data folder or options are unusable.
@@ -69,8 +67,7 @@ def evaluate_encoder(
     knn_options = {'k': usual, 'temperature': knn.TEMPERATURE, **(knn_options or {})}
     if 'knn' in protocols and max(knn_options['k']) > images:
         raise EvaluationError(
-            f'k={max(knn_options["k"])} is larger than the {images} training images: '
-            'choose a smaller k (--k on the command line)'
+            f'k={max(knn_options["k"])} is larger than the {images} training images: choose a smaller k (--k)'
         )
     train_features, train_labels = extract_features(encoder, train_loader, amp=amp, progress=progress)
     val_features, val_labels = extract_features(encoder, val_loader, amp=amp, progress=progress)
@@ -109,7 +106,7 @@ def evaluate_config(
 def describe(
     encoder: FrozenEncoder, train: DataLoader, val: DataLoader, *, seed: int, amp: bool, interpolation: str = 'bicubic'
 ) -> dict[str, Any]:
-    """What was evaluated, for the head of a result; the loaders are those of :func:`image_folder_loader`."""
+    """Describe what is evaluated, for the head of a result; the loaders are from :func:`image_folder_loader`."""
     return {
         'config': encoder.model,
         'checkpoint': encoder.weights,

@@ -92,12 +92,12 @@ def test_encoder_without_class_token_is_refused(build):
 @pytest.mark.parametrize('layer', [DEPTH, -DEPTH - 1])
 @pytest.mark.parametrize('function', [class_attention, similarity_map])
 def test_unknown_layer_is_refused(function, layer):
-    with pytest.raises(MapError, match=f'no layer {layer}: it has {DEPTH}, so choose from 0 to {DEPTH - 1}'):
+    with pytest.raises(MapError, match=f'no layer {layer}: choose from 0 to {DEPTH - 1}'):
         function(mm_vit(), images(), layer)
 
 
 def test_attention_of_an_unknown_kind_is_refused():
     encoder = mm_vit()
     encoder.layers[-1].attn = torch.nn.Identity()
-    with pytest.raises(MapError, match='by Identity, of which queries and keys are not known'):
+    with pytest.raises(MapError, match='by Identity, whose queries and keys are unknown'):
         class_attention(encoder, images())

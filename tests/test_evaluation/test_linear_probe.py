@@ -132,9 +132,8 @@ def test_scale_and_constant_channels_do_not_matter():
         ({'lrs': ()}, 'lrs'),
         ({'lrs': (0.1, -1.0)}, 'lrs'),
         ({'epochs': 0}, 'epochs=0'),
-        ({'train_labels': torch.zeros(3, dtype=torch.long)}, 'do not fit'),
-        ({'val_features': torch.rand(40, 3)}, 'one width'),
-        ({'val_labels': torch.full((40,), 9)}, 'largest training label'),
+        ({'train_labels': torch.zeros(3, dtype=torch.long)}, '10 training images'),
+        ({'val_labels': torch.full((40,), 9)}, 'validation label 9 has no training images'),
         ({'val_features': torch.rand(0, 16), 'val_labels': torch.zeros(0)}, 'validation images'),
     ],
 )

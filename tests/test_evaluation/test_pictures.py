@@ -127,7 +127,7 @@ def test_command_writes_a_picture(command, source, tmp_path, capsys, what):
         (['attention', TINY, 'random', '--data', 'nowhere'], 'nowhere'),
         (['attention', 'none.py', 'random'], 'there is no config none.py'),
         (['attention', TINY, 'none.pth'], 'none.pth'),
-        (['attention', TINY, 'random', '--layer', '9'], 'no layer 9: it has 4'),
+        (['attention', TINY, 'random', '--layer', '9'], 'no layer 9: choose from 0 to 3'),
         (['attention', TINY, 'random', '--names', 'a', 'b'], '--names needs 1'),
         (['curves', 'nowhere'], 'no such work dir: nowhere'),
     ],
