@@ -1,6 +1,7 @@
 """Train from a config: ``python tools/train.py CONFIG [--data DIR] [--work-dir DIR] [--resume] [--amp] [--check]``.
 
-A config of classification, detection or segmentation starts from a pre-trained encoder: ``--pretrained CHECKPOINT``.
+A config of classification, detection or segmentation starts from a pre-trained encoder by ``--pretrained CHECKPOINT``,
+pre-training goes on from one by ``--init-from CHECKPOINT``.
 """
 
 import argparse
@@ -20,6 +21,13 @@ def parse_args() -> argparse.Namespace:
         help='initial weights of the encoder: a checkpoint or released file, CONFIG:CHECKPOINT, or timm:MODEL:FILE '
         '(default: random)',
     )
+    group = parser.add_argument_group('pre-training that goes on from an encoder')
+    group.add_argument(
+        '--init-from',
+        metavar='CHECKPOINT',
+        help='initial weights of the online and the target encoder: as for --pretrained, or the work dir of a run',
+    )
+    group = parser.add_argument_group('the encoder in a checkpoint')
     add_encoder_options(group)
     group.add_argument(
         '--source-grid', nargs=2, type=int, metavar=('ROWS', 'COLUMNS'), help='its patches, where they are not square'
@@ -31,10 +39,9 @@ def main() -> None:
     from repre_mm.cli.config import checked_config, start_weights
     from repre_mm.cli.errors import one_line_errors
     from repre_mm.distributed.processes import leave_distributed, started_again
+    from repre_mm.engine.initial_weights import start_from
     from repre_mm.engine.launch import build_runner
     from repre_mm.engine.resilience.lock import lock_work_dir
-    from repre_mm.transfer.loading import start_from
-    from repre_mm.utils.configs import starts_from_encoder
 
     args = parse_args()
     with one_line_errors('the set-up', args.traceback):
@@ -44,13 +51,12 @@ def main() -> None:
             return
         cfg.resume = args.resume or started_again()
         lock_work_dir(cfg.work_dir)
-        if args.pretrained:
-            cfg.pretrained = args.pretrained  # the config that the work dir keeps says what its training started from
+        # The config that the work dir keeps says what its training started from.
+        cfg.update({key: getattr(args, key) for key in ('pretrained', 'init_from') if getattr(args, key)})
         runner = build_runner(cfg)
-        if starts_from_encoder(cfg):
-            path, options, network = start_weights(cfg, args)
-            runner.logger.info(f'encoder: {network}')
-            start_from(runner, path, **options)
+        path, options, network = start_weights(cfg, args)
+        runner.logger.info(f'encoder: {network}')
+        start_from(runner, path, **options)
     with one_line_errors('the training', args.traceback):
         runner.train()
     leave_distributed()

@@ -81,10 +81,10 @@ def fine_tune(task: Task, data: Path, work_dir: Path, checkpoint: Path | None, s
     """
     from mmengine.config import Config
 
+    from repre_mm.engine.initial_weights import start_from
     from repre_mm.engine.launch import build_runner
     from repre_mm.toy_scenes.objects import CLASSES
     from repre_mm.toy_scenes.textures import STUFF
-    from repre_mm.transfer.loading import start_from
     from repre_mm.transfer.predictions import PredictionPicturesHook
     from repre_mm.transfer.settings import set_up_transfer
 

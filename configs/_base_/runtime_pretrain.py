@@ -3,6 +3,7 @@
 _base_ = './default_runtime.py'
 
 default_scope = 'mmpretrain'
+init_from = None  # an encoder to go on from: --init-from CHECKPOINT
 default_hooks = dict(
     momentum=dict(type='repre_mm.MomentumUpdateHook'),
     reconstruction=dict(type='repre_mm.ReconstructionHook', interval=1),

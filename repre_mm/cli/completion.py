@@ -10,7 +10,7 @@ import shtab
 from repre_mm.cli.main import COMMANDS, load_tool, make_parser
 
 # What is completed with files, by the name of the argument.
-_FILES = ('config', 'checkpoint', 'out', 'data', 'work_dir', 'pretrained', 'work_dirs', 'folder')
+_FILES = ('config', 'checkpoint', 'out', 'data', 'work_dir', 'pretrained', 'init_from', 'work_dirs', 'folder')
 
 
 class _Parser(Exception):  # noqa: N818

@@ -6,6 +6,7 @@ import argparse
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
@@ -14,6 +15,7 @@ from repre_mm.checkpoint import build_encoder, load_pretrained
 from repre_mm.distributed.processes import check_equal_batches
 from repre_mm.engine.checks import config_faults, data_faults, raise_faults
 from repre_mm.engine.launch import read_config, set_data_root
+from repre_mm.engine.resilience.saving import newest_checkpoint
 from repre_mm.evaluation.encoders import RANDOM, named_weights
 from repre_mm.transfer.settings import set_up_transfer
 from repre_mm.utils.configs import is_transfer, starts_from_encoder
@@ -98,8 +100,10 @@ def _batch_faults(cfg: Config) -> list[str]:
 
 def _start_faults(cfg: Config, args: argparse.Namespace) -> list[str]:
     """Find a checkpoint to start from that the encoder cannot take, by filling an encoder of its own with it."""
-    if not starts_from_encoder(cfg):
-        return ['--pretrained is for fine-tuning, detection and segmentation only'] if args.pretrained else []
+    if args.pretrained and not starts_from_encoder(cfg):
+        return [f'--pretrained is for fine-tuning, detection and segmentation: write --init-from {args.pretrained}']
+    if args.init_from and starts_from_encoder(cfg):
+        return [f'--init-from is for pre-training: write --pretrained {args.init_from}']
     if args.resume:
         return []
 
@@ -112,7 +116,9 @@ def _start_faults(cfg: Config, args: argparse.Namespace) -> list[str]:
 
 
 def start_weights(cfg: Config, args: argparse.Namespace) -> tuple[str | None, dict[str, Any], str]:
-    """Find what the encoder of a config starts from: ``--pretrained``, or else the config's ``pretrained``.
+    """Find what the encoder of a config starts from: ``--pretrained``, or ``--init-from`` in pre-training.
+
+    Without the option it is the config's ``pretrained`` or ``init_from``. A work dir stands for its newest checkpoint.
 
     Returns:
         The file (None for random weights), options of :func:`repre_mm.checkpoint.load_pretrained`, and which network
@@ -121,9 +127,14 @@ def start_weights(cfg: Config, args: argparse.Namespace) -> tuple[str | None, di
     Raises:
         UserError: There is no such file or network.
     """
-    name = args.pretrained or cfg.get('pretrained') or RANDOM
+    name = args.pretrained or args.init_from or cfg.get('pretrained') or cfg.get('init_from') or RANDOM
     if name == RANDOM:
         return None, {}, 'random weights'
+    if Path(name).is_dir():
+        point = newest_checkpoint(Path(name))
+        if point is None:
+            raise UserError(f'{name} holds no checkpoint of a training to start from')
+        name = str(point.path)
     path, network = named_weights([name], prefix=args.prefix, network=args.network, trust=args.trust)
     options = {'prefix': network.prefix, 'trust': args.trust, 'source_grid': args.source_grid}
     return path, options, network.reason

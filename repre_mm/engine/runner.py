@@ -14,6 +14,7 @@ from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, R
 from repre_mm.checkpoint import CheckpointError, read_checkpoint
 from repre_mm.distributed.sharding import is_sharded, split_optimizer_state, whole_states
 from repre_mm.engine.first_screen import filter_console, training_summary
+from repre_mm.engine.initial_weights import check_init_cfg, check_load_from
 from repre_mm.engine.resilience.background import wait_for_background
 from repre_mm.engine.resilience.replay import make_replayable, seed_step
 from repre_mm.engine.resilience.saving import ResumePoint, newest_checkpoint, resume_point, verify_checkpoint
@@ -159,6 +160,7 @@ class ResumableRunner(Runner):
     def _init_model_weights(self) -> None:
         if not is_sharded(self.model):  # which its wrapper has initialised
             super()._init_model_weights()
+            check_init_cfg(self)
 
     def load_or_resume(self) -> None:
         """Resume from what was found, or load what ``load_from`` names."""
@@ -174,6 +176,16 @@ class ResumableRunner(Runner):
             self.logger.info(f'nothing to resume in {self.work_dir}: training starts')
         elif self._load_from is not None:
             self.load_checkpoint(self._load_from)
+
+    def load_checkpoint(self, filename: str, *args, **kwargs) -> dict[str, Any]:
+        """Load a checkpoint into the model.
+
+        Raises:
+            CheckpointError: It cannot be read, or fills too little of the encoder.
+        """
+        checkpoint = super().load_checkpoint(filename, *args, **kwargs)
+        check_load_from(self, filename, checkpoint)
+        return checkpoint
 
     def resume(self, filename: str, *args, **kwargs) -> None:
         """Resume from a checkpoint, also within an epoch."""

@@ -1,61 +1,14 @@
-"""Load an encoder to start from, or a trained model to score, into a classifier, detector or segmentor.
-
-mmengine's own loading skips what does not fit; here that is an error.
-"""
+"""Load a trained classifier, detector or segmentor, to score it; what does not fit is an error."""
 
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from mmengine.runner import Runner
 from torch import nn
 
-from repre_mm.checkpoint import CheckpointError, LoadReport, load_pretrained, read_checkpoint
-from repre_mm.distributed.sharding import is_sharded
-from repre_mm.engine.runner import ResumableRunner
-from repre_mm.utils.errors import UserError
+from repre_mm.checkpoint import CheckpointError, read_checkpoint
 from repre_mm.utils.modules import unwrap
-
-
-def start_from(runner: ResumableRunner, path: str | os.PathLike | None, **options: Any) -> LoadReport | None:
-    """Initialise a runner's model and load its encoder from a checkpoint.
-
-    Args:
-        runner: Not yet training. One that resumes is left alone.
-        path: See :func:`repre_mm.checkpoint.load_pretrained`; None leaves the weights random.
-        **options: ``trust``, ``prefix``, ``source_grid``: see :func:`repre_mm.checkpoint.load_pretrained`.
-
-    Returns:
-        The report, which is also logged; None where nothing was loaded.
-
-    Raises:
-        repre_mm.checkpoint.CheckpointError: The file is unreadable or fills too little of the encoder.
-        UserError: The config would load a whole model (``load_from``) over it, or splits the parameters.
-    """
-    if runner._resume_point is not None:
-        return None
-    if path is not None and runner._load_from is not None:
-        raise UserError(
-            f'--pretrained {path} fills the encoder, and load_from={runner._load_from} would overwrite it: '
-            'leave one out'
-        )
-    if path is None and runner._load_from is None:
-        runner.logger.warning('no --pretrained CHECKPOINT: the encoder starts from random weights')
-    if path is None:
-        return None
-    if is_sharded(runner.model):
-        raise UserError(
-            f'--pretrained {path} cannot fill a model whose parameters are split: '
-            "set model_wrapper_cfg.type='repre_mm.DistributedDataParallel'"
-        )
-    model = _unwrapped(runner)
-    # Before the loading: otherwise the runner would initialise the model afterwards.
-    model.init_weights()
-    runner.logger.addFilter(lambda record: 'been called more than once' not in record.getMessage())
-    report = load_pretrained(model.backbone, path, **options)
-    runner.logger.info(f'encoder from {path}\n{report.table()}')
-    return report
 
 
 def load_trained(runner: Runner, path: str | os.PathLike, *, trust: bool = False) -> None:

@@ -19,7 +19,7 @@ from repre_mm.utils.errors import UserError
 
 
 def arguments(pretrained=None, **options):
-    defaults = {'prefix': None, 'network': None, 'trust': False, 'source_grid': None}
+    defaults = {'init_from': None, 'prefix': None, 'network': None, 'trust': False, 'source_grid': None}
     return argparse.Namespace(pretrained=pretrained, **{**defaults, **options})
 
 
@@ -52,12 +52,27 @@ def test_random_weights_and_what_names_no_file():
         start_weights(Config({'pretrained': 'none.pth'}), arguments())
 
 
+def test_pretraining_goes_on_from_the_newest_checkpoint_of_a_run(tmp_path):
+    model = build('mocov3', 'vit')
+    for epoch in (1, 2):
+        state = {'state_dict': model.state_dict(), 'optimizer': {}, 'meta': {'iter': epoch, 'epoch': epoch, 'seed': 0}}
+        torch.save(state, tmp_path / f'epoch_{epoch}.pth')
+    for cfg, args in (
+        (Config(), arguments(init_from=str(tmp_path))),
+        (Config({'init_from': str(tmp_path)}), arguments()),
+    ):
+        path, _, network = start_weights(cfg, args)
+        assert path == str(tmp_path / 'epoch_2.pth') and network.startswith('online')
+    with pytest.raises(UserError, match='holds no checkpoint of a training'):
+        start_weights(Config(), arguments(init_from=str(tmp_path.parent)))
+
+
 def parse(*words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     add_common_arguments(parser)
     add_transfer_arguments(parser)
-    defaults = dict(resume=False, pretrained=None, prefix=None, source_grid=None, trust=False, network=None)
-    return argparse.Namespace(**defaults, **vars(parser.parse_args([str(TINY), *words])))
+    given = arguments(resume=False)
+    return argparse.Namespace(**vars(given), **vars(parser.parse_args([str(TINY), *words])))
 
 
 def test_options_are_applied(tmp_path):
@@ -96,7 +111,7 @@ def test_faults_of_data_and_launcher_are_in_one_list(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ('words', 'message'),
     [
-        (['--pretrained'], '--pretrained is for fine-tuning, detection and segmentation only'),
+        (['--pretrained'], '--pretrained is for fine-tuning, detection and segmentation: write --init-from a.pth'),
         (['--image-size'], '--classes and --image-size are for detection and segmentation only'),
     ],
 )
@@ -105,4 +120,13 @@ def test_options_that_pretraining_does_not_take(tmp_path, words, message):
     args = parse('--data', images, *(['--image-size', '32'] if '--image-size' in words else []))
     args.pretrained = 'a.pth' if '--pretrained' in words else None
     with pytest.raises(ConfigError, match=message):
+        checked_config(args)
+
+
+def test_an_encoder_that_does_not_fit_is_found_before_pretraining(tmp_path):
+    images = str(make_image_folder(tmp_path / 'images'))
+    torch.save({'state_dict': build('mocov3', 'swin').state_dict()}, tmp_path / 'swin.pth')
+    args = parse('--data', images)
+    args.init_from = str(tmp_path / 'swin.pth')
+    with pytest.raises(ConfigError, match=r'cannot use .*swin\.pth: it holds a Swin'):
         checked_config(args)

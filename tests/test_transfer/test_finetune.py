@@ -10,9 +10,9 @@ from mmengine.registry import MODELS, DefaultScope
 from mmpretrain.datasets import RepeatAugSampler
 from torch.utils.data import DataLoader, Dataset
 
+from repre_mm.engine.initial_weights import start_from
 from repre_mm.engine.launch import build_runner, set_data_root
 from repre_mm.engine.resilience.replay import make_replayable
-from repre_mm.transfer.loading import start_from
 
 ROOT = Path(__file__).parents[2] / 'configs/finetune'
 PATHS = sorted(path.name for path in ROOT.glob('*.py'))

@@ -7,9 +7,10 @@ import torch
 from fixtures.transfer import SEGMENTATION, make_encoder_checkpoint, make_scenes, transfer_config
 
 from repre_mm.checkpoint import CheckpointError
+from repre_mm.engine import initial_weights
+from repre_mm.engine.initial_weights import start_from
 from repre_mm.engine.launch import build_runner
-from repre_mm.transfer import loading as pretrained
-from repre_mm.transfer.loading import load_trained, start_from
+from repre_mm.transfer.loading import load_trained
 
 
 @pytest.fixture(scope='module')
@@ -58,6 +59,6 @@ def test_what_an_encoder_cannot_be_combined_with(scenes, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r'encoder.pth fills the encoder, and load_from=whole.pth would overwrite it'):
         start_from(runner, tmp_path / 'encoder.pth')
     runner._load_from = None
-    monkeypatch.setattr(pretrained, 'is_sharded', lambda model: True)
+    monkeypatch.setattr(initial_weights, 'is_sharded', lambda model: True)
     with pytest.raises(ValueError, match=r'encoder.pth cannot fill a model whose parameters are split'):
         start_from(runner, tmp_path / 'encoder.pth')

@@ -11,9 +11,10 @@ from mmengine.runner import Runner
 from PIL import Image
 
 from repre_mm.checkpoint import CheckpointError, read_checkpoint
+from repre_mm.engine.initial_weights import start_from
 from repre_mm.engine.launch import build_runner
 from repre_mm.toy_scenes.objects import CLASSES
-from repre_mm.transfer.loading import load_trained, start_from
+from repre_mm.transfer.loading import load_trained
 from repre_mm.transfer.predictions import PredictionPicturesHook
 
 CONFIGS = {'detection': DETECTION, 'segmentation': SEGMENTATION}
