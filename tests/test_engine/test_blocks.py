@@ -1,3 +1,5 @@
+"""Checkpointed and compiled blocks compute what they did before."""
+
 import copy
 
 import pytest

@@ -1,3 +1,5 @@
+"""CPU kernels give torch's numbers up to rounding."""
+
 import copy
 
 import pytest

@@ -1,21 +1,17 @@
-"""Checkpoints are written beside the training: what is in them, who waits for whom, what a failure does."""
+"""Checkpoints of a run, written in the background: who waits for whom, and what a failure does."""
 
 import threading
-from functools import partial
-from types import SimpleNamespace
 
 import pytest
-import torch
-from fixtures.comparison import training_differences
 from fixtures.data import make_image_folder
-from fixtures.resuming import assert_same_end, make_runner
+from fixtures.full_disk import FullDisk
+from fixtures.resuming import AfterIteration, assert_same_end, make_runner
 from mmengine.hooks import Hook
 
 from repre_mm.checkpoint import CheckpointError, read_checkpoint
 from repre_mm.engine import SafeCheckpointHook
 from repre_mm.engine.hooks import checkpoint
-from repre_mm.engine.resilience import training_state
-from repre_mm.engine.resilience.background import run_in_background, wait_for_background
+from repre_mm.engine.resilience.background import wait_for_background
 
 EVERY = {'default_hooks.checkpoint.by_epoch': False, 'default_hooks.checkpoint.interval': 1}
 
@@ -23,69 +19,6 @@ EVERY = {'default_hooks.checkpoint.by_epoch': False, 'default_hooks.checkpoint.i
 @pytest.fixture(scope='module')
 def images(tmp_path_factory):
     return make_image_folder(tmp_path_factory.mktemp('images'))
-
-
-def test_one_piece_of_work_after_another():
-    gate, order = threading.Event(), []
-    first = run_in_background(lambda: (gate.wait(20), order.append('first')))
-    second = run_in_background(lambda: order.append('second'))
-    third = run_in_background(lambda: 1 / 0)
-    assert (first.done(), second.done(), order) == (False, False, [])
-    gate.set()
-    wait_for_background()
-    assert order == ['first', 'second']
-    with pytest.raises(ZeroDivisionError):
-        third.result()
-
-
-class AfterIteration(Hook):
-    """Call a function after an iteration, counted from 1."""
-
-    priority = 'LOWEST'
-
-    def __init__(self, iteration, function) -> None:
-        self.iteration, self.function = iteration, function
-
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        if runner.iter + 1 == self.iteration:
-            self.function(runner)
-
-
-def test_same_bytes_as_without_background(images, tmp_path, monkeypatch):
-    """Though the weights, the averages of Adam and the log change while the copy waits to be written."""
-    monkeypatch.setattr(training_state, 'time', SimpleNamespace(strftime=lambda layout: 'now'))
-    found = {}
-
-    def save_twice(runner):
-        found['mmengine'] = runner.save_checkpoint(str(tmp_path), 'mmengine.pth', meta=dict(epoch=0, iter=2))
-        for name in ('waiting', 'background'):
-            hook = SafeCheckpointHook(background=name == 'background')
-            hook.before_train(runner)
-            gate = threading.Event()
-            if hook.background:
-                run_in_background(partial(gate.wait, 20))
-            hook._write(runner, 'same.pth', dict(epoch=0, iter=2))
-            if hook.background:
-                with torch.no_grad():
-                    for tensor in runner.model.state_dict().values():
-                        tensor.zero_()
-                for state in runner.optim_wrapper.optimizer.state.values():
-                    state['exp_avg'].fill_(7)
-                    state['step'].fill_(99)
-                runner.message_hub.update_scalar('train/loss', 1e9)
-            gate.set()
-            wait_for_background()
-            found[name] = (tmp_path / 'same.pth').read_bytes()
-
-    runner = make_runner(images, tmp_path, train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=1))
-    runner.register_hook(AfterIteration(2, save_twice))
-    runner.train()
-    assert found['background'] == found['waiting']
-    (tmp_path / 'waiting.pth').write_bytes(found['waiting'])
-    ours, upstream = (read_checkpoint(tmp_path / name) for name in ('waiting.pth', 'mmengine.pth'))
-    assert list(ours) == list(upstream)
-    assert ours['meta'].keys() == upstream['meta'].keys()
-    assert training_differences(ours, upstream) == []
 
 
 def test_training_goes_on_meanwhile_and_the_next_save_waits(images, tmp_path, monkeypatch):
@@ -169,3 +102,43 @@ def test_the_old_best_goes_after_the_new_one_is_there(images, tmp_path, monkeypa
 def test_unknown_arguments_are_named():
     with pytest.raises(TypeError, match='has no argument in_background'):
         SafeCheckpointHook(in_background=True)
+
+
+def test_a_run_outlives_a_full_disk_and_resumes_from_the_newest_sound(images, tmp_path, monkeypatch):
+    """Of iterations 1 to 8, each saved: 3 and 4 meet a full disk; 8 is damaged before the resume."""
+    options = {
+        'default_hooks.checkpoint.by_epoch': False,
+        'default_hooks.checkpoint.interval': 1,
+        'default_hooks.checkpoint.max_keep_ckpts': 2,
+    }
+    runner = make_runner(images, tmp_path, **options)
+    disk = FullDisk(monkeypatch, room=5000)
+    disk.on = False
+    seen = {}
+
+    def after_train_iter(runner, **kwargs):
+        wait_for_background()
+        seen[runner.iter + 1] = {path.name for path in tmp_path.glob('*.pth')}
+        disk.on = runner.iter + 2 in (3, 4)
+
+    watch = Hook()
+    watch.after_train_iter = lambda runner, batch_idx, data_batch=None, outputs=None: after_train_iter(runner)
+    runner.register_hook(watch, 'LOWEST')
+    runner.train()
+    assert seen[2] == seen[3] == seen[4] == {'iter_1.pth', 'iter_2.pth'}
+    assert seen[5] == {'iter_2.pth', 'iter_5.pth'}
+    assert seen[8] == {'iter_7.pth', 'iter_8.pth'}
+    assert {path.name for path in tmp_path.glob('*.sha256')} == {'iter_7.pth.sha256', 'iter_8.pth.sha256'}
+    log = next(tmp_path.glob('*/*.log')).read_text()
+    assert log.count('could not save') == 2
+    assert 'iter_2.pth; training goes on and will try again after the next interval' in log
+    assert (tmp_path / 'last_checkpoint').read_text() == str(tmp_path / 'iter_8.pth')
+
+    (tmp_path / 'iter_8.pth').write_bytes((tmp_path / 'iter_8.pth').read_bytes()[:-1000])
+    resumed = make_runner(images, tmp_path, resume=True, **options)
+    resumed.train()
+    assert resumed.iter == 8
+    assert read_checkpoint(tmp_path / 'iter_8.pth')['meta']['iter'] == 8
+    log = (tmp_path / resumed.timestamp / f'{resumed.timestamp}.log').read_text()
+    assert 'passed over: cannot read' in log
+    assert f'resuming from {tmp_path / "iter_7.pth"}' in log

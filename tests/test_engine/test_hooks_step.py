@@ -71,17 +71,6 @@ def test_mmengines_compile_is_refused(images, tmp_path):
         train(images, tmp_path, compile=True)
 
 
-def test_accumulation_is_refused_where_it_changes_the_negatives(images, tmp_path):
-    options = {'optim_wrapper.accumulative_counts': 2, 'default_hooks.accumulation.allow': False}
-    with pytest.raises(ValueError, match=r'accumulative_counts=2 with MoCoV3.*accumulation\.allow=True'):
-        train(images, tmp_path, **options)
-
-
-def test_accumulation_is_let_through_with_a_warning(images, tmp_path):
-    train(images, tmp_path, **{'optim_wrapper.accumulative_counts': 2})
-    assert 'are not one batch 2 times as large' in next(tmp_path.glob('*/*.log')).read_text()
-
-
 def test_freed_memory_is_kept():
     """A tensor of 256 MiB, again and again, asks the system for its pages once."""
     script = """

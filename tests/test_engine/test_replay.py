@@ -1,6 +1,8 @@
 """Augmentations and steps are functions of the position in a run."""
 
+import multiprocessing
 import random
+import subprocess
 
 import numpy as np
 import torch
@@ -55,3 +57,27 @@ def test_endless_sampler_never_repeats_an_augmentation():
     batches = iter(loader)
     drawn = torch.stack([next(batches) for _ in range(9)])
     assert len(drawn[..., 1:].unique()) == drawn[..., 1:].numel()
+
+
+class Numbers(Dataset):
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        return index
+
+
+def test_workers_obey_their_parent_only():
+    """They outlive a signal to all processes of a job; but a process that ends waits for those that it terminates."""
+    before = set(multiprocessing.active_children())
+    loader = DataLoader(Numbers(), batch_size=2, num_workers=1, persistent_workers=True)
+    make_replayable(loader, seed=0, rank=0)
+    batches = iter(loader)
+    assert next(batches).tolist() == [0, 1]
+    (worker,) = set(multiprocessing.active_children()) - before
+    for name in ('TERM', 'USR1'):
+        subprocess.run(['kill', f'-{name}', str(worker.pid)], check=True)
+    assert [batch.tolist() for batch in batches] == [[2, 3], [4, 5], [6, 7]]
+    worker.terminate()
+    worker.join(20)
+    assert worker.exitcode == 0

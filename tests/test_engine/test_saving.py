@@ -1,6 +1,5 @@
-"""Checkpoints under a full disk, a kill in mid-save, damage; and which one a resume takes."""
+"""Checkpoint files on a full disk, after a kill or damage; and which one a resume takes."""
 
-import errno
 import io
 import multiprocessing
 import os
@@ -11,19 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from fixtures.data import make_image_folder
-from fixtures.resuming import make_runner
-from mmengine.hooks import Hook
+from fixtures.full_disk import FullDisk
 
-from repre_mm.checkpoint import CheckpointError, read_checkpoint
+from repre_mm.checkpoint import CheckpointError
 from repre_mm.engine.resilience import saving
-from repre_mm.engine.resilience.background import wait_for_background
 from repre_mm.engine.resilience.saving import checksum_path, newest_checkpoint, write_checkpoint
-
-
-@pytest.fixture(scope='module')
-def images(tmp_path_factory):
-    return make_image_folder(tmp_path_factory.mktemp('images'))
 
 
 def checkpoint_bytes(iteration: int, size: int = 1000) -> bytes:
@@ -44,38 +35,6 @@ def save_three(folder: Path) -> list[Path]:
     for epoch, path in zip((8, 9, 10), paths, strict=True):
         write_checkpoint(checkpoint_bytes(epoch), path)
     return paths
-
-
-class FullDisk:
-    """Fails once so many bytes of a checkpoint are written."""
-
-    def __init__(self, monkeypatch, room: int) -> None:
-        self.on = True
-        real = Path.open
-
-        def open_(path, mode='r', *args, **kwargs):
-            file = real(path, mode, *args, **kwargs)
-            if not self.on or 'w' not in mode or '.pth' not in path.name:
-                return file
-            write = file.write
-
-            class Limited:
-                def __enter__(self):
-                    return self
-
-                def __exit__(self, *exc):
-                    file.close()
-
-                def __getattr__(self, name):
-                    return getattr(file, name)
-
-                def write(self, data):
-                    write(data[:room])
-                    raise OSError(errno.ENOSPC, 'No space left on device')
-
-            return Limited()
-
-        monkeypatch.setattr(Path, 'open', open_)
 
 
 def test_checksum_is_what_sha256sum_reads(tmp_path):
@@ -172,43 +131,3 @@ def test_none_sound(tmp_path):
     (tmp_path / 'epoch_1.pth').write_bytes(b'')
     with pytest.raises(CheckpointError, match=r'no checkpoint is sound[\s\S]*epoch_1\.pth: the file is empty'):
         newest_checkpoint(tmp_path)
-
-
-def test_a_run_outlives_a_full_disk_and_resumes_from_the_newest_sound(images, tmp_path, monkeypatch):
-    """Of iterations 1 to 8, each saved: 3 and 4 meet a full disk; 8 is damaged before the resume."""
-    options = {
-        'default_hooks.checkpoint.by_epoch': False,
-        'default_hooks.checkpoint.interval': 1,
-        'default_hooks.checkpoint.max_keep_ckpts': 2,
-    }
-    runner = make_runner(images, tmp_path, **options)
-    disk = FullDisk(monkeypatch, room=5000)
-    disk.on = False
-    seen = {}
-
-    def after_train_iter(runner, **kwargs):
-        wait_for_background()
-        seen[runner.iter + 1] = {path.name for path in tmp_path.glob('*.pth')}
-        disk.on = runner.iter + 2 in (3, 4)
-
-    watch = Hook()
-    watch.after_train_iter = lambda runner, batch_idx, data_batch=None, outputs=None: after_train_iter(runner)
-    runner.register_hook(watch, 'LOWEST')
-    runner.train()
-    assert seen[2] == seen[3] == seen[4] == {'iter_1.pth', 'iter_2.pth'}
-    assert seen[5] == {'iter_2.pth', 'iter_5.pth'}
-    assert seen[8] == {'iter_7.pth', 'iter_8.pth'}
-    assert {path.name for path in tmp_path.glob('*.sha256')} == {'iter_7.pth.sha256', 'iter_8.pth.sha256'}
-    log = next(tmp_path.glob('*/*.log')).read_text()
-    assert log.count('could not save') == 2
-    assert 'iter_2.pth; training goes on and will try again after the next interval' in log
-    assert (tmp_path / 'last_checkpoint').read_text() == str(tmp_path / 'iter_8.pth')
-
-    (tmp_path / 'iter_8.pth').write_bytes((tmp_path / 'iter_8.pth').read_bytes()[:-1000])
-    resumed = make_runner(images, tmp_path, resume=True, **options)
-    resumed.train()
-    assert resumed.iter == 8
-    assert read_checkpoint(tmp_path / 'iter_8.pth')['meta']['iter'] == 8
-    log = (tmp_path / resumed.timestamp / f'{resumed.timestamp}.log').read_text()
-    assert 'passed over: cannot read' in log
-    assert f'resuming from {tmp_path / "iter_7.pth"}' in log

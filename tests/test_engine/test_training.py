@@ -1,4 +1,4 @@
-"""Real Runs on the tiny config: what a user sees, resuming, precision."""
+"""Runs of the tiny config as a user sees them, with all parts of the engine together."""
 
 import argparse
 import copy
@@ -78,14 +78,6 @@ def test_learned_weights_are_not_decayed_and_have_their_own_rate(trained):
     assert group['initial_lr'] == pytest.approx(5 * base)
 
 
-def test_decayed_log_variances_are_refused(images, tmp_path):
-    cfg = config(images, tmp_path)
-    cfg.optim_wrapper.paramwise_cfg = None
-    runner = build_runner(cfg)
-    with pytest.raises(ValueError, match=r'log-variances of the loss weighting have weight decay 0\.1'):
-        runner.train()
-
-
 def test_checkpoint_feeds_mmpretrain_mmdet_and_mmseg(trained):
     """init_cfg=Pretrained with prefix='backbone.' fills the encoder as it is, in each project's scope."""
     path = str(Path(trained.work_dir) / 'epoch_2.pth')
@@ -116,18 +108,6 @@ def test_resume_goes_on(images, tmp_path):
     assert len(history) == 4
     assert history[:2].tolist() == first['message_hub']['log_scalars']['train/recon_l1'].data[0].tolist()
     assert (tmp_path / 'epoch_2.pth').is_file()
-
-
-def test_amp_runs_the_encoder_in_bf16_and_keeps_fp32_weights(images, tmp_path):
-    cfg = config(images, tmp_path, amp=True)
-    runner = build_runner(cfg)
-    dtypes = set()
-    block = runner.model.backbone.layers[0]
-    block.attn.proj.register_forward_hook(lambda module, args, output: dtypes.add(output.dtype))
-    runner.train()
-    assert torch.bfloat16 in dtypes
-    assert all(p.dtype == torch.float32 for p in runner.model.parameters())
-    assert torch.isfinite(torch.tensor(runner.message_hub.get_scalar('train/loss').data[0])).all()
 
 
 def test_one_seed_one_result(images, tmp_path, trained):
