@@ -3,7 +3,7 @@ PYTHON_IN_VENV := .venv/bin/python
 OPENMMLAB_TESTS ?= $(addprefix tests/test_,utils models checkpoint datasets evaluation engine)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-ops demo report transfer-demo test test-slow test-openmmlab lint format doctor lock clean clean-env
+.PHONY: help setup setup-ops demo report transfer-demo test test-slow test-openmmlab lint format docs doctor lock clean clean-env
 
 help: ## list these targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -43,14 +43,17 @@ format: setup ## fix what the linter can fix
 	$(PYTHON_IN_VENV) -m ruff check --fix
 	$(PYTHON_IN_VENV) -m ruff format
 
+docs: setup ## build the documentation site: site/index.html
+	NO_MKDOCS_2_WARNING=1 .venv/bin/uv run --no-project --isolated --quiet --with-requirements docs/requirements.lock mkdocs build
+
 doctor: setup ## check the installation and print fixes
 	$(PYTHON_IN_VENV) -m repre_mm.doctor
 
-lock: setup ## update both locks from pyproject.toml
+lock: setup ## update the locks from pyproject.toml
 	tools/renew_lock.sh
 
 clean: ## remove caches and build files, keep .venv and runs
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf build dist site *.egg-info .pytest_cache .ruff_cache
 	find repre_mm tests tools configs -name __pycache__ -type d -exec rm -rf {} +
 
 clean-env: ## remove .venv and .venv-openmmlab; make setup creates them anew

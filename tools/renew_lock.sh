@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Renews both locks from pyproject.toml: newest allowed versions, or with arguments only what they say
+# Renews the locks from pyproject.toml: newest allowed versions, or with arguments only what they say
 # (`tools/renew_lock.sh --upgrade-package ruff` leaves the other versions alone).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -13,18 +13,20 @@ renew() { # LOCK, ENVIRONMENT, EXTRA OPTIONS
     shift 2
     [[ ! -f $lock ]] || cp "$lock" "$new" # uv keeps the versions that it finds in the output file
     # The lock must serve every registry and mirror, so it names none.
-    UV_PYTHON_DOWNLOADS=never .venv/bin/uv pip compile pyproject.toml --extra dev --group setup \
+    UV_PYTHON_DOWNLOADS=never .venv/bin/uv pip compile \
         --universal --python-version 3.10 --generate-hashes --no-emit-index-url --no-header --quiet \
         --output-file "$new" "$@" >/dev/null
     {
-        echo "# Exact versions and hashes of everything in $environment, development tools included: Python 3.10 to 3.12, Linux x86_64."
-        echo '# Made from pyproject.toml by `make lock`; not to be edited by hand. Installed by tools/setup_env.sh.'
+        echo "# Exact versions and hashes of everything in $environment: Python 3.10 to 3.12, Linux x86_64."
+        echo '# Made from pyproject.toml by `make lock`; not to be edited by hand.'
         grep -vE '^ *#' "$new" | grep -v '^$'
     } >"$lock.done"
     mv "$lock.done" "$lock"
     : >"$new"
 }
 
-renew requirements.lock .venv --extra onedl --extra all "$@"
-renew requirements-openmmlab.lock .venv-openmmlab --extra openmmlab "$@"
-git --no-pager diff --stat -- 'requirements*.lock'
+development=(pyproject.toml --extra dev --group setup)
+renew requirements.lock .venv "${development[@]}" --extra onedl --extra all "$@"
+renew requirements-openmmlab.lock .venv-openmmlab "${development[@]}" --extra openmmlab "$@"
+renew docs/requirements.lock 'the environment of `make docs`' --group docs "$@"
+git --no-pager diff --stat -- '*.lock'
