@@ -1,0 +1,239 @@
+"""An encoder to use from Python: embed images, read its levels, reconstruct, hand it on to another library."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from mmengine.config import Config
+from mmengine.model import BaseModel
+from mmpretrain.models import ClsDataPreprocessor
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from repre_mm.apis.images import Crops, ImageLike, collect_images
+from repre_mm.checkpoint.export import export_encoder
+from repre_mm.evaluation.encoders import RANDOM, EncoderName, load_frozen_encoder
+from repre_mm.evaluation.features import extract_features, global_features
+from repre_mm.evaluation.frozen import FrozenEncoder
+from repre_mm.evaluation.loaders import evaluation_pipeline
+from repre_mm.evaluation.networks import choose_network
+from repre_mm.evaluation.pretraining import load_repre
+from repre_mm.models.necks import sample_levels
+from repre_mm.models.taps import LevelTap, encoder_levels
+from repre_mm.utils.errors import UserError
+from repre_mm.utils.modules import eval_mode
+from repre_mm.utils.package import load_config
+
+
+class Encoder(BaseModel):
+    """A frozen encoder that states what its images need.
+
+    It is an ``nn.Module``: ``encoder(images)`` takes normalised images (B, 3, H, W) and gives vectors (B, C).
+    ``timm.data.resolve_model_data_config(encoder)`` reads its size and normalisation, and
+    ``mmpretrain.FeatureExtractor(encoder)`` extracts its features from files.
+
+    Args:
+        frozen: The encoder with what its images need.
+        name: How it was named, for :func:`export` and :meth:`reconstruct`.
+        options: Choices of the file's network, as for :func:`load_encoder`.
+
+    Attributes:
+        backbone: The encoder alone.
+        image_size: Side of its crops, in pixels.
+        mean: Per channel, RGB, in units of [0, 255].
+        std: Likewise.
+        num_features: C, the length of a vector.
+        pretrained_cfg: Size and normalisation as timm keeps them, in units of [0, 1].
+    """
+
+    def __init__(self, frozen: FrozenEncoder, name: EncoderName, options: dict[str, Any]) -> None:
+        preprocessor = ClsDataPreprocessor(mean=list(frozen.mean), std=list(frozen.std), to_rgb=True)
+        super().__init__(preprocessor)
+        self.backbone: nn.Module = frozen.module
+        self.image_size, self.mean, self.std = frozen.image_size, tuple(frozen.mean), tuple(frozen.std)
+        self.name, self.network, self.options = name, frozen.network, options
+        self.num_features: int = self.backbone.embed_dims if hasattr(self.backbone, 'embed_dims') else self._width()
+        self.pretrained_cfg = {
+            'input_size': (3, self.image_size, self.image_size),
+            'mean': tuple(value / 255 for value in self.mean),
+            'std': tuple(value / 255 for value in self.std),
+            'interpolation': 'bicubic',
+            'crop_pct': 224 / 256,
+        }
+        # Where mmpretrain's inferencers look for the pipeline; they read the image themselves, as BGR.
+        self._config = Config({'test_dataloader': {'dataset': {'pipeline': evaluation_pipeline(self.image_size)[1:]}}})
+        self.eval()
+
+    def _width(self) -> int:
+        blank = torch.zeros(1, 3, self.image_size, self.image_size, device=next(self.backbone.parameters()).device)
+        return global_features(self.backbone, blank).shape[1]
+
+    @property
+    def frozen(self) -> FrozenEncoder:
+        """As the functions of :mod:`repre_mm.evaluation` take it."""
+        return FrozenEncoder(self.backbone, self.mean, self.std, self.image_size, network=self.network)
+
+    def forward(self, inputs: Tensor, data_samples: Any = None, mode: str = 'tensor') -> Tensor:
+        """(B, 3, H, W), normalised by ``mean`` and ``std`` -> (B, C)."""
+        return global_features(self.backbone, inputs)
+
+    def extract_feat(self, inputs: Tensor, **kwargs: Any) -> tuple[Tensor]:
+        """:meth:`forward` in a tuple, as mmpretrain's ``FeatureExtractor`` calls it."""
+        return (self(inputs),)
+
+    def embed(
+        self, images: ImageLike | Iterable[ImageLike], *, batch_size: int = 64, workers: int = 0, progress: bool = True
+    ) -> Tensor:
+        """One vector per image.
+
+        Args:
+            images: Paths, folders (all their images, sorted), PIL images, (H, W, 3) uint8 RGB arrays, (3, H, W)
+                tensors (uint8, or float in [0, 1]), or a list of them. Each is resized and cropped as in evaluation.
+            batch_size: Images per forward.
+            workers: Loading processes.
+            progress: Show a bar.
+
+        Returns:
+            (N, C) float32 on the CPU, in the order of the images.
+
+        Raises:
+            UserError: There are no images, or one is damaged or of another form.
+        """
+        crops = Crops(collect_images(images), self.image_size)
+        loader = DataLoader(crops, batch_size, num_workers=workers, collate_fn=_collate)
+        return extract_features(self.frozen, loader, progress=progress)[0]
+
+    def levels(self, image: ImageLike, num_levels: int = 4) -> list[Tensor]:
+        """The maps that the reconstruction branch gets of an image (RePre, Sec. 3.2).
+
+        Args:
+            image: See :meth:`embed`.
+            num_levels: K.
+
+        Returns:
+            K maps (C_k, h_k, w_k) on the CPU, shallow to deep.
+
+        Raises:
+            TypeError: The levels of this family are not known.
+        """
+        view = self.frozen.normalised(self._one(image))
+        indices = sample_levels(len(encoder_levels(self.backbone)), num_levels)
+        tap = LevelTap()
+        with eval_mode(self.backbone), torch.no_grad(), tap.open(self.backbone, indices, view, need_grad=False) as maps:
+            self.backbone(view)
+        return [maps[index][0].float().cpu() for index in indices]
+
+    def reconstruct(self, image: ImageLike) -> Tensor:
+        """The image as the reconstruction branch draws it, of an encoder named by a run or CONFIG CHECKPOINT.
+
+        Args:
+            image: See :meth:`embed`.
+
+        Returns:
+            (3, H, W) float32 in [0, 1], of the evaluation crop.
+
+        Raises:
+            UserError: The training had no such branch, or its checkpoint is not at hand.
+        """
+        path = self.name.config_path
+        if path is None:
+            raise UserError(f'{self.name} does not reconstruct: load the encoder from the run of a RePre training')
+        model = load_repre(load_config(path), self.name.weights, trust=self.options.get('trust', False))
+        return model.reconstruct(self._one(image))[0].cpu()
+
+    def _one(self, image: ImageLike) -> Tensor:
+        """(1, 3, size, size) uint8."""
+        images = collect_images(image)
+        if len(images) != 1:
+            raise UserError(f'one image is needed, not {len(images)}')
+        return Crops(images, self.image_size)[0][None]
+
+
+def _collate(crops: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """(B, 3, H, W), and labels that nobody reads."""
+    return torch.stack(crops), torch.zeros(len(crops))
+
+
+def load_encoder(
+    source: str | os.PathLike | Sequence[str],
+    *,
+    size: int | None = None,
+    device: torch.device | str | None = None,
+    network: str | None = None,
+    prefix: str | None = None,
+    trust: bool = False,
+) -> Encoder:
+    """Load an encoder by any of its names.
+
+    Args:
+        source: The folder of a run; a released file from which the model is recognised; ``'timm:MODEL:FILE'``; a timm
+            model by its name, with random weights; or two words, ``(CONFIG, CHECKPOINT)``.
+        size: Side of the crops in pixels; default: that of the training.
+        device: Default: a GPU where there is one.
+        network: ``'online'`` or ``'target'``; default: the one that the method's authors evaluate.
+        prefix: Where in the file the encoder is, for files that are not known here.
+        trust: Unpickle the file; see :func:`repre_mm.checkpoint.read_checkpoint`.
+
+    Raises:
+        UserError: It names no encoder.
+        repre_mm.checkpoint.CheckpointError: The file is unreadable, or does not fit.
+    """
+    name = _parse(source)
+    options = {'network': network, 'prefix': prefix, 'trust': trust}
+    device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    return Encoder(load_frozen_encoder(name, size=size, device=device, **options), name, options)
+
+
+def _parse(source: str | os.PathLike | Sequence[str]) -> EncoderName:
+    if not isinstance(source, (str, os.PathLike)):
+        return EncoderName.parse([str(word) for word in source])
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return EncoderName(*_of_run(path))
+    if isinstance(source, str) and not path.exists() and timm.is_model(source):
+        return EncoderName(f'timm:{source}', RANDOM)
+    return EncoderName.parse([str(source)])
+
+
+def _of_run(folder: Path) -> tuple[str, str]:
+    """Config and newest checkpoint of a run."""
+    configs = sorted(folder.glob('*.py'))
+    pointer = folder / 'last_checkpoint'
+    if not configs or not pointer.is_file():
+        missing = 'config (*.py)' if not configs else 'last_checkpoint'
+        raise UserError(f'{folder} is no folder of a run: it holds no {missing}')
+    checkpoint = Path(pointer.read_text().strip())
+    if not checkpoint.is_file():  # the run was moved
+        checkpoint = folder / checkpoint.name
+    return str(max(configs, key=lambda path: path.stat().st_mtime)), str(checkpoint)
+
+
+def export(encoder: Encoder, out: str | os.PathLike, to: str = 'mmpretrain') -> dict[str, Any]:
+    """Write an encoder for another library.
+
+    Args:
+        encoder: From :func:`load_encoder`.
+        out: A file; or a folder, in which it is named after the library.
+        to: See ``repre_mm.checkpoint.export.TARGETS``.
+
+    Returns:
+        What is noted in the file, see :func:`repre_mm.checkpoint.export.export_encoder`.
+
+    Raises:
+        UserError: It has random weights.
+        repre_mm.checkpoint.CheckpointError: The library has no such encoder, or ``out`` cannot be written.
+    """
+    if encoder.name.weights == RANDOM:
+        raise UserError(f'{encoder.name} has random weights: there is nothing to export')
+    out = Path(out).expanduser()
+    if out.is_dir() or not out.suffix:
+        out.mkdir(parents=True, exist_ok=True)
+        out /= f'encoder_{to}.{"safetensors" if to == "safetensors" else "pth"}'
+    path = encoder.name.config_path
+    chosen = choose_network(encoder.name.weights, config=load_config(path) if path else None, **encoder.options)
+    return export_encoder(encoder.name.weights, out, to, trust=encoder.options['trust'], prefix=chosen.prefix)
