@@ -1,4 +1,4 @@
-"""Training curves of several runs, overlaid, as figures and as SVG for pages."""
+"""Training curves of several runs, overlaid, as figures and as SVG."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ _HIDDEN = ('base_lr', 'data_time', 'time', 'memory')
 
 
 def quantities_of(runs: Sequence[Run]) -> list[str]:
-    """Quantities that at least one run logged, those of :data:`QUANTITIES` first."""
+    """List the quantities that a run logged, those of :data:`QUANTITIES` first."""
     found = {key for run in runs for key in run.curves if key not in _HIDDEN}
     return [key for key in QUANTITIES if key in found] + sorted(found - set(QUANTITIES))
 
 
 def run_style(index: int) -> dict[str, str]:
-    """Colour and dash of a run, by its index, the same in every panel."""
+    """Choose colour and dash of a run by its index."""
     return {'color': COLOURS[index % len(COLOURS)], 'linestyle': _DASHES[index // len(COLOURS) % len(_DASHES)]}
 
 
@@ -57,11 +57,7 @@ def curve_figure(runs: Sequence[Run], quantity: str) -> Figure:
 
 
 def curves_figure(runs: Sequence[Run], quantities: Sequence[str] | None = None) -> Figure:
-    """Draw a panel per quantity, all runs overlaid, with a legend.
-
-    Args:
-        runs: See :func:`repre_mm.visualization.runs.read_runs`.
-        quantities: Which to draw; default: all.
+    """Draw a panel per quantity (all by default), runs overlaid, with a legend.
 
     Raises:
         UserError: No run has logged anything, or none has one of the quantities.
@@ -136,7 +132,7 @@ def _draw(panel: Axes, runs: Sequence[Run], quantity: str) -> None:
 
 
 def _running_mean(series: Series) -> tuple[np.ndarray, np.ndarray]:
-    """Mean over the fortieth of the training that ends at each step; a NaN shows for as long."""
+    """Average over the fortieth of the training that ends at each step."""
     window = max(2, len(series.values) // 40)
     values = np.asarray(series.values, dtype=float)
     padded = np.concatenate([np.full(window - 1, values[0]), values])

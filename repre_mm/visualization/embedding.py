@@ -1,4 +1,4 @@
-"""t-SNE or UMAP of an encoder's features, one panel per encoder (RePre, Figure 4, right)."""
+"""Projections of encoders' features to the plane, by t-SNE or UMAP (RePre, Figure 4, right)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from repre_mm.visualization.curves import COLOURS, add_legend
 
 # Seven colours are not enough for twenty classes, nor for every eye: each class has its own colour and marker.
 _MARKERS = 'os^Dv'
-METHODS = ('tsne', 'umap')
 
 
 def project(features: np.ndarray, method: str = 'tsne', seed: int = 0) -> np.ndarray:
@@ -27,10 +26,8 @@ def project(features: np.ndarray, method: str = 'tsne', seed: int = 0) -> np.nda
         (N, 2), float32.
 
     Raises:
-        UserError: The method is unknown or its library is not installed, or there are fewer than 4 images.
+        UserError: The library is not installed, or there are fewer than 4 images.
     """
-    if method not in METHODS:
-        raise UserError(f'method must be one of {", ".join(METHODS)}, not {method!r}')
     count = len(features)
     if count < 4:
         raise UserError(f'{count} images are too few for a projection: take at least 4')
@@ -45,22 +42,19 @@ def project(features: np.ndarray, method: str = 'tsne', seed: int = 0) -> np.nda
         try:
             from umap import UMAP
         except ModuleNotFoundError as error:
-            raise UserError(
-                'UMAP needs a package that is not part of the set-up: `.venv/bin/pip install umap-learn`, '
-                'or choose the method tsne'
-            ) from error
+            raise UserError('UMAP needs one more package: `.venv/bin/pip install umap-learn`') from error
         model = UMAP(n_neighbors=min(15, count - 1), random_state=seed, n_jobs=1)
     return model.fit_transform(features).astype(np.float32)
 
 
 def embedding_figure(points: dict[str, np.ndarray], labels: np.ndarray, names: Sequence[str], method: str) -> Figure:
-    """Draw scatter plots side by side.
+    """Draw a scatter plot per encoder.
 
     Args:
         points: Encoder -> (N, 2).
         labels: (N,) indices into ``names``.
-        names: Names of the classes.
-        method: Name of the method, written below the panels.
+        names: Of the classes.
+        method: Its name, for the caption.
     """
     figure = Figure(figsize=(4.2 * len(points) + 2.2, 4.6), layout='constrained')
     panels = figure.subplots(1, len(points), squeeze=False)[0]

@@ -1,4 +1,4 @@
-"""Grids of reconstructions beside their inputs, and writing of pictures."""
+"""Grids of inputs, reconstructions and errors, and the writing of pictures."""
 
 import math
 import os
@@ -33,15 +33,11 @@ def reconstruction_grid(inputs: Array, reconstructions: Array, *, max_images: in
         (height, width, 3) uint8, RGB.
 
     Raises:
-        ValueError: The shapes differ or are not (B, 3, H, W) with B > 0, the inputs leave [0, 1] (normalised
-            pixels?), a value is not finite, or ``max_images`` is below 1.
+        ValueError: The inputs leave [0, 1] (normalised pixels?), or a value is not finite.
     """
-    if max_images < 1:
-        raise ValueError(f'max_images must be at least 1, not {max_images}')
-    inputs = _to_numpy('inputs', inputs)[:max_images]
-    reconstructions = _to_numpy('reconstructions', reconstructions)[:max_images]
-    if inputs.shape != reconstructions.shape:
-        raise ValueError(f'shapes differ: inputs {inputs.shape}, reconstructions {reconstructions.shape}')
+    inputs, reconstructions = _to_numpy(inputs)[:max_images], _to_numpy(reconstructions)[:max_images]
+    if not np.isfinite(reconstructions).all():
+        raise ValueError('reconstructions hold NaN or infinite values')
     if inputs.min() < 0 or inputs.max() > 1:
         raise ValueError(
             f'inputs must lie in [0, 1], but go from {inputs.min():.3g} to {inputs.max():.3g}: '
@@ -60,31 +56,14 @@ def reconstruction_grid(inputs: Array, reconstructions: Array, *, max_images: in
 
 
 def save_png(array: np.ndarray, path: str | os.PathLike) -> None:
-    """Write a picture as PNG, whole or not at all; missing folders are made.
-
-    Args:
-        array: (H, W, 3) uint8, RGB.
-        path: An existing file is replaced.
-
-    Raises:
-        ValueError: ``array`` is not uint8 of shape (H, W, 3).
-    """
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
-        raise ValueError(f'a picture is uint8 of shape (H, W, 3), not {array.dtype} of shape {array.shape}')
+    """Write a picture (H, W, 3) uint8 RGB as PNG, whole or not at all; missing folders are made."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda draft: Image.fromarray(array).save(draft, format='PNG'))
 
 
-def _to_numpy(name: str, images: Array) -> np.ndarray:
-    if isinstance(images, torch.Tensor):
-        images = images.detach().float().cpu().numpy()
-    images = np.asarray(images, dtype=np.float32)
-    if images.ndim != 4 or images.shape[1] != 3 or images.size == 0:
-        raise ValueError(f'{name} must have shape (B, 3, H, W) with B > 0, not {images.shape}')
-    if not np.isfinite(images).all():
-        raise ValueError(f'{name} hold NaN or infinite values')
-    return images
+def _to_numpy(images: Array) -> np.ndarray:
+    return torch.as_tensor(images).detach().float().cpu().numpy()
 
 
 def _to_uint8(images: np.ndarray) -> np.ndarray:

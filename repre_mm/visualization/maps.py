@@ -1,4 +1,4 @@
-"""Heat maps, principal components of patch tokens as colours, and the keys below such pictures."""
+"""Heat maps, principal components of patch tokens as colours, and keys below pictures."""
 
 from __future__ import annotations
 
@@ -14,27 +14,22 @@ from repre_mm.visualization.text import letters
 
 _COLOURS = matplotlib.colormaps['magma']  # ordered by lightness: readable without colour vision and in print
 _INK = (32, 36, 42)
-_BAR = (160, 12)
+_FONT = letters(13)
+_BAR, _MARGIN = (160, 12), 12
 
 
 def heat_map(values: np.ndarray, low: float, high: float, size: int = 224) -> np.ndarray:
-    """Draw a map in colours, without smoothing: the encoder sees no finer than these cells.
-
-    Args:
-        values: (h, w), any range.
-        low: The value of the dark end of the colours.
-        high: The value of the bright end.
-        size: Shorter side of the picture in pixels.
+    """Draw a map (h, w) in colours from ``low`` (dark) to ``high`` (bright), without smoothing.
 
     Returns:
-        (H, W, 3) uint8, with the proportions of the map.
+        (H, W, 3) uint8 with the proportions of the map and a shorter side of ``size``.
     """
     share = np.clip((np.asarray(values, dtype=np.float64) - low) / max(high - low, 1e-12), 0, 1)
     return enlarged(np.rint(_COLOURS(share)[..., :3] * 255).astype(np.uint8), size, smooth=False)
 
 
 def enlarged(image: np.ndarray, size: int = 224, smooth: bool = True) -> np.ndarray:
-    """Scale an image (H, W, 3) uint8 to a shorter side of ``size`` pixels, as :func:`heat_map` has it."""
+    """Scale an image (H, W, 3) uint8 to a shorter side of ``size`` pixels."""
     height, width = image.shape[:2]
     factor = size / min(height, width)
     shape = max(1, round(width * factor)), max(1, round(height * factor))
@@ -43,31 +38,21 @@ def enlarged(image: np.ndarray, size: int = 224, smooth: bool = True) -> np.ndar
 
 
 def with_scale(picture: np.ndarray, low: float, high: float, meaning: str) -> np.ndarray:
-    """Add the colour scale of :func:`heat_map` below a picture.
-
-    Args:
-        picture: (H, W, 3) uint8.
-        low: Value of the dark end.
-        high: Value of the bright end.
-        meaning: Name of the quantity.
+    """Add the colour scale of :func:`heat_map` and its meaning below a picture (H, W, 3) uint8.
 
     Returns:
         (H + 26, W, 3) uint8, wider where the text needs it.
     """
-    font, margin = letters(13), 12
-    strip = Image.fromarray(np.rint(_COLOURS(np.linspace(0, 1, _BAR[0]))[None, :, :3] * 255).astype(np.uint8))
     texts = (f'≤ {low:.3g}' if low else '0', f'≥ {high:.3g}', meaning)
-    widths = [font.getlength(text) for text in texts]
-    width = max(picture.shape[1], int(sum(widths)) + _BAR[0] + 2 * margin + 28)
-    canvas = Image.new('RGB', (width, picture.shape[0] + 26), 'white')
-    canvas.paste(Image.fromarray(picture), (0, 0))
-    draw, y, x = ImageDraw.Draw(canvas), picture.shape[0], margin
-    draw.text((x, y), texts[0], _INK, font)
+    widths = [_FONT.getlength(text) for text in texts]
+    canvas, draw = _with_strip(picture, int(sum(widths)) + _BAR[0] + 2 * _MARGIN + 28)
+    y, x = picture.shape[0], _MARGIN
+    draw.text((x, y), texts[0], _INK, _FONT)
     x += int(widths[0]) + 6
-    canvas.paste(strip.resize(_BAR), (x, y + 3))
+    canvas.paste(Image.fromarray(heat_map(np.linspace(0, 1, _BAR[0])[None], 0, 1, 1)).resize(_BAR), (x, y + 3))
     x += _BAR[0] + 6
-    draw.text((x, y), texts[1], _INK, font)
-    draw.text((x + widths[1] + 16, y), meaning, _INK, font)
+    draw.text((x, y), texts[1], _INK, _FONT)
+    draw.text((x + widths[1] + 16, y), meaning, _INK, _FONT)
     return np.array(canvas)
 
 
@@ -84,18 +69,16 @@ def component_colours(maps: Tensor) -> np.ndarray:
         (B, h, w, 3) uint8.
 
     Raises:
-        ValueError: There are fewer than three channels or tokens, or values are not finite.
+        ValueError: A value is not finite.
     """
     B, C, h, w = maps.shape
     tokens = maps.detach().double().cpu().permute(0, 2, 3, 1).reshape(-1, C)  # (B, C, h, w) -> (B * h * w, C)
-    if min(tokens.shape) < 3:
-        raise ValueError(f'three components need three channels and tokens, not {C} and {len(tokens)}')
     if not tokens.isfinite().all():
         raise ValueError('the patch tokens hold NaN or infinite values: the training has diverged')
     tokens = tokens - tokens.mean(0)
     _, _, axes = torch.linalg.svd(tokens, full_matrices=False)
     axes = axes[:3]  # (3, C)
-    axes = axes * axes.gather(1, axes.abs().argmax(1, keepdim=True)).sign()
+    axes *= axes.gather(1, axes.abs().argmax(1, keepdim=True)).sign()
     values = (tokens @ axes.T).numpy()
     low, high = np.percentile(values, [2, 98], axis=0)
     share = np.clip((values - low) / np.maximum(high - low, 1e-12), 0, 1)
@@ -103,24 +86,21 @@ def component_colours(maps: Tensor) -> np.ndarray:
 
 
 def with_key(picture: np.ndarray, entries: Sequence[tuple[tuple[int, int, int], str]]) -> np.ndarray:
-    """Add a key of frame colours below a picture.
-
-    Args:
-        picture: (H, W, 3) uint8.
-        entries: Colours and their meanings.
-
-    Returns:
-        (H + 26, W, 3) uint8.
-    """
-    font, x, y = letters(13), 12, picture.shape[0]
-    canvas = Image.new('RGB', (picture.shape[1], y + 26), 'white')
-    canvas.paste(Image.fromarray(picture), (0, 0))
-    draw = ImageDraw.Draw(canvas)
+    """Add colours of frames and their meanings below a picture: (H, W, 3) uint8 -> (H + 26, W, 3)."""
+    canvas, draw = _with_strip(picture)
+    x, y = _MARGIN, picture.shape[0]
     for colour, text in entries:
         draw.rectangle((x, y + 2, x + 14, y + 14), outline=colour, width=4)
-        draw.text((x + 22, y), text, _INK, font)
-        x += 22 + int(font.getlength(text)) + 24
+        draw.text((x + 22, y), text, _INK, _FONT)
+        x += 22 + int(_FONT.getlength(text)) + 24
     return np.array(canvas)
+
+
+def _with_strip(picture: np.ndarray, width: int = 0) -> tuple[Image.Image, ImageDraw.ImageDraw]:
+    """Add a white strip below a picture, at least ``width`` pixels wide."""
+    canvas = Image.new('RGB', (max(width, picture.shape[1]), picture.shape[0] + 26), 'white')
+    canvas.paste(Image.fromarray(picture), (0, 0))
+    return canvas, ImageDraw.Draw(canvas)
 
 
 def framed(image: np.ndarray, colour: tuple[int, int, int] | None, width: int = 6) -> np.ndarray:

@@ -1,10 +1,10 @@
-"""Objects and labels drawn over images, and sheets of pictures side by side."""
+"""Overlays of objects and labels on images, and sheets of pictures."""
 
 from __future__ import annotations
 
 import colorsys
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -36,7 +36,7 @@ def draw_objects(
     """Draw boxes, masks and names over an image.
 
     Args:
-        image: (H, W, 3) uint8 RGB; enlarged by a whole factor where it is small.
+        image: (H, W, 3) uint8 RGB; enlarged by a whole factor k where it is small.
         boxes: (N, 4), left, top, right, bottom in pixels.
         masks: (N, H, W) bool.
         labels: (N,) indices into ``names``.
@@ -47,10 +47,7 @@ def draw_objects(
         (k H, k W, 3) uint8.
     """
     colours = label_colours(len(names))
-    blended = image.astype(np.float32)
-    for mask, label in zip(masks.astype(bool), labels, strict=True):
-        blended[mask] = (1 - _OPACITY) * blended[mask] + _OPACITY * colours[label]
-    picture, factor = _enlarged(np.rint(blended).astype(np.uint8))
+    picture, factor = _blended(image, masks.astype(bool), colours[labels])
     draw, font = ImageDraw.Draw(picture), letters(11)
     for i, (box, label) in enumerate(zip(boxes, labels, strict=True)):
         left, top, right, bottom = (float(side) * factor for side in box)
@@ -67,20 +64,17 @@ def draw_labels(image: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> 
     """Draw a label map over an image, and the names of classes that cover at least 0.5 % of it.
 
     Args:
-        image: (H, W, 3) uint8 RGB; enlarged by a whole factor where it is small.
+        image: (H, W, 3) uint8 RGB; enlarged by a whole factor k where it is small.
         labels: (H, W) indices into ``names``; pixels of other values (255) stay as they are.
         names: Of all classes.
 
     Returns:
         (k H, k W, 3) uint8.
     """
-    colours = label_colours(len(names))
-    known = labels < len(names)
-    blended = image.astype(np.float32)
-    blended[known] = (1 - _OPACITY) * blended[known] + _OPACITY * colours[labels[known]]
-    picture, factor = _enlarged(np.rint(blended).astype(np.uint8))
+    present = [label for label in np.unique(labels) if label < len(names)]
+    picture, factor = _blended(image, [labels == label for label in present], label_colours(len(names))[present])
     draw, font = ImageDraw.Draw(picture), letters(11)
-    for label in np.unique(labels[known]):
+    for label in present:
         rows, columns = np.nonzero(labels == label)
         if len(rows) < 0.005 * labels.size:
             continue
@@ -105,53 +99,48 @@ def sheet(
         (H, W, 3) uint8.
 
     Raises:
-        ValueError: There is no row, the rows differ in length, or the number of captions does not fit.
+        ValueError: The rows differ in length, or the number of captions does not fit.
     """
-    columns = len(rows[0] if rows else ()) if captions is None else len(captions)
-    if not rows or any(len(row) != columns for row in rows):
+    columns = len(rows[0]) if captions is None else len(captions)
+    if any(len(row) != columns for row in rows):
         raise ValueError(f'every row needs {columns} pictures, one for each caption; got {list(map(len, rows))}')
-    if row_captions is not None and len(row_captions) != len(rows):
-        raise ValueError(f'{len(rows)} rows need as many captions, not {len(row_captions)}')
     font = letters(14)
     width = max(tile.shape[1] for row in rows for tile in row)
     fitted = [[_fit(tile, width) for tile in row] for row in rows]
-    heights = [max(tile.height for tile in row) for row in fitted]
     left, y = _MARGIN, _MARGIN + (_CAPTION if captions else 0)
-    if row_captions is not None:
-        row_captions = [shorten(caption, font, width) for caption in row_captions]
+    row_captions = [shorten(caption, font, width) for caption in row_captions or [''] * len(rows)]
+    if any(row_captions):
         left += math.ceil(max(font.getlength(caption) for caption in row_captions)) + 2 * _GAP
-    size = (
-        left + _MARGIN + columns * (width + _GAP) - _GAP,
-        y + _MARGIN + sum(heights) + _GAP * (len(rows) - 1),
-    )
-    canvas = Image.new('RGB', size, 'white')
+    height = y + _MARGIN - _GAP + sum(max(tile.height for tile in row) + _GAP for row in fitted)
+    canvas = Image.new('RGB', (left + _MARGIN + columns * (width + _GAP) - _GAP, height), 'white')
     draw = ImageDraw.Draw(canvas)
     for column, caption in enumerate(captions or ()):
         draw.text((left + column * (width + _GAP), _MARGIN - 2), shorten(caption, font, width), _INK, font)
-    for index, (row, height) in enumerate(zip(fitted, heights, strict=True)):
-        if row_captions is not None:
-            draw.text((_MARGIN, y), row_captions[index], _INK, font)
+    for row, caption in zip(fitted, row_captions, strict=True):
+        draw.text((_MARGIN, y), caption, _INK, font)
         for column, tile in enumerate(row):
             canvas.paste(tile, (left + column * (width + _GAP), y))
-        y += height + _GAP
+        y += max(tile.height for tile in row) + _GAP
     return np.array(canvas)
 
 
 def shorten(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
     """Cut the middle out of a text until it is at most ``width`` pixels wide; names of runs differ at their ends."""
-    if font.getlength(text) <= width:
-        return text
-    kept = len(text)
-    while kept > 2 and font.getlength(f'{text[: kept // 2]}…{text[-(kept // 2) :]}') > width:
+    short, kept = text, len(text) // 2
+    while kept > 1 and font.getlength(short) > width:
         kept -= 1
-    return f'{text[: kept // 2]}…{text[-(kept // 2) :]}'
+        short = f'{text[:kept]}…{text[-kept:]}'
+    return short
 
 
-def _enlarged(image: np.ndarray) -> tuple[Image.Image, int]:
-    """Enlarge a small image by a whole factor, so that names on it can be read; return it and the factor."""
+def _blended(image: np.ndarray, masks: Iterable[np.ndarray], colours: np.ndarray) -> tuple[Image.Image, int]:
+    """Colour masks, and enlarge a small image by a whole factor, so that names can be read; also returns the factor."""
+    blended = image.astype(np.float32)
+    for mask, colour in zip(masks, colours, strict=True):
+        blended[mask] = (1 - _OPACITY) * blended[mask] + _OPACITY * colour
     side = min(image.shape[:2])
     factor = max(1, round(_MIN_SIDE / side))
-    return Image.fromarray(enlarged(image, factor * side, smooth=False)), factor
+    return Image.fromarray(enlarged(np.rint(blended).astype(np.uint8), factor * side, smooth=False)), factor
 
 
 def _fit(tile: np.ndarray, width: int) -> Image.Image:

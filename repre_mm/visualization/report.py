@@ -1,4 +1,4 @@
-"""Self-contained report page on one or several trainings: curves, scores, pictures, tables."""
+"""Self-contained HTML report on trainings: scores, curves, pictures, tables."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MAX_WIDTH = 1800  # pixels of an embedded picture
 _MAX_PNG = 300_000  # bytes; larger pictures are embedded as WebP
 _MAX_PICTURES = 8  # of one kind and run
 
-#: Kinds of pictures, as ``tools/visualize.py`` names them and their files, and the title of their section.
+#: What ``tools/visualize.py`` draws, and the title of its section.
 PICTURES = {
     'reconstruction': 'Reconstructions',
     'attention': 'Where the encoder looks',
@@ -38,15 +38,7 @@ _MARKDOWN = MarkdownIt('commonmark', {'html': False}).enable('table').disable(['
 
 
 def report_html(runs: Sequence[Run], title: str = 'Pre-training report') -> str:
-    """Build the page, which loads nothing from elsewhere.
-
-    Args:
-        runs: See :func:`repre_mm.visualization.runs.read_runs`.
-        title: Title of the page.
-
-    Returns:
-        HTML in which every name that comes from the data is escaped.
-    """
+    """Build a page in HTML that loads nothing from elsewhere; names that come from the data are escaped."""
     tables = [(f'{run.name}: {file.name}', markdown_html(file.read_text())) for run in runs for file in run.tables]
     # The folder of an ablation holds tables and no training: do not list what a training would have.
     runs = [run for run in runs if not run.tables or run.curves or run.config or run.checkpoint or run.pictures] or runs
@@ -73,7 +65,7 @@ def markdown_html(text: str) -> str:
 
 
 def picture_kind(file: Path) -> str | None:
-    """The key of :data:`PICTURES` that a picture of a run belongs to, or None."""
+    """Find the key of :data:`PICTURES` that a picture of a run belongs to."""
     if file.parent.name == 'reconstructions':
         return 'reconstruction'
     return next((kind for kind in PICTURES if file.stem.startswith(kind)), None)

@@ -1,4 +1,4 @@
-"""Work dirs of trainings: curves, scores, pictures, tables, config and last checkpoint."""
+"""Reading of work dirs: curves, scores, pictures, tables, config and last checkpoint."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from repre_mm.utils.errors import UserError
 
-# Keys of a log line that say where it belongs; the others are measurements.
+# Keys of a log line that are no measurements.
 _PLACES = ('step', 'iter', 'epoch')
 
 
@@ -36,13 +36,12 @@ class Run:
 
     Attributes:
         name: Short, and unique among the runs read together.
-        path: The folder.
         curves: Quantity -> series.
         scores: {stem of a JSON file in the folder: {dotted key: number}}.
         pictures: PNG files in the folder, in ``pictures/`` and in ``reconstructions/``.
-        tables: Markdown files of the folder.
-        config: The config dumped by the training, if any.
-        checkpoint: The latest checkpoint, if any.
+        tables: Markdown files.
+        config: The config dumped by the training.
+        checkpoint: The latest one.
     """
 
     name: str
@@ -59,14 +58,12 @@ def read_runs(work_dirs: Sequence[str | os.PathLike]) -> list[Run]:
     """Read work dirs; see :class:`Run`.
 
     Raises:
-        UserError: A folder is missing or given twice, or a log or JSON file is damaged.
+        UserError: A folder is missing, or a log or JSON file is damaged.
     """
     paths = [Path(path).expanduser() for path in work_dirs]
     for path in paths:
         if not path.is_dir():
             raise UserError(f'no such work dir: {path}')
-    if len({path.resolve() for path in paths}) < len(paths):
-        raise UserError(f'a work dir is given twice: {", ".join(map(str, paths))}')
     names = [path.resolve().name for path in paths]
     if len(set(names)) < len(names):
         names = [str(path) for path in paths]
@@ -116,7 +113,7 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
 
 def _read_run(name: str, path: Path) -> Run:
     pictures = [file for folder in (path, path / 'pictures') for file in sorted(folder.glob('*.png'))]
-    pictures += sorted((path / 'reconstructions').glob('*.png'), key=_trailing_number)
+    pictures += sorted((path / 'reconstructions').glob('*.png'), key=lambda file: (len(file.stem), file.stem))
     checkpoints = sorted(path.glob('*.pth'), key=lambda file: file.stat().st_mtime)
     return Run(
         name=name,
@@ -144,8 +141,3 @@ def _numbers(node: Any, prefix: str = '') -> dict[str, float]:
     if isinstance(node, (int, float)) and not isinstance(node, bool):
         return {prefix.removesuffix('.'): node}
     return {}
-
-
-def _trailing_number(path: Path) -> tuple[int, str]:
-    digits = path.stem.rpartition('_')[2]
-    return (int(digits) if digits.isdigit() else -1, path.stem)

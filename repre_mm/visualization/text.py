@@ -1,4 +1,4 @@
-"""The font of all pictures."""
+"""Font of all pictures."""
 
 from __future__ import annotations
 
@@ -11,9 +11,5 @@ from PIL import ImageFont
 
 @cache
 def letters(size: int) -> ImageFont.FreeTypeFont:
-    """Load DejaVu Sans from matplotlib: Pillow's own font lacks accents, Greek, Cyrillic and signs such as ≤.
-
-    Args:
-        size: Height in pixels.
-    """
+    """Load DejaVu Sans from matplotlib, ``size`` pixels high: Pillow's own font lacks accents and signs such as ≤."""
     return ImageFont.truetype(Path(matplotlib.get_data_path(), 'fonts/ttf/DejaVuSans.ttf'), size)

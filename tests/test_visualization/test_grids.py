@@ -72,16 +72,10 @@ def test_tensors_of_any_kind():
 
 def test_bad_input_is_named():
     images = torch.rand(2, 3, 16, 16)
-    with pytest.raises(ValueError, match=r'inputs must have shape .* not \(3, 16, 16\)'):
-        reconstruction_grid(images[0], images)
-    with pytest.raises(ValueError, match='shapes differ'):
-        reconstruction_grid(images, images[:, :, :8])
     with pytest.raises(ValueError, match=r'\[0, 1\].*before mean/std normalisation'):
         reconstruction_grid(images - 2, images)
     with pytest.raises(ValueError, match='reconstructions hold NaN'):
         reconstruction_grid(images, images * float('nan'))
-    with pytest.raises(ValueError, match=r'max_images .* 0'):
-        reconstruction_grid(images, images, max_images=0)
 
 
 def test_save_png(tmp_path):
@@ -91,8 +85,6 @@ def test_save_png(tmp_path):
     save_png(picture[::-1], path)
     assert_array_equal(np.array(Image.open(path)), picture[::-1])
     assert [file.name for file in path.parent.iterdir()] == ['picture.png']
-    with pytest.raises(ValueError, match=r'uint8 .* float64 .*\(5, 7\)'):
-        save_png(np.zeros((5, 7)), path)
 
 
 def test_failed_save_keeps_the_old_file(tmp_path, monkeypatch):

@@ -33,13 +33,9 @@ def test_colours_are_the_principal_components_of_all_images_together():
     assert colours.min() == 0 and colours.max() == 255
 
 
-@pytest.mark.parametrize(
-    ('maps', 'message'),
-    [(torch.zeros(1, 2, 4, 4), 'three channels'), (torch.full((1, 4, 4, 4), torch.nan), 'diverged')],
-)
-def test_tokens_without_components_are_refused(maps, message):
-    with pytest.raises(ValueError, match=message):
-        component_colours(maps)
+def test_tokens_that_are_not_finite_are_refused():
+    with pytest.raises(ValueError, match='diverged'):
+        component_colours(torch.full((1, 4, 4, 4), torch.nan))
 
 
 def test_frames_scale_and_key_leave_the_picture_as_it_is():
