@@ -1,7 +1,7 @@
 # BYOL on ImageNet-1K with vision transformers. Views, loss and target are BYOL's (arXiv 2006.07733; momentum 0.99 at
 # 300 epochs, configs/byol.py of its release); heads, optimizer and schedule are those of MoCo v3's ViT study (arXiv
 # 2104.02057): AdamW, batch 4096, 40 epochs of warm-up (Sec. 5), BN in hidden layers only (App. A), lr 1e-4 and weight
-# decay 0.03 (Fig. 6).
+# decay 0.03 (Fig. 6). mmpretrain and solo-learn have no BYOL with a ViT to compare with.
 _base_ = ['./imagenet.py', './views/byol.py']
 
 epochs, warmup_epochs = 300, 40

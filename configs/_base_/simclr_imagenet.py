@@ -1,7 +1,8 @@
 # SimCLR on ImageNet-1K with vision transformers. Views and loss are SimCLR's (arXiv 2002.05709); head, optimizer and
 # schedule are those of the ViT study that reports 69.0 and 73.9 % (MoCo v3, arXiv 2104.02057): AdamW, batch 4096, 40
 # epochs of warm-up, a 3-layer projector with BN in all layers (Sec. 5), lr 2e-4 and weight decay 0.1 (Fig. 6).
-# Our choice: SimCLR's temperature, 0.1, since neither paper gives one for ViT.
+# Our choice: SimCLR's temperature, 0.1, since neither paper gives one for ViT. mmpretrain and solo-learn have no SimCLR
+# with a ViT to compare with.
 _base_ = ['./imagenet.py', './views/simclr.py']
 
 epochs, warmup_epochs = 300, 40
