@@ -1,5 +1,5 @@
 """RePre in five files: repre (one training step), taps (levels of one forward), necks (alignment), decoders (pixels)
-and losses (weighting); and the algorithms, encoders and data preprocessors around it.
+and losses (weighting); around it algorithms, encoders and data preprocessors.
 """
 
 from repre_mm.models.backbones import SimpleFeaturePyramid, TimmBackbone, WindowedViT

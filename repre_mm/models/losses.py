@@ -1,6 +1,6 @@
-"""Joining the contrastive and the reconstruction loss, by learned uncertainty weights or fixed ones.
+"""Weightings that join the contrastive and the reconstruction loss: learned uncertainty (Eq. 4), or fixed.
 
-A weighting is a module ``(contrast, recon) -> (total, weights)``; a new balance is one class.
+A weighting is a module ``(contrast, recon) -> (total, weights)``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import torch
 from mmengine.dist import all_reduce
 from mmengine.model import BaseModule
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
+from repre_mm.models.guard import before_first_update
 from repre_mm.registry import MODELS
 from repre_mm.utils.modules import no_autocast
 
@@ -31,9 +33,9 @@ class UncertaintyWeighting(BaseModule):
     losses' running means over all processes; from then on the optimizer moves them. (Started at 0, both weights would
     be 1 for thousands of steps, and the small L1 would hardly count.)
 
-    They stay in fp32. Weight decay would pull both weights towards 1, and the learning rate of the network moves them
-    too slowly, so the shipped configs give them ``decay_mult=0`` and an ``lr_mult`` with a peak of 0.02, through
-    ``paramwise_cfg=dict(custom_keys={'loss_weighting': ...})``.
+    Weight decay would pull both weights towards 1, and is refused before the first update; the learning rate of the
+    network is too slow. So the configs have ``paramwise_cfg=dict(custom_keys={'loss_weighting': dict(decay_mult=0,
+    lr_mult=...)})``, where ``lr_mult`` makes a peak of 0.02.
 
     Args:
         contrast_shift: Added to the contrastive loss before weighting: minus the lower bound of a loss that can be
@@ -41,10 +43,12 @@ class UncertaintyWeighting(BaseModule):
         max_ratio: Bound on the ratio of the two weights, either way; None for no bound.
         init_steps: Training steps whose losses set the start; 0 starts both log-variances at 0 (both weights 1).
 
+    Attributes:
+        check_interval: Training steps between two looks at the sign of the contrastive loss; each waits for the device.
+
     Raises:
-        ValueError: ``max_ratio`` is below 1 or ``init_steps`` below 0; or the contrastive loss of a first step is
-            negative after the shift. :class:`repre_mm.engine.WeightingGuardHook` checks the later steps at intervals,
-            since each look waits for the device.
+        ValueError: ``max_ratio`` is below 1 or ``init_steps`` below 0. In training: the contrastive loss was negative
+            after the shift, or the log-variances have weight decay.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class UncertaintyWeighting(BaseModule):
             raise ValueError(f'max_ratio={max_ratio} must be at least 1 (1 keeps both weights equal)')
         if init_steps < 0:
             raise ValueError(f'init_steps={init_steps} must not be negative')
+        self.check_interval = 50
         self.contrast_shift = contrast_shift
         self.max_ratio = max_ratio
         self.init_steps = init_steps
@@ -68,6 +73,7 @@ class UncertaintyWeighting(BaseModule):
         self.register_buffer('lowest', torch.full((), math.inf), persistent=False)  # shifted contrastive loss so far
         self._steps = 0  # `steps` on the host: reading it after the first steps would wait for the device
         self._starting = False  # whether the step under way is one of the first
+        self._forwards = 0  # in training, since this module was made
 
     @property
     def sets_log_vars(self) -> bool:
@@ -75,18 +81,19 @@ class UncertaintyWeighting(BaseModule):
         return self._starting or self.max_ratio is not None
 
     def forward(self, contrast: Tensor, recon: Tensor) -> tuple[Tensor, Weights]:
-        """Join two scalar losses.
-
-        Returns:
-            The total (scalar, fp32) and the detached weights ``weight_contrast`` and ``weight_recon``.
-        """
+        """Join two scalar losses to a total in fp32; also returns the detached weights of both."""
+        if self.training:
+            if self._forwards == 0:
+                before_first_update(self, _refuse_decay)
+            self._forwards += 1
         with no_autocast(contrast):
             losses = torch.stack([contrast.float() + self.contrast_shift, recon.float()])
             with torch.no_grad():
                 self.lowest.copy_(torch.fmin(self.lowest, losses[0]))
                 self._starting = self.training and self._steps < self.init_steps
-                if self._starting:
+                if self._starting or (self.training and self._forwards % self.check_interval == 0):
                     self.check_positive()
+                if self._starting:
                     self._note(losses)
                 if self.sets_log_vars:
                     self.log_vars.copy_(self.settled(self.log_vars))
@@ -99,20 +106,19 @@ class UncertaintyWeighting(BaseModule):
         """Check the lowest contrastive loss so far; this waits for the device.
 
         Raises:
-            ValueError: It was negative even after the shift; the message names the fix.
+            ValueError: It was negative after the shift.
         """
         lowest = self.lowest.item()
         if lowest < 0:
             raise ValueError(
-                f'the contrastive loss is {lowest - self.contrast_shift:.4f}, below zero'
-                + (f' even after contrast_shift={self.contrast_shift}' if self.contrast_shift else '')
-                + '. Uncertainty weighting minimises the logarithm of each loss, so a negative loss is unbounded. '
-                'Set loss_weighting=dict(type="repre_mm.UncertaintyWeighting", contrast_shift=...) to the '
-                'negative of its lower bound (1.0 for SimSiam), or use type="repre_mm.FixedWeighting".'
+                f'the contrastive loss is {lowest - self.contrast_shift:.4f}, below zero with contrast_shift='
+                f'{self.contrast_shift}. Uncertainty weighting minimises the logarithm of each loss, so a negative one '
+                'is unbounded. Set loss_weighting=dict(type="repre_mm.UncertaintyWeighting", contrast_shift=...) to '
+                'minus the lower bound of the loss (1.0 for SimSiam), or use type="repre_mm.FixedWeighting"'
             )
 
     def _note(self, losses: Tensor) -> None:
-        """Add the losses of a first step to their running means; one that is not finite does not count."""
+        """Add the losses of a first step to their running means, unless they are not finite."""
         losses = losses.clone()
         all_reduce(losses, op='mean')  # the parameters must be the same in all processes
         if losses.isfinite().all():
@@ -121,7 +127,7 @@ class UncertaintyWeighting(BaseModule):
         self._steps = int(self.steps)  # not counted on the host: NonFiniteHook sets back the buffers of a skipped step
 
     def settled(self, log_vars: Tensor) -> Tensor:
-        """Log-variances (2,) as this step sets them: at the minimum in the first steps, and within ``max_ratio``."""
+        """Return the log-variances (2,) of this step: at the minimum in the first steps, within ``max_ratio``."""
         if self._starting and self._steps:
             log_vars = self.init_means.clamp(min=1e-6).log()
         if self.max_ratio is None:
@@ -142,6 +148,19 @@ class UncertaintyWeighting(BaseModule):
         self._steps = int(self.steps)
 
 
+def _refuse_decay(weighting: UncertaintyWeighting, optimizer: Optimizer) -> bool:
+    for group in optimizer.param_groups:
+        if not any(parameter is weighting.log_vars for parameter in group['params']):
+            continue
+        if group.get('weight_decay', 0):
+            raise ValueError(
+                f'the log-variances of the loss weighting have weight decay {group["weight_decay"]}. Add to the '
+                "config: optim_wrapper=dict(paramwise_cfg=dict(custom_keys={'loss_weighting': dict(decay_mult=0.)}))"
+            )
+        return True
+    return False
+
+
 @MODELS.register_module()
 class FixedWeighting(BaseModule):
     """Constant weights: ``contrast * L_contrast + recon * L_recon``.
@@ -155,6 +174,6 @@ class FixedWeighting(BaseModule):
         self.register_buffer('weights', torch.tensor([contrast, recon], dtype=torch.float32), persistent=False)
 
     def forward(self, contrast: Tensor, recon: Tensor) -> tuple[Tensor, Weights]:
-        """Join two scalar losses; returns the total and ``weight_contrast`` and ``weight_recon``."""
+        """Join two scalar losses; also returns the weights of both."""
         total = self.weights[0] * contrast + self.weights[1] * recon
         return total, {'weight_contrast': self.weights[0], 'weight_recon': self.weights[1]}

@@ -12,13 +12,9 @@ from repre_mm.registry import MODELS
 
 
 def sample_levels(depth: int, num_levels: int) -> list[int]:
-    """Indices of K evenly spaced levels, the last one always among them (RePre, Sec. 3.2).
+    """Sample K of L levels (blocks of a ViT, stages of a Swin) evenly, the last one among them (RePre, Sec. 3.2).
 
     ``floor(L / K) * k - 1`` for k = 1 .. K - 1, and L - 1 (zero-based); L = 12, K = 4 gives 2, 5, 8, 11.
-
-    Args:
-        depth: L, the number of blocks (ViT) or stages (Swin).
-        num_levels: K.
 
     Raises:
         ValueError: K is below 1 or larger than L.
@@ -36,10 +32,9 @@ class RePreNeck(BaseModule):
     """Choose K levels of the online encoder and project each to the decoder's width (RePre, Sec. 3.2).
 
     Args:
-        in_channels: Channels of every level that the encoder offers, shallow to deep (L values). Inferred from
-            the backbone by :class:`RePreAlgorithm`.
-        num_levels: K, sampled by :func:`sample_levels`. Ignored when ``indices`` is given.
-        indices: Explicit levels, ascending and zero-based; negative ones count from the end.
+        in_channels: Channels of each of the encoder's L levels, shallow to deep. Inferred by :class:`RePreAlgorithm`.
+        num_levels: K, for :func:`sample_levels`.
+        indices: The levels themselves instead, ascending and zero-based; negative ones count from the end.
         features: ``'multi'`` for the K levels, ``'single'`` for the last level in the place of each of them: the
             decoder keeps its layers, resolutions and widths, and only its input changes (Sec. 4.3.1, Table 4). To
             decode the last level with the 1x1 head alone, set ``num_levels=1`` instead.
@@ -49,9 +44,6 @@ class RePreNeck(BaseModule):
     Attributes:
         indices: The chosen levels, ascending.
         out_channels: Channels of each returned map.
-
-    Raises:
-        ValueError: An index or K does not fit, or ``features`` is unknown.
     """
 
     def __init__(
@@ -78,19 +70,7 @@ class RePreNeck(BaseModule):
         )
 
     def forward(self, levels: Sequence[Tensor]) -> list[Tensor]:
-        """Project the chosen levels.
-
-        Args:
-            levels: K maps (B, C_k, h_k, w_k), shallow to deep: the levels named by ``indices``.
-
-        Returns:
-            K maps (B, D, h_k, w_k).
-
-        Raises:
-            ValueError: There are not K levels.
-        """
-        if len(levels) != len(self.projections):
-            raise ValueError(f'RePreNeck expects {len(self.projections)} levels, got {len(levels)}')
+        """Project the chosen levels: K maps (B, C_k, h_k, w_k), shallow to deep -> K maps (B, D, h_k, w_k)."""
         if not self.single:
             return [project(level) for project, level in zip(self.projections, levels, strict=True)]
         maps = [project(levels[-1]) for project in self.projections]

@@ -1,7 +1,7 @@
 """RePre: any contrastive method plus a branch that reconstructs view 1 (RePre, Algorithm 1).
 
 One training step: open a tap on the online encoder, run the wrapped method as it is, decode the levels that the tap
-heard into pixels, join both losses.
+heard, join both losses.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mmpretrain.models.selfsup import BaseSelfSupervisor
 from mmpretrain.registry import MODELS as MMPRETRAIN_MODELS
 from torch import Tensor, nn
 
-from repre_mm.models.taps import EncoderLevels, LevelTap, encoder_levels
+from repre_mm.models.taps import LevelTap, encoder_levels
 from repre_mm.registry import MODELS
 from repre_mm.utils.modules import eval_mode
 
@@ -31,22 +31,21 @@ class RePreAlgorithm(BaseModel):
     """Wrap a self-supervised algorithm and add the reconstruction branch.
 
     The wrapped algorithm is not changed: it makes its own encoder passes, and the branch listens to the one that sees
-    view 1 (``inputs[0]``) with gradients. The algorithm's public attributes can be read from the wrapper. Checkpoints
-    keep the algorithm's own keys (``backbone.``, ``neck.``, ``head.``, ...) and add ``repre_neck.``, ``repre_decoder.``
-    and ``loss_weighting.``, so ``init_cfg=dict(type='Pretrained', checkpoint=..., prefix='backbone.')`` reads the
-    encoder anywhere.
+    view 1 (``inputs[0]``) with gradients. Checkpoints keep the algorithm's own keys (``backbone.``, ``neck.``, ...) and
+    add ``repre_neck.``, ``repre_decoder.`` and ``loss_weighting.``, so
+    ``init_cfg=dict(type='Pretrained', checkpoint=..., prefix='backbone.')`` reads the encoder anywhere.
 
     Args:
-        algorithm: Config of any registered mmpretrain self-supervised algorithm with a ``backbone``.
-        neck: Config of the neck; default :class:`RePreNeck`. Widths are inferred from the backbone.
-        decoder: Config of the decoder; default :class:`RePreDecoder`. Widths and patch size are inferred.
+        algorithm: A self-supervised algorithm of mmpretrain that compares views, or its config.
+        neck: Config of the neck; default :class:`RePreNeck`, with widths that fit the backbone.
+        decoder: Config of the decoder; default :class:`RePreDecoder`, with widths and patch size that fit.
         loss_weighting: Config of the weighting; default :class:`UncertaintyWeighting`.
-        data_preprocessor: Passed on to the algorithm where that names none itself. Its mean and std also undo
-            the normalisation for the reconstruction target.
+        data_preprocessor: For an algorithm that names none itself. Its mean and std also undo the normalisation for the
+            reconstruction target.
 
     Raises:
         KeyError: ``algorithm.type`` is not registered.
-        ValueError: More levels are asked for than the encoder has, or another mismatch of the parts.
+        ValueError: The parts do not fit, such as more levels than the encoder has.
     """
 
     def __init__(
@@ -63,11 +62,25 @@ class RePreAlgorithm(BaseModel):
         super().__init__(data_preprocessor=algorithm.data_preprocessor, init_cfg=init_cfg)
         self.algorithm = algorithm
         levels = encoder_levels(algorithm.backbone)
+        pyramid = levels.strides[0] != levels.strides[-1]
+        neck = {
+            'type': 'RePreNeck',
+            'in_channels': list(levels.channels),
+            'out_channels': WIDTH_PYRAMID if pyramid else WIDTH_ISOTROPIC,
+            **(neck or {}),
+        }
         # The branch must not move the random stream that the plain algorithm would see. Its parts may be named without
         # their scope.
         with torch.random.fork_rng(devices=[]), DefaultScope.overwrite_default_scope('repre_mm'):
-            self.repre_neck = MODELS.build(_neck_cfg(neck, levels))
-            self.repre_decoder = MODELS.build(_decoder_cfg(decoder, levels, self.repre_neck))
+            self.repre_neck = MODELS.build(neck)
+            decoder = {
+                'type': 'RePreDecoder',
+                'in_channels': list(self.repre_neck.out_channels),
+                'patch_size': levels.strides[self.repre_neck.indices[0]],
+                'window_size': 7 if pyramid else None,
+                **(decoder or {}),
+            }
+            self.repre_decoder = MODELS.build(decoder)
             self.loss_weighting = MODELS.build({'type': 'UncertaintyWeighting', **(loss_weighting or {})})
         self.tap = LevelTap()
         self.register_state_dict_post_hook(_to_plain_keys)
@@ -90,13 +103,7 @@ class RePreAlgorithm(BaseModel):
             super().init_weights()
 
     def forward(self, inputs: Tensor | list[Tensor], data_samples: list | None = None, mode: str = 'tensor'):
-        """MMEngine's entry point.
-
-        Args:
-            inputs: For ``mode='loss'`` the list of normalised views, each (B, 3, H, W); otherwise one batch.
-            data_samples: Passed to the wrapped algorithm.
-            mode: ``'loss'`` or ``'tensor'`` (the encoder's features).
-        """
+        """Compute the losses of a list of views (``mode='loss'``), or the encoder's features of one batch."""
         if mode == 'loss':
             return self.loss(inputs, data_samples)
         return self.algorithm(inputs, data_samples, mode)
@@ -110,7 +117,7 @@ class RePreAlgorithm(BaseModel):
 
         Returns:
             ``loss`` (the total, which is minimised), ``contrast`` and ``recon_l1`` (raw, detached),
-            ``weight_contrast`` and ``weight_recon``, and the algorithm's outputs that are no losses.
+            ``weight_contrast`` and ``weight_recon``, and for the log the algorithm's other outputs.
 
         Raises:
             TypeError: There is one tensor in the place of the views.
@@ -135,9 +142,13 @@ class RePreAlgorithm(BaseModel):
         maps = self.repre_neck([levels[index] for index in self.repre_neck.indices])
         recon = self.repre_decoder.loss(maps, self.pixels(view))
         total, weights = self.loss_weighting(contrast, recon)
-        extras = {key: value for key, value in outputs.items() if 'loss' not in key}
-        # MMEngine sums every key with 'loss' in it, so only the total is named so.
-        return {'loss': total, 'contrast': contrast.detach(), 'recon_l1': recon.detach(), **weights, **extras}
+        joined = {'loss': total, 'contrast': contrast.detach(), 'recon_l1': recon.detach(), **weights}
+        return {**outputs, **joined}
+
+    def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Take ``loss`` as the total; MMEngine would add the algorithm's own losses, which are part of it."""
+        _, logged = super().parse_losses(losses)
+        return losses['loss'], logged
 
     def pixels(self, view: Tensor) -> Tensor:
         """Undo the preprocessor's normalisation: (B, 3, H, W) -> the same view in [0, 1]."""
@@ -148,16 +159,13 @@ class RePreAlgorithm(BaseModel):
 
     @torch.no_grad()
     def reconstruct(self, images: Tensor) -> Tensor:
-        """Encode and decode images, in evaluation mode.
+        """Encode and decode images in evaluation mode: (B, 3, H, W) -> the same shape, float32 in [0, 1].
 
         Args:
-            images: (B, 3, H, W), RGB (the channel order of training): float in [0, 1], or uint8.
-
-        Returns:
-            (B, 3, H, W), float32 in [0, 1].
+            images: RGB (the channel order of training), float in [0, 1] or uint8.
 
         Raises:
-            ValueError: A size that the patch does not divide, or float values beyond 1 (0-255 floats).
+            ValueError: A size that the patch does not divide, or float values beyond 1.
         """
         images = images.to(next(self.parameters()).device)
         if images.dtype == torch.uint8:
@@ -197,30 +205,13 @@ def _build_algorithm(cfg: dict, data_preprocessor: dict | nn.Module | None) -> B
         return MMPRETRAIN_MODELS.build(cfg)
 
 
-def _neck_cfg(cfg: dict | None, levels: EncoderLevels) -> dict:
-    pyramid = levels.strides[0] != levels.strides[-1]
-    return {
-        'type': 'RePreNeck',
-        'in_channels': list(levels.channels),
-        'out_channels': WIDTH_PYRAMID if pyramid else WIDTH_ISOTROPIC,
-        **(cfg or {}),
-    }
-
-
-def _decoder_cfg(cfg: dict | None, levels: EncoderLevels, neck: nn.Module) -> dict:
-    pyramid = levels.strides[0] != levels.strides[-1]
-    return {
-        'type': 'RePreDecoder',
-        'in_channels': list(neck.out_channels),
-        'patch_size': levels.strides[neck.indices[0]],
-        'window_size': 7 if pyramid else None,
-        **(cfg or {}),
-    }
-
-
 def _to_plain_keys(module: nn.Module, state_dict: dict, prefix: str, local_metadata: dict) -> None:
-    """Save the wrapped algorithm under its own keys: 'algorithm.backbone.x' -> 'backbone.x'."""
-    _rename(state_dict, prefix + _ALGORITHM_PREFIX, prefix)
+    """Save the wrapped algorithm under its own keys, in their order: 'algorithm.backbone.x' -> 'backbone.x'."""
+    old = prefix + _ALGORITHM_PREFIX
+    for mapping in (state_dict, getattr(state_dict, '_metadata', {})):  # tensors, and versions of the modules
+        items = [(prefix + k[len(old) :] if k.startswith(old) else k, v) for k, v in mapping.items()]
+        mapping.clear()
+        mapping.update(items)
 
 
 def _from_plain_keys(module: nn.Module, state_dict: dict, prefix: str, *_) -> None:
@@ -228,11 +219,3 @@ def _from_plain_keys(module: nn.Module, state_dict: dict, prefix: str, *_) -> No
     own = tuple(prefix + name + '.' for name in module._modules)
     for key in [key for key in state_dict if key.startswith(prefix) and not key.startswith(own)]:
         state_dict[prefix + _ALGORITHM_PREFIX + key[len(prefix) :]] = state_dict.pop(key)
-
-
-def _rename(state_dict: dict, old: str, new: str) -> None:
-    """Rename keys in place, keeping their order, in the tensors and in the module versions."""
-    for mapping in (state_dict, getattr(state_dict, '_metadata', {})):
-        items = [(new + k[len(old) :] if k.startswith(old) else k, v) for k, v in mapping.items()]
-        mapping.clear()
-        mapping.update(items)

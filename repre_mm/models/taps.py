@@ -1,13 +1,11 @@
-"""Levels of one encoder forward: the modules that produce them, and a tap that listens without a second pass.
-
-``encoder_levels`` knows the families of encoders, ``LevelTap`` listens to one forward.
-"""
+"""Levels of one encoder forward: the modules that produce them, and a tap that listens without a second pass."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,9 +20,9 @@ class EncoderLevels:
     """The levels that an encoder offers, shallow to deep: L blocks of a ViT, or the stages of a pyramid.
 
     Attributes:
-        modules: One module per level; its forward output is that level.
+        modules: One per level; its output is that level.
         channels: Channels C of each level.
-        strides: Input pixels per map cell of each level, (vertical, horizontal).
+        strides: Input pixels per cell of each level, (vertical, horizontal).
         to_map: ``(module output, (h, w)) -> (B, C, h, w)``, where (h, w) is input size over stride.
     """
 
@@ -38,14 +36,7 @@ class EncoderLevels:
 
 
 def tokens_to_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Drop the leading class and register tokens and lay the patch tokens out as a map.
-
-    Args:
-        tokens: (B, T + N, C) with T >= 0 extra tokens in front, N = h * w.
-        grid: (h, w).
-
-    Returns:
-        (B, C, h, w).
+    """Drop leading class and register tokens, and lay the others out: (B, T + h * w, C), grid (h, w) -> (B, C, h, w).
 
     Raises:
         ValueError: There are fewer tokens than the grid has cells.
@@ -54,18 +45,11 @@ def tokens_to_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
     extra = tokens.shape[1] - h * w
     if extra < 0:
         raise ValueError(f'the encoder gave {tokens.shape[1]} tokens for a grid of {h} x {w} patches')
-    # (B, T + N, C) -> (B, N, C) -> (B, C, h, w)
     return tokens[:, extra:].transpose(1, 2).reshape(tokens.shape[0], tokens.shape[2], h, w)
 
 
 def pooled(output: Tensor | Sequence[Tensor]) -> Tensor:
-    """Pool what an encoder returned, or the last of a tuple of it, to one vector per image.
-
-    Args:
-        output: (B, C), class token or averaged tokens; or a map (B, C, h, w), which is averaged over positions.
-
-    Returns:
-        (B, C).
+    """Pool an encoder's last output, a vector (B, C) or a map (B, C, h, w), to (B, C).
 
     Raises:
         UserError: The output is neither.
@@ -73,7 +57,7 @@ def pooled(output: Tensor | Sequence[Tensor]) -> Tensor:
     if isinstance(output, (tuple, list)):
         output = output[-1]
     if output.ndim == 4:
-        return output.mean(dim=(2, 3))  # (B, C, h, w) -> (B, C)
+        return output.mean(dim=(2, 3))
     if output.ndim != 2:
         raise UserError(
             f'the encoder returned {list(output.shape)} where (B, C) or (B, C, h, w) is needed: for a vision '
@@ -82,12 +66,8 @@ def pooled(output: Tensor | Sequence[Tensor]) -> Tensor:
     return output
 
 
-def _pair(size: int | Sequence[int]) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
-
-
 def _vit_levels(vit: VisionTransformer) -> EncoderLevels:
-    stride = _pair(vit.patch_embed.projection.stride)
+    stride = tuple(vit.patch_embed.projection.stride)
     depth = len(vit.layers)
     return EncoderLevels(list(vit.layers), [vit.embed_dims] * depth, [stride] * depth, tokens_to_map)
 
@@ -99,7 +79,7 @@ def _swin_levels(swin: SwinTransformer) -> EncoderLevels:
             'SwinTransformer(out_after_downsample=True) merges patches inside its stages: '
             'RePre needs each stage before merging, so set out_after_downsample=False'
         )
-    patch = _pair(swin.patch_embed.projection.stride)
+    patch = tuple(swin.patch_embed.projection.stride)
     strides = [(patch[0] * 2**i, patch[1] * 2**i) for i in range(len(swin.stages))]
     return EncoderLevels(
         list(swin.stages),
@@ -120,11 +100,11 @@ def _resnet_levels(resnet: ResNet) -> EncoderLevels:
     return EncoderLevels(stages, widths, strides, lambda output, _: output)
 
 
-_FAMILIES: list[tuple[type[nn.Module], Callable[[Any], EncoderLevels]]] = [
-    (VisionTransformer, _vit_levels),  # MoCoV3ViT and DistilledVisionTransformer are subclasses
-    (SwinTransformer, _swin_levels),
-    (ResNet, _resnet_levels),
-]
+_FAMILIES: dict[type[nn.Module], Callable[[Any], EncoderLevels]] = {
+    VisionTransformer: _vit_levels,  # MoCoV3ViT and DistilledVisionTransformer are subclasses
+    SwinTransformer: _swin_levels,
+    ResNet: _resnet_levels,
+}
 
 
 def encoder_levels(backbone: nn.Module) -> EncoderLevels:
@@ -137,10 +117,10 @@ def encoder_levels(backbone: nn.Module) -> EncoderLevels:
     """
     if hasattr(backbone, 'encoder_levels'):
         return backbone.encoder_levels()
-    for family, describe in _FAMILIES:
+    for family, describe in _FAMILIES.items():
         if isinstance(backbone, family):
             return describe(backbone)
-    known = ', '.join(family.__name__ for family, _ in _FAMILIES)
+    known = ', '.join(family.__name__ for family in _FAMILIES)
     raise TypeError(
         f'RePre does not know the levels of {type(backbone).__name__}. Known families: {known}. '
         "For a timm model use type='repre_mm.TimmBackbone'. "
@@ -151,23 +131,14 @@ def encoder_levels(backbone: nn.Module) -> EncoderLevels:
 class LevelTap:
     """Listen to the forward of the online encoder that sees a given view, and keep its levels.
 
-    The hooks exist only while the tap is open, so copies of the encoder (EMA targets, ``deepcopy``) never carry them;
-    the caller of :meth:`open` holds the levels, so no graph tensor stays behind.
+    The hooks exist only while the tap is open, so copies of the encoder (EMA targets, ``deepcopy``) never carry them,
+    and the caller of :meth:`open` holds the levels, so no graph tensor stays behind.
     """
 
     def __init__(self) -> None:
-        # The place of the view in a stacked batch follows from the algorithm's code: found by comparing pixels once per
-        # (call, batch shape), then reused, since a comparison waits for the device.
+        # Rows of the view by (call, batch size, size of the view). They follow from the algorithm's code: found once by
+        # comparing pixels, then reused, since a comparison waits for the device.
         self._layouts: dict[tuple[int, int, int], slice | None] = {}
-        self._reset()
-
-    def _reset(self, view: Tensor | None = None, need_grad: bool = True) -> None:
-        self._view = view
-        self._need_grad = need_grad
-        self._rows: slice | None = None  # of the view in the call under way; None: not in this call
-        self._found: slice | None = None  # of the view in the call that was heard
-        self._calls = 0
-        self._heard: dict[int, Any] = {}
 
     @contextmanager
     def open(
@@ -178,83 +149,72 @@ class LevelTap:
         Args:
             backbone: The online encoder.
             indices: The levels wanted.
-            view: (B, 3, H, W), the very pixels whose levels are wanted, as the algorithm receives them.
+            view: (B, 3, H, W), the very pixels that the algorithm receives.
             need_grad: Skip forwards without gradients (those that make the keys of a shared encoder).
 
         Yields:
-            A dict that holds ``{index: (B, C, h, w)}`` once the encoder has seen the view; it
-            stays empty if that never happens.
+            A dict, filled with ``{index: (B, C, h, w)}`` when the body ends; empty if the encoder never saw the view.
 
         Raises:
             RuntimeError: The encoder saw the view without calling the modules of its levels.
         """
         levels = encoder_levels(backbone)
+        heard: dict[int, Any] = {}
+        rows = found = None  # of the view: in the call under way, and in the call that was heard
+        calls = 0
+
+        def enter(module: nn.Module, args: tuple) -> None:
+            nonlocal rows, calls
+            if not heard and (torch.is_grad_enabled() or not need_grad):
+                rows = self._rows_of_view(view, args[0], calls)
+                calls += 1
+
+        def listen(index: int, module: nn.Module, args: tuple, output: Any) -> None:
+            if rows is not None:
+                heard[index] = output
+
+        def leave(module: nn.Module, args: tuple, output: Any) -> None:
+            nonlocal rows, found
+            if rows is not None:
+                found, rows = rows, None
+
+        handles = [backbone.register_forward_pre_hook(enter), backbone.register_forward_hook(leave)]
+        handles += [levels.modules[index].register_forward_hook(partial(listen, index)) for index in indices]
         maps: dict[int, Tensor] = {}
-        self._reset(view, need_grad)
-        handles = [backbone.register_forward_pre_hook(self._enter), backbone.register_forward_hook(self._leave)]
-        for index in indices:
-            handles.append(levels.modules[index].register_forward_hook(self._listener(index)))
         try:
             yield maps
-            missing = [index for index in indices if index not in self._heard]
-            if missing and self._found is not None:
-                raise RuntimeError(
-                    f'{type(backbone).__name__} encoded view 1 without calling the modules of its levels {missing} '
-                    f'({type(levels.modules[missing[0]]).__name__}): its forward bypasses them, or re-computes their '
-                    'parts for the backward pass (activation checkpointing); choose another encoder, or switch that off'
-                )
-            for index, output in self._heard.items():
-                stride = levels.strides[index]
-                grid = (view.shape[-2] // stride[0], view.shape[-1] // stride[1])
-                maps[index] = levels.to_map(output, grid)[self._found]
         finally:
             for handle in handles:
                 handle.remove()
-            self._reset()
+        missing = [index for index in indices if index not in heard]
+        if missing and found is not None:
+            raise RuntimeError(
+                f'{type(backbone).__name__} encoded view 1 without calling the modules of its levels {missing} '
+                f'({type(levels.modules[missing[0]]).__name__}): its forward bypasses them, or re-computes their parts '
+                'for the backward pass (activation checkpointing); choose another encoder, or switch that off'
+            )
+        for index, output in heard.items():
+            rows_per_cell, columns_per_cell = levels.strides[index]
+            grid = (view.shape[-2] // rows_per_cell, view.shape[-1] // columns_per_cell)
+            maps[index] = levels.to_map(output, grid)[found]
 
-    def _enter(self, module: nn.Module, args: tuple) -> None:
-        if self._heard or (self._need_grad and not torch.is_grad_enabled()):
-            return
-        self._rows = self._rows_of_view(args[0])
-        self._calls += 1
-
-    def _listener(self, index: int) -> Callable[[nn.Module, tuple, Any], None]:
-        def listen(module: nn.Module, args: tuple, output: Any) -> None:
-            if self._rows is not None:
-                self._heard[index] = output
-
-        return listen
-
-    def _leave(self, module: nn.Module, args: tuple, output: Any) -> None:
-        if self._rows is not None:
-            self._found, self._rows = self._rows, None
-
-    def _rows_of_view(self, batch: Tensor) -> slice | None:
-        view = self._view
+    def _rows_of_view(self, view: Tensor, batch: Tensor, call: int) -> slice | None:
         if batch.shape[1:] != view.shape[1:] or len(batch) % len(view):
             return None
         if batch.data_ptr() == view.data_ptr() and batch.shape == view.shape and batch.stride() == view.stride():
             return slice(None)
-        key = (self._calls, len(batch), len(view))
+        key = (call, len(batch), len(view))
         if key not in self._layouts:
             self._layouts[key] = find_rows(batch, view)
         return self._layouts[key]
 
 
 def find_rows(batch: Tensor, view: Tensor) -> slice | None:
-    """Find a view inside a batch that stacks several views: one block after another, or interleaved.
+    """Find the rows of a batch (V * B, 3, H, W) of V views that hold a view (B, 3, H, W), or None.
 
-    Args:
-        batch: (V * B, 3, H, W), V >= 1 views.
-        view: (B, 3, H, W).
-
-    Returns:
-        The rows of ``batch`` that equal ``view``, or None.
+    The views may be stacked one block after another, or interleaved.
     """
     size, views = len(view), len(batch) // len(view)
     blocks = [slice(i * size, (i + 1) * size) for i in range(views)]
     interleaved = [slice(i, None, views) for i in range(views)]
-    for rows in blocks + interleaved:
-        if torch.equal(batch[rows], view):
-            return rows
-    return None
+    return next((rows for rows in blocks + interleaved if torch.equal(batch[rows], view)), None)

@@ -1,4 +1,4 @@
-"""Variants that the paper does not have: a learned choice of levels, masked cells, dynamic weight averaging."""
+"""Variants beyond the paper: a learned mixture of levels, masked cells, dynamic weight averaging."""
 
 from __future__ import annotations
 
@@ -17,29 +17,15 @@ from repre_mm.registry import MODELS
 
 @MODELS.register_module()
 class GatedRePreNeck(RePreNeck):
-    """K learned mixtures of all levels instead of K fixed levels.
+    """Mix all L levels into each of K maps, with learned weights; for encoders of one width and resolution (ViT).
 
-    Each of the K maps is a weighted mean of all L levels, with weights from a softmax that is learned with the rest. At
-    the start the level that :func:`sample_levels` would take weighs most. The gate must not be decayed, since decay
-    pulls it back to equal weights: ``paramwise_cfg=dict(custom_keys={'repre_neck.gate': dict(decay_mult=0.0)})``.
-
-    For encoders whose levels have one width and one resolution (ViT); a pyramid's levels cannot be averaged.
-
-    Args:
-        in_channels: As for :class:`RePreNeck`; all equal.
-        num_levels: K, the number of mixtures.
-        out_channels: As for :class:`RePreNeck`.
-
-    Attributes:
-        gate: Logits, (K, L).
-        indices: All levels.
+    The weights are a softmax of ``gate``, (K, L). At the start the level that :func:`sample_levels` would take weighs
+    most. The gate must not be decayed, which would pull it back to equal weights:
+    ``paramwise_cfg=dict(custom_keys={'repre_neck.gate': dict(decay_mult=0.0)})``.
 
     Raises:
         ValueError: The levels differ in width, or K does not fit the depth.
     """
-
-    #: Of the sampled level's logit over the others': two thirds of the weight among 12 levels.
-    HEAD_START = 3.0
 
     def __init__(
         self,
@@ -54,25 +40,12 @@ class GatedRePreNeck(RePreNeck):
                 f'encoder has widths {list(in_channels)}: use RePreNeck'
             )
         super().__init__(in_channels, num_levels, out_channels=out_channels, init_cfg=init_cfg)
-        start = self.HEAD_START * F.one_hot(torch.tensor(self.indices), len(in_channels)).float()
-        self.gate = nn.Parameter(start)
+        # Two thirds of the weight among 12 levels.
+        self.gate = nn.Parameter(3.0 * F.one_hot(torch.tensor(self.indices), len(in_channels)).float())
         self.indices = list(range(len(in_channels)))
 
     def forward(self, levels: Sequence[Tensor]) -> list[Tensor]:
-        """Mix all levels into K, then project them.
-
-        Args:
-            levels: L maps (B, C, h, w), shallow to deep.
-
-        Returns:
-            K maps (B, D, h, w).
-
-        Raises:
-            ValueError: There are not L levels, or they differ in shape.
-        """
-        shapes = {tuple(level.shape) for level in levels}
-        if len(levels) != self.gate.shape[1] or len(shapes) > 1:
-            raise ValueError(f'GatedRePreNeck expects {self.gate.shape[1]} levels of one shape, got {sorted(shapes)}')
+        """Mix and project L maps (B, C, h, w), shallow to deep, to K maps (B, D, h, w)."""
         weights = self.gate.softmax(dim=1).to(levels[0].dtype)
         # (K, L) x (L, B, C, h, w) -> (K, B, C, h, w)
         return super().forward(torch.tensordot(weights, torch.stack(list(levels)), dims=1).unbind())
@@ -80,16 +53,7 @@ class GatedRePreNeck(RePreNeck):
 
 @MODELS.register_module()
 class MaskedRePreNeck(RePreNeck):
-    """RePreNeck that masks cells of its maps in training, see :class:`CellMask`.
-
-    Args:
-        in_channels: As for :class:`RePreNeck`.
-        mask_ratio: Share of the cells that are masked, at least 0 and below 1.
-        **kwargs: As for :class:`RePreNeck`.
-
-    Raises:
-        ValueError: ``mask_ratio`` is out of range.
-    """
+    """RePreNeck that masks a share ``mask_ratio`` of the cells of its maps in training, see :class:`CellMask`."""
 
     def __init__(self, in_channels: Sequence[int], mask_ratio: float = 0.5, **kwargs) -> None:
         super().__init__(in_channels, **kwargs)
@@ -106,9 +70,8 @@ class MaskedRePreNeck(RePreNeck):
 class CellMask(nn.Module):
     """Replace random cells of the decoder's maps by a learned token per level.
 
-    The encoder sees the whole of view 1, which keeps the contrastive loss as it is and needs no further pass. The same
-    part of the image is masked in all maps, so a masked patch has to be predicted from its neighbours. The loss stays
-    the mean over all pixels.
+    The encoder sees the whole of view 1, so the contrastive loss stays as it is. The same part of the image is masked
+    in all maps, so a masked patch has to be predicted from its neighbours; the loss is the mean over all pixels.
 
     The masks are drawn from a counter in the state dict: the algorithm's random stream is not touched, processes draw
     different masks, and a resumed run continues the sequence.
@@ -150,16 +113,15 @@ class DynamicWeightAveraging(BaseModule):
 
     .. math:: \lambda_k(t) = 2 \, softmax_k(\frac{1}{T} \frac{L_k(t - 1)}{L_k(t - 2)})
 
-    where L_k(t) is the mean of loss k over period t (an epoch in that paper). Both weights are 1 in the first two
-    periods. Nothing is learned. Periods, means and weights are in the state dict, so a resumed run continues its
-    period.
+    where L_k(t) is the mean of loss k over period t. Both weights are 1 in the first two periods. A resumed run
+    continues its period.
 
     Args:
-        interval: Training batches in a period; the paper's are those of an epoch.
+        interval: Training batches in a period; that paper's is an epoch.
         temperature: T; large values make the weights equal.
 
     Raises:
-        ValueError: ``interval`` or ``temperature`` is not positive; or, a loss is negative, whose ratio has no
+        ValueError: ``interval`` or ``temperature`` is not positive; or a loss is negative, so that ratios have no
             meaning.
     """
 
@@ -175,14 +137,13 @@ class DynamicWeightAveraging(BaseModule):
         self.register_buffer('means', torch.zeros(2, 2))  # of the last two periods, the older one first; 0: none yet
 
     def forward(self, contrast: Tensor, recon: Tensor) -> tuple[Tensor, Weights]:
-        """Join two scalar losses; returns the total and ``weight_contrast`` and ``weight_recon``."""
+        """Join two scalar losses; also returns the weights of both."""
         losses = torch.stack([contrast.float(), recon.float()])
         if (losses.detach() < 0).any():
             raise ValueError(
                 f'the losses are {contrast.item():.4f} and {recon.item():.4f}: dynamic weight averaging compares '
-                'ratios of losses, which must not be negative. Use '
-                'loss_weighting=dict(type="repre_mm.UncertaintyWeighting", contrast_shift=...) or '
-                'type="repre_mm.FixedWeighting".'
+                'ratios of losses, which must not be negative. Use loss_weighting=dict(type='
+                '"repre_mm.UncertaintyWeighting", contrast_shift=...) or type="repre_mm.FixedWeighting"'
             )
         weights = self.weights.clone()
         if self.training:

@@ -49,13 +49,11 @@ def test_windowed_transformer_fusion_on_a_pyramid():
     assert decoder([torch.randn(1, 32, 16, 16), torch.randn(1, 32, 8, 8)]).shape == (1, 3, 64, 64)
 
 
-def test_loss_is_the_mean_absolute_error_and_checks_the_size():
+def test_loss_is_the_mean_absolute_error():
     decoder = RePreDecoder([8], 4)
     maps, target = [torch.randn(2, 8, 2, 2)], torch.rand(2, 3, 8, 8)
     expected = (decoder(maps) - target).abs().sum() / (2 * 3 * 8 * 8)
     torch.testing.assert_close(decoder.loss(maps, target), expected)
-    with pytest.raises(ValueError, match=r'drew \(8, 8\) pixels for an input of \(8, 10\)'):
-        decoder.loss(maps, torch.rand(2, 3, 8, 10))
 
 
 def test_loss_is_fp32_under_autocast():
@@ -65,5 +63,5 @@ def test_loss_is_fp32_under_autocast():
 
 
 def test_transformer_needs_heads_that_divide():
-    with pytest.raises(ValueError, match='choose a multiple of 32'):
+    with pytest.raises(ValueError, match='100 is not a multiple of 32'):
         RePreDecoder([100, 100], 4, fusion='transformer')

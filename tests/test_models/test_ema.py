@@ -69,6 +69,7 @@ def test_momentum_stays_at_its_end():
 def test_first_forward_copies_the_online_network_and_later_ones_do_not():
     online = network()
     ema = CosineEMA(online, momentum=0.1, end_momentum=0.1)
+    ema.max_steps = 2
     reinitialise(online)  # what init_weights() does after the target was made
     online[1].running_mean.fill_(3)
     ema.update_parameters(online)
@@ -85,6 +86,7 @@ def test_first_forward_copies_the_online_network_and_later_ones_do_not():
 def test_batchnorm_of_the_target_keeps_its_own_statistics():
     online = network()
     ema = CosineEMA(online, momentum=0.5, end_momentum=0.5)
+    ema.max_steps = 2
     ema.update_parameters(online)
     ema(torch.full((4, 4), 2.0))
     ema.step()
@@ -110,14 +112,20 @@ def test_several_forwards_make_one_update():
     assert ema.steps.item() == 1
 
 
-def test_without_the_hook_one_forward_works_and_the_second_says_what_is_missing():
+@pytest.mark.parametrize('end_momentum', [0.0, 0.1])
+def test_without_the_hook_forwards_work_and_the_optimizer_says_what_is_missing(end_momentum):
     online = network()
-    ema = CosineEMA(online, momentum=0.1)
-    ema.update_parameters(online)
-    ema(torch.randn(4, 4))
-    for action in (lambda: ema.update_parameters(online), ema.step):
+    optimizer = torch.optim.SGD(online.parameters(), lr=0.1)
+    ema = CosineEMA(online, momentum=0.1, end_momentum=end_momentum)
+    for _ in range(2):
+        ema.update_parameters(online)
+        ema(torch.randn(4, 4))
+    for action in (optimizer.step, optimizer.step, ema.step):
         with pytest.raises(RuntimeError, match=r"add dict\(type='repre_mm.MomentumUpdateHook'\) to custom_hooks"):
             action()
+    ema.max_steps = 10
+    optimizer.step()
+    ema.step()
 
 
 def test_step_without_a_forward_is_an_error():

@@ -72,7 +72,13 @@ def test_one_step_of_what_works(name):
     model = RePreAlgorithm(algorithm, loss_weighting=dict(type='FixedWeighting', contrast=1.0, recon=2.0))
     out = model([torch.randn(4, 3, 64, 64), torch.randn(4, 3, 64, 64)], None, mode='loss')
     assert_close(out['loss'], out['contrast'] + 2 * out['recon_l1'])
-    out['loss'].backward()
+    total, logged = model.parse_losses(out)
+    assert total is out['loss'] and logged['loss'] == total
+    own = {key: value for key, value in out.items() if 'loss' in key and key != 'loss'}
+    assert set(own) == ({'loss_single', 'loss_dense'} if name == 'DenseCL' else set())  # handed on for the log
+    if own:
+        assert_close(sum(own.values()), out['contrast'])
+    total.backward()
     assert model.backbone.conv1.weight.grad.abs().max() > 0
     assert model.repre_neck.training and all(p.grad is not None for p in model.repre_decoder.parameters())
 

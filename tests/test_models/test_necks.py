@@ -62,7 +62,7 @@ def test_single_gives_the_last_level_in_the_place_of_each(out_channels):
 
 
 def test_wrong_number_of_levels():
-    with pytest.raises(ValueError, match='expects 4 levels, got 1'):
+    with pytest.raises(ValueError, match='shorter'):
         RePreNeck([8] * 12)([torch.randn(1, 8, 2, 2)])
 
 

@@ -348,7 +348,11 @@ def test_losses_are_joined_as_mmengine_joins_them():
     expected, log = algorithm.parse_losses(algorithm.loss(views))
     out = model(views, None, mode='loss')
     torch.testing.assert_close(out['contrast'], expected.detach())
-    torch.testing.assert_close(model.parse_losses(out)[1]['norm'], log['norm'])
+    total, logged = model.parse_losses(out)
+    assert total is out['loss'] is not None
+    for name in ('norm', 'loss_each', 'loss_layers'):  # the method's own, for the log
+        torch.testing.assert_close(logged[name], log[name])
+    torch.testing.assert_close(logged['loss'], total)
 
 
 def test_a_loss_that_is_no_tensor_is_refused():

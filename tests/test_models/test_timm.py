@@ -233,7 +233,6 @@ BAD = {
     'name': (dict(model_name='vit_smal_patch16_224'), 'Did you mean .*vit_small_patch16_224'),
     'tag': (dict(model_name='vit_tiny_patch16_224.augreg'), 'Invalid pretrained tag .*augreg_in21k'),
     'option': (dict(model_name='test_resnet', img_size=64), 'does not take .*img_size.*they take any size'),
-    'pyramid': (dict(model_name='test_resnet', features_only=True), 'features_only=True'),
 }
 
 

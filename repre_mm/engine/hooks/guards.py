@@ -12,44 +12,20 @@ from repre_mm.registry import HOOKS
 
 @HOOKS.register_module()
 class WeightingGuardHook(Hook):
-    """Refuse what breaks uncertainty weighting: weight decay on the log-variances, and negative losses.
-
-    Weight decay would pull both loss weights back to 1; the logarithm of a negative loss is unbounded.
+    """Set how often uncertainty weighting checks for negative losses, whose logarithm is unbounded.
 
     Args:
-        interval: Steps between two checks of the losses; each waits for the device.
+        interval: Steps between two checks; each waits for the device.
     """
 
     def __init__(self, interval: int = 50) -> None:
         self.interval = interval
 
     def before_train(self, runner: Runner) -> None:
-        """Check the optimizer's groups.
-
-        Raises:
-            ValueError: A group that holds log-variances has weight decay.
-        """
-        self._weightings = [m for m in runner.model.modules() if isinstance(m, UncertaintyWeighting)]
-        guarded = {id(m.log_vars) for m in self._weightings}
-        for group in runner.optim_wrapper.param_groups:
-            if group.get('weight_decay', 0) and any(id(p) in guarded for p in group['params']):
-                raise ValueError(
-                    'the log-variances of the loss weighting have weight decay '
-                    f'{group["weight_decay"]}. Add to the config: optim_wrapper=dict(paramwise_cfg='
-                    "dict(custom_keys={'loss_weighting': dict(decay_mult=0.)}))"
-                )
-
-    def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
-    ) -> None:
-        """Check the losses on schedule.
-
-        Raises:
-            ValueError: One was negative; see :meth:`repre_mm.models.UncertaintyWeighting.check_positive`.
-        """
-        if self.every_n_train_iters(runner, self.interval):
-            for weighting in self._weightings:
-                weighting.check_positive()
+        """Set the interval."""
+        for module in runner.model.modules():
+            if isinstance(module, UncertaintyWeighting):
+                module.check_interval = self.interval
 
 
 @HOOKS.register_module()

@@ -1,4 +1,4 @@
-"""A feature pyramid from one map (ViTDet, arXiv 2203.16527, Sec. 3)."""
+"""Feature pyramid from one map (ViTDet, arXiv 2203.16527, Sec. 3)."""
 
 from __future__ import annotations
 
@@ -26,16 +26,14 @@ class SimpleFeaturePyramid(BaseModule):
         super().__init__(init_cfg)
         self.num_outs = num_outs
         half, quarter = in_channels // 2, in_channels // 4
+        quadruple = nn.Sequential(
+            nn.ConvTranspose2d(in_channels, half, 2, 2),
+            LayerNorm2d(half),
+            nn.GELU(),
+            nn.ConvTranspose2d(half, quarter, 2, 2),
+        )
         scales = [
-            (
-                nn.Sequential(
-                    nn.ConvTranspose2d(in_channels, half, 2, 2),
-                    LayerNorm2d(half),
-                    nn.GELU(),
-                    nn.ConvTranspose2d(half, quarter, 2, 2),
-                ),
-                quarter,
-            ),
+            (quadruple, quarter),
             (nn.ConvTranspose2d(in_channels, half, 2, 2), half),
             (nn.Identity(), in_channels),
             (nn.MaxPool2d(2), in_channels),

@@ -1,4 +1,4 @@
-"""Any timm model as an encoder: its vector for the contrastive neck, its levels for RePre."""
+"""Any timm model as an encoder: a vector for the contrastive neck, levels for RePre."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from repre_mm.models.taps import EncoderLevels, tokens_to_map
 from repre_mm.registry import MODELS
 from repre_mm.utils.errors import UserError
 
-# Stride of the finest map that RePre decodes. The stride-2 map of a convolutional stem is not a stage (the pyramids of
-# the paper start at stride 4), and would make the decoder four times as expensive.
+# Stride of the finest map that RePre decodes: the paper's pyramids start there, and the stride-2 map of a convolutional
+# stem would make the decoder four times as expensive.
 FINEST_STRIDE = 4
 
 
@@ -24,16 +24,14 @@ FINEST_STRIDE = 4
 class TimmBackbone(BaseModule):
     """A timm model without its classifier.
 
-    The timm model is the submodule ``model``: checkpoints hold timm's own keys under ``backbone.model.``, and
-    ``model.state_dict()`` gives them without the prefix. timm initialises it; MMEngine's ``init_weights()`` leaves that
-    as it is. The output is a pooled vector, so mmpretrain's necks take ``with_avg_pool=False``.
+    The timm model is the submodule ``model``: checkpoints hold timm's own keys under ``backbone.model.``. timm
+    initialises it. The output is a pooled vector, so mmpretrain's necks take ``with_avg_pool=False``.
 
     Args:
         model_name: A name from ``timm.list_models()``, with or without a pretrained tag (``'name.tag'``).
         checkpoint_path: A local file that :func:`repre_mm.checkpoint.load_pretrained` recognises, for instance of timm
             weights, read in ``init_weights()``. It must fill every tensor; a classifier in it is left out.
-        init_cfg: MMEngine's, for keys as in this module (``model.*``): a ``Pretrained`` one with
-            ``prefix='backbone.'`` reads a training checkpoint.
+        init_cfg: MMEngine's: a ``Pretrained`` one with ``prefix='backbone.'`` reads a training checkpoint.
         **kwargs: To ``timm.create_model``: ``drop_path_rate``, ``img_size``, ``dynamic_img_size=True`` (ViT and Swin
             on crops of any size, as DINO's), ``pretrained=True`` (downloads), and the model's own (``depth``, ...).
 
@@ -55,12 +53,12 @@ class TimmBackbone(BaseModule):
         super().__init__(init_cfg)
         self.model_name = model_name
         self.checkpoint_path = checkpoint_path
-        self.model = _create(model_name, kwargs)
+        self.model = _create(model_name, {**kwargs, 'num_classes': 0})
         self.model.is_init = True  # MMEngine then skips the child's init_weights()
         self.embed_dims: int = self.model.head_hidden_size
 
     def init_weights(self) -> None:
-        """Apply ``init_cfg`` and ``checkpoint_path``, where given.
+        """Apply ``init_cfg`` and ``checkpoint_path``.
 
         Raises:
             repre_mm.checkpoint.CheckpointError: The file is unreadable, or does not fill the whole model.
@@ -76,13 +74,7 @@ class TimmBackbone(BaseModule):
             )
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
-        """Encode a batch.
-
-        Args:
-            x: (B, 3, H, W), normalised.
-
-        Returns:
-            One (B, C) vector per image in a tuple: what the model's own classifier would get (class token or pooled).
+        """(B, 3, H, W) -> a tuple with (B, C), what the model's own classifier would get (class token or pooled).
 
         Raises:
             ValueError: The model refuses the size, or is told not to pool.
@@ -92,8 +84,7 @@ class TimmBackbone(BaseModule):
         except AssertionError as error:  # how timm's patch embeddings check the size
             raise UserError(
                 f'timm model {self.model_name!r} refuses crops of {x.shape[-2]} x {x.shape[-1]} pixels: {error} '
-                'Choose another crop, or set in the backbone dynamic_img_size=True (crops of any size) or img_size=... '
-                '(one size), where the model has them'
+                'Choose another crop, or set in the backbone dynamic_img_size=True (any size) or img_size=... (one)'
             ) from error
         if vector.ndim != 2:
             raise UserError(
@@ -103,9 +94,9 @@ class TimmBackbone(BaseModule):
         return (vector,)
 
     def encoder_levels(self) -> EncoderLevels:
-        """The levels of RePre: all blocks of an isotropic model, the last output of each resolution of a pyramid.
+        """Describe the levels: all blocks of an isotropic model, the last output of each resolution of a pyramid.
 
-        timm's ``feature_info`` names them. A level is what ``model.forward_intermediates(x, norm=False)`` gives.
+        They are what ``model.forward_intermediates(x, norm=False)`` gives.
 
         Raises:
             TypeError: The model does not describe its levels.
@@ -129,9 +120,8 @@ class TimmBackbone(BaseModule):
             shape = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise UserError(
                 f'a level of timm model {self.model_name!r} is {shape}, which RePre cannot lay out as a map of '
-                f'{grid[0]} x {grid[1]} cells. Options that drop tokens or pad the image (patch_drop_rate, '
-                'dynamic_img_pad) must be off; otherwise choose another family (ViT, Swin, ConvNeXt, PVTv2, ResNet, '
-                '...), or subclass TimmBackbone with an encoder_levels() of your own'
+                f'{grid[0]} x {grid[1]} cells. Switch off patch_drop_rate and dynamic_img_pad, choose another family '
+                '(ViT, Swin, ConvNeXt, PVTv2, ResNet, ...), or subclass TimmBackbone with your own encoder_levels()'
             )
 
         modules = [self.model.get_submodule(info['module']) for info in infos]
@@ -139,13 +129,8 @@ class TimmBackbone(BaseModule):
 
 
 def _create(name: str, kwargs: dict[str, Any]) -> nn.Module:
-    if kwargs.get('features_only'):
-        raise UserError(
-            f'features_only=True takes the vector away from timm model {name!r}: leave it out, RePre listens to the '
-            'levels of the whole model'
-        )
     try:
-        return timm.create_model(name, **{**kwargs, 'num_classes': 0})
+        return timm.create_model(name, **kwargs)
     except RuntimeError as error:
         if not str(error).startswith(('Unknown model', 'Invalid pretrained tag')):
             raise
@@ -156,8 +141,8 @@ def _create(name: str, kwargs: dict[str, Any]) -> nn.Module:
         if 'unexpected keyword argument' not in str(error):
             raise
         raise UserError(
-            f'timm model {name!r} does not take one of the options {", ".join(kwargs)}: {error}. Leave it out'
-            ' (convolutional models need no img_size: they take any size)'
+            f'timm model {name!r} does not take one of its options: {error}. Leave it out (convolutional models need '
+            'no img_size: they take any size)'
         ) from error
 
 
@@ -167,8 +152,8 @@ def _levels(model: nn.Module, name: str) -> list[dict[str, Any]]:
     named = dict(model.named_modules())
     if not infos or any(info.get('hook_type', 'forward') != 'forward' or info['module'] not in named for info in infos):
         raise TypeError(
-            f'timm model {name!r} does not say which of its modules give its levels (feature_info), so RePre '
-            'cannot use it: choose another one, or subclass TimmBackbone with an encoder_levels() of your own'
+            f'timm model {name!r} does not say which of its modules give its levels (feature_info): choose another '
+            'one, or subclass TimmBackbone with your own encoder_levels()'
         )
     if infos[0]['reduction'] == infos[-1]['reduction']:
         return infos

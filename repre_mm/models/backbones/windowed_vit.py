@@ -1,4 +1,4 @@
-"""A plain ViT for large images: attention inside windows in most blocks (ViTDet, arXiv 2203.16527, Sec. 3)."""
+"""Plain ViT for large images: attention inside windows in most blocks (ViTDet, arXiv 2203.16527, Sec. 3)."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ class WindowedViT(VisionTransformer):
 
     Args:
         window_size: Side of a window in patches.
-        global_blocks: Zero-based indices of the blocks that attend over the whole image instead; ViTDet spreads
-            four of them evenly.
+        global_blocks: Zero-based indices of the blocks that attend over the whole image; ViTDet spreads four evenly.
         **kwargs: Of mmpretrain's VisionTransformer (``arch``, ``img_size``, ``patch_size``, ``drop_path_rate``, ...).
 
     Raises:
@@ -37,7 +36,7 @@ class WindowedViT(VisionTransformer):
             raise ValueError(f'global_blocks={list(global_blocks)}: the encoder has blocks 0 to {self.num_layers - 1}')
         self.window_size = window_size
         self.global_blocks = frozenset(global_blocks)
-        # Not used in the map of patches, but checkpoints have one.
+        # Not used, but checkpoints have one.
         self.cls_token.requires_grad = False
 
     def forward(self, x: Tensor) -> tuple[Tensor]:

@@ -1,7 +1,7 @@
 """Random draws of a batch's augmentation: which image is changed by which kernel, in which order, by how much.
 
-All draws are made on the host from one generator, a fixed number per image and step: they are the same on every device,
-no image's draws depend on another's, and nothing waits for the device.
+They are made on the host, a fixed number per image and step: they are the same on every device, no image's draws depend
+on another's, and nothing waits for the device.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ class ViewRecipe:
         self.steps = [build_step(config) for config in configs]
         for step in _flat(self.steps):
             if type(step) not in _DRAW:
+                known = ', '.join(kind.__name__ for kind in _DRAW)
                 raise ValueError(
-                    f'{type(step).__name__} cannot be done on the device, only {", ".join(k.__name__ for k in _DRAW)}: '
-                    'leave it to the loader, before these'
+                    f'{type(step).__name__} cannot be done on the device, only {known}: leave it to the loader'
                 )
         #: Pixels to each side that the widest blur reaches: three standard deviations.
         self.blur_radius = max(
@@ -56,7 +56,7 @@ class ViewRecipe:
         )
 
     def draw(self, batch: int, generator: Generator) -> list[Change]:
-        """The changes of a batch of images, in their order."""
+        """Draw the changes of a batch of images, in their order."""
         everyone = torch.ones(batch, dtype=torch.bool)
         return [change for step in self.steps for change in _draw(step, everyone, generator) if len(change.images)]
 

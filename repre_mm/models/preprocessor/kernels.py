@@ -1,18 +1,14 @@
-"""Kernels of augmentation for a batch on any device, each image with a number of its own.
+"""Colour, blur and solarize kernels for a batch on any device, each image with a number of its own.
 
-Every function takes float (N, 3, H, W) in [0, 1], RGB, and numbers (N,) on the same device, and returns new images in
-[0, 1], equal to those of torchvision's functions of the same names image by image. Nothing waits for the device.
+Every function takes float (N, 3, H, W) in [0, 1], RGB, and numbers (N,), and returns new images in [0, 1], equal image
+by image to those of torchvision's functions of these names. Nothing waits for the device.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-Kernel = Callable[[Tensor, Tensor], Tensor]
 
 
 def brightness(images: Tensor, factors: Tensor) -> Tensor:
@@ -31,12 +27,12 @@ def saturation(images: Tensor, factors: Tensor) -> Tensor:
 
 
 def greyscale(images: Tensor, _: Tensor) -> Tensor:
-    """Luma, three times; the numbers are not used."""
+    """Repeat the luma three times; the numbers are not used."""
     return luma(images).expand_as(images)
 
 
 def hue(images: Tensor, shifts: Tensor) -> Tensor:
-    """Shift the hue by shares of the full circle, -0.5 to 0.5, at constant value and saturation of HSV."""
+    """Shift the hue of HSV by shares of the full circle, -0.5 to 0.5."""
     red, green, blue = images.unbind(1)
     value, chroma = images.amax(1), images.amax(1) - images.amin(1)
     safe = chroma.clamp(min=1e-12)  # grey has no hue
@@ -55,13 +51,7 @@ def solarize(images: Tensor, thresholds: Tensor) -> Tensor:
 
 
 def gaussian_blur(images: Tensor, sigmas: Tensor, radius: int) -> Tensor:
-    """Blur with standard deviations in pixels; edge pixels are repeated beyond the border.
-
-    Args:
-        images: (N, 3, H, W).
-        sigmas: (N,).
-        radius: Pixels to each side that count, in all images.
-    """
+    """Blur with standard deviations in pixels, over ``radius`` pixels to each side; edge pixels are repeated."""
     taps = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
     weights = torch.exp(-0.5 * (taps / sigmas[:, None]) ** 2)
     weights = weights / weights.sum(1, keepdim=True)  # (N, taps)
@@ -73,7 +63,7 @@ def gaussian_blur(images: Tensor, sigmas: Tensor, radius: int) -> Tensor:
 
 
 def luma(images: Tensor) -> Tensor:
-    """ITU-R BT.601: (N, 3, H, W) -> (N, 1, H, W)."""
+    """Compute the luma of ITU-R BT.601: (N, 3, H, W) -> (N, 1, H, W)."""
     red, green, blue = images.split(1, 1)
     return (0.299 * red).add_(green, alpha=0.587).add_(blue, alpha=0.114)
 

@@ -1,4 +1,4 @@
-"""A data preprocessor that changes colours, blurs, solarizes and normalises on the device."""
+"""Data preprocessor that changes colours, blurs, solarizes and normalises on the device."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from repre_mm.registry import MODELS
 class DeviceAugmentPreprocessor(SelfSupDataPreprocessor):
     """mmpretrain's preprocessor of views, after the part of the augmentation that the loader leaves to the device.
 
-    The loader crops, resizes and flips each view, in 8 bits; the rest of the recipe is done here for whole batches, in
-    fp32 at any precision of training. ``device_augment=True`` in a config sets up this preprocessor and the loader.
+    The loader crops, resizes and flips each view, in 8 bits; the rest is done here for whole batches, in fp32.
+    ``device_augment=True`` in a config sets up both.
 
-    The draws come from a generator seeded by a number of torch's stream and the rank. In a run that stream is reseeded
-    at every iteration (:mod:`repre_mm.engine.resilience.replay`), so a resumed run draws the same.
+    The draws are seeded by a number of torch's stream and the rank. In a run that stream is reseeded at every iteration
+    (:mod:`repre_mm.engine.resilience.replay`), so a resumed run draws the same.
 
     Args:
         num_views: How many views each list of steps is for, as in ``repre_mm.FastMultiView``.
-        transforms: The lists of steps after crop and flip, see :class:`ViewRecipe`. In the order of the views.
-        mean: Of red, green and blue, in units of [0, 255]; without it nothing is normalised.
+        transforms: The steps of the views after crop and flip, see :class:`ViewRecipe`.
+        mean: Of red, green and blue, in [0, 255]; without it nothing is normalised.
         std: Likewise.
         to_rgb: The views come in BGR, as ``FastMultiView`` cuts them. Colours are changed in RGB.
         non_blocking: Copy views to the device without waiting; they must come from pinned memory.
@@ -54,15 +54,7 @@ class DeviceAugmentPreprocessor(SelfSupDataPreprocessor):
         self.counts, self.recipes = counts, [ViewRecipe(configs) for configs in transforms]
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """Augment (in training only) and normalise.
-
-        Args:
-            data: ``inputs``, the views, each uint8 (B, 3, H, W); and ``data_samples``.
-            training: Without it the views are as the loader cut them, and nothing is drawn.
-
-        Returns:
-            ``inputs``, the views, each float32 (B, 3, H, W) on the device, and ``data_samples``.
-        """
+        """Augment (in training only) and normalise ``inputs``: views uint8 -> float32 (B, 3, H, W), on the device."""
         if not training:
             return super().forward(data, training)
         self._check(data['inputs'])
@@ -91,26 +83,15 @@ class DeviceAugmentPreprocessor(SelfSupDataPreprocessor):
             )
         for view in views:
             if view.dtype != torch.uint8:
-                raise ValueError(
-                    f'views must come in 8 bits (uint8) to be augmented on the device, not in {view.dtype}'
-                )
+                raise ValueError(f'views must come in uint8 to be augmented on the device, not in {view.dtype}')
 
 
 def augment(images: Tensor, changes: Sequence[Change], blur_radius: int) -> Tensor:
-    """Change some images of a batch, in place.
-
-    Args:
-        images: Float (B, 3, H, W) in [0, 1], RGB.
-        changes: What is done to which of them, in order.
-        blur_radius: As in :func:`repre_mm.models.preprocessor.kernels.gaussian_blur`.
-
-    Returns:
-        The images, still in [0, 1].
-    """
+    """Change some images of a batch in place: float (B, 3, H, W) in [0, 1], RGB; they stay in [0, 1]."""
     sizes = [len(change.images) for change in changes]
     if not sizes:
         return images
-    # All in two copies; a copy from the host that does not block has to come from pinned memory.
+    # All in two copies
     where, numbers = (
         _send(torch.cat(tensors), images.device).split(sizes)
         for tensors in zip(*((change.images, change.numbers) for change in changes), strict=True)
@@ -122,6 +103,7 @@ def augment(images: Tensor, changes: Sequence[Change], blur_radius: int) -> Tens
 
 
 def _send(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy without blocking, which takes pinned memory."""
     if device.type == 'cuda':
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)

@@ -1,11 +1,9 @@
 """DINO (Caron et al., ICCV 2021, arXiv 2104.14294): self-distillation with no labels, over several crops.
 
-One step: the teacher sees the global crops, the student all crops; each student output learns to predict the teacher's
-output for every *other* global crop; the teacher follows the student. Centring and sharpening the teacher's outputs
-prevent collapse.
+The teacher sees the global crops, the student all crops. Each output of the student learns to predict the teacher's for
+every *other* global crop; the teacher follows the student. Centring and sharpening prevent collapse.
 
-The parts that need the Runner are in :mod:`repre_mm.engine.hooks.dino` (epoch, frozen last layer, clipping) and
-:class:`~repre_mm.engine.MomentumUpdateHook` (the teacher's update).
+Epoch, frozen last layer and clipping need the Runner: :mod:`repre_mm.engine.hooks.dino`.
 """
 
 from __future__ import annotations
@@ -34,13 +32,12 @@ class DINO(BaseSelfSupervisor):
     The teacher stays in train mode, as the authors' does, but drops no paths. Crops of one size pass through the
     student's backbone in one batch, and the features of all crops through its neck in one.
 
-    Training needs two hooks: ``custom_hooks=[dict(type='repre_mm.MomentumUpdateHook'),
-    dict(type='repre_mm.DINOHook')]``.
+    Training needs two hooks: ``repre_mm.MomentumUpdateHook`` and ``repre_mm.DINOHook``.
 
     Args:
-        backbone: Config of the encoder; its last output is a vector (B, C) or a map (B, C, h, w), which is pooled.
-        neck: Config of the projection head ("head" in the paper), :class:`DINONeck` by default.
-        head: Config of the loss, :class:`DINOHead` by default. ``out_channels`` is the neck's.
+        backbone: The encoder; its last output is a vector (B, C) or a map (B, C, h, w), which is pooled.
+        neck: The projection head ("head" in the paper), :class:`DINONeck` by default.
+        head: The loss, :class:`DINOHead` by default. ``out_channels`` is the neck's.
         base_momentum: First weight of the student in the teacher's update, one minus the paper's momentum of 0.996; it
             falls to 0 along a cosine.
         data_preprocessor: As in every algorithm of mmpretrain.
@@ -71,14 +68,7 @@ class DINO(BaseSelfSupervisor):
         self.momentum_encoder.module.load_state_dict(self._student().state_dict())
 
     def loss(self, inputs: list[Tensor], data_samples: list | None = None, **kwargs) -> dict[str, Tensor]:
-        """The training loss.
-
-        Args:
-            inputs: V >= 2 crops, normalised, each (B, 3, h, w): two global ones of one size, then local ones.
-            data_samples: Not used.
-
-        Returns:
-            ``loss``, a scalar in fp32.
+        """Compute the loss of V >= 2 crops, each (B, 3, h, w): two global ones of one size, then local ones.
 
         Raises:
             ValueError: Fewer than two crops, or global crops of different sizes.
@@ -105,13 +95,13 @@ class DINO(BaseSelfSupervisor):
         first, second = (tuple(view.shape[-2:]) for view in inputs[:2])
         if first != second:
             raise ValueError(
-                f'the two global crops (views 1 and 2) must have one size, but are {first[0]} x {first[1]} and '
-                f'{second[0]} x {second[1]} pixels: give both the same scale, and list them before the local crops'
+                f'the two global crops (views 1 and 2) are {first[0]} x {first[1]} and {second[0]} x {second[1]} '
+                'pixels: give both one size, and list them before the local crops'
             )
         if self.epoch is None and self.momentum_encoder.max_steps is not None:
             raise RuntimeError(
-                'DINO does not know the epoch, so its teacher temperature would stay at the start of the warm-up and '
-                "its last layer would never be frozen: add dict(type='repre_mm.DINOHook') to custom_hooks"
+                'DINO is not told the epoch, which sets its teacher temperature and freezes its last layer: '
+                "add dict(type='repre_mm.DINOHook') to custom_hooks"
             )
 
 
@@ -155,14 +145,7 @@ class DINONeck(BaseModule):
         lengths.requires_grad = not norm_last_layer
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor]:
-        """Project the encoder's last output.
-
-        Args:
-            inputs: What an encoder of mmpretrain gives: a tuple of (B, C) or (B, C, h, w); the last one is used.
-
-        Returns:
-            A tuple of one (B, K) tensor.
-        """
+        """Project an encoder's last output, (B, C) or (B, C, h, w), to a tuple with (B, K)."""
         x = self.mlp(pooled(inputs))
         # The outputs are divided by temperatures of 0.04 to 0.1: in bf16 their rounding would show in the softmax.
         with no_autocast(x):
@@ -175,14 +158,12 @@ class DINOHead(BaseModule):
 
     Args:
         out_channels: K.
-        student_temp: The student's temperature.
-        teacher_temp: The teacher's temperature after the warm-up.
-        warmup_teacher_temp: The teacher's temperature in epoch 0.
+        student_temp: Temperature of the student.
+        teacher_temp: Temperature of the teacher after the warm-up.
+        warmup_teacher_temp: Temperature of the teacher in epoch 0.
         warmup_teacher_temp_epochs: Epochs over which it changes linearly; 0 for no warm-up.
         center_momentum: How much of the centre stays in each step.
 
-    Raises:
-        ValueError: A temperature is not positive.
     """
 
     center: Tensor  # (1, K): running mean of the teacher's outputs
@@ -198,10 +179,6 @@ class DINOHead(BaseModule):
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        temps = dict(student_temp=student_temp, teacher_temp=teacher_temp, warmup_teacher_temp=warmup_teacher_temp)
-        for name, value in temps.items():
-            if value <= 0:
-                raise ValueError(f'{name}={value} must be positive: outputs are divided by it')
         self.student_temp = student_temp
         self.teacher_temp = teacher_temp
         self.warmup_teacher_temp = warmup_teacher_temp
@@ -210,7 +187,7 @@ class DINOHead(BaseModule):
         self.register_buffer('center', torch.zeros(1, out_channels))
 
     def teacher_temp_at(self, epoch: int) -> float:
-        """The teacher's temperature in an epoch (from 0)."""
+        """Return the teacher's temperature in an epoch (from 0)."""
         epochs = self.warmup_teacher_temp_epochs
         if epoch >= epochs:
             return self.teacher_temp
@@ -218,15 +195,14 @@ class DINOHead(BaseModule):
         return self.warmup_teacher_temp + (self.teacher_temp - self.warmup_teacher_temp) * progress
 
     def loss(self, student: Tensor, teacher: Tensor, epoch: int) -> Tensor:
-        """The mean cross-entropy over all pairs of a teacher's crop and another crop; updates the centre.
+        """Average the cross-entropy over all pairs of a teacher's crop and another crop, in fp32.
+
+        In train mode the centre moves towards the mean of all processes.
 
         Args:
             student: (V * B, K), crop after crop, the global ones first.
             teacher: (2 * B, K), the global crops, without gradients.
             epoch: From 0.
-
-        Returns:
-            A scalar in fp32 under any autocast. In train mode the centre moves towards the mean over all processes.
         """
         crops = 2 * len(student) // len(teacher)
         with no_autocast(student):

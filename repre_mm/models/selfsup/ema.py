@@ -11,6 +11,14 @@ from mmcv.cnn.bricks.drop import DropPath
 from mmengine.logging import print_log
 from timm.layers import DropPath as TimmDropPath
 from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from repre_mm.models.guard import before_first_update
+
+_NO_HOOK = (
+    'nothing updates the target network, so it would never change: '
+    "add dict(type='repre_mm.MomentumUpdateHook') to custom_hooks"
+)
 
 
 class CosineEMA(nn.Module):
@@ -22,30 +30,27 @@ class CosineEMA(nn.Module):
     .. math:: m_k = m_{end} + (m_0 - m_{end}) \, (1 + \cos(\pi k / K)) / 2, \quad k \le K
 
     **When.** The authors of BYOL, MoCo, MoCo v3 and MoBY update the target in the forward of step k, from the weights
-    that step k - 1 left, with :math:`m_k`. Here the algorithm's forward only notes the online network, and
+    that step k - 1 left, with :math:`m_k`. Here the forward only notes the online network, and
     :class:`~repre_mm.engine.MomentumUpdateHook` updates right after step k - 1, also with :math:`m_k`. So every forward
-    sees the authors' target, and a checkpoint holds the updated one. With gradient accumulation the target moves once
-    per optimizer step, not once per forward.
+    sees the authors' target, a checkpoint holds the updated one, and with gradient accumulation the target moves once
+    per optimizer step.
 
-    **Start.** ``init_weights()`` of mmpretrain's algorithms initialises the online network only, after the target was
-    copied from it. So the first forward (``steps`` = 0) copies parameters and buffers again.
+    **Start.** mmpretrain initialises the online network after the target was copied from it, so the first forward
+    (``steps`` = 0) copies parameters and buffers again.
 
-    **Buffers.** Only parameters are averaged, as in the authors' code. The target stays in train mode, so its
-    BatchNorm normalises with, and keeps statistics of, its own batches. (mmengine copies the online network's running
-    statistics at each update. In train mode no output depends on them.)
-
-    **State dict.** ``module.*`` and ``steps``, the keys of mmpretrain's and mmengine's averaged models.
+    **Buffers.** Only parameters are averaged, as in the authors' code: in train mode the target's BatchNorm normalises
+    with, and keeps statistics of, its own batches.
 
     Args:
         module: The online network at construction; it is deep-copied and the copy frozen.
         momentum: :math:`m_0`, in [0, 1].
         end_momentum: :math:`m_{end}`, in [0, 1]. Equal to ``momentum``, the momentum is constant.
-        steps: () int64, the counter of an existing target network. ``module`` then is that network, and both are kept,
-            not copied.
+        steps: () int64, the counter of an existing target network, which ``module`` then is; both are kept, not copied.
 
     Attributes:
         module: The target network.
-        max_steps: K, in optimizer steps; the hook sets it.
+        max_steps: K, in optimizer steps. Set by the hook; a training loop without hooks sets it, and calls
+            :meth:`step` after each optimizer step.
 
     Raises:
         ValueError: A momentum outside [0, 1].
@@ -79,43 +84,26 @@ class CosineEMA(nn.Module):
         self._noted: list[nn.Module] | None = None
         # `steps` as a number: reading it from a GPU in every step would wait for the device.
         self._count: int | None = None
+        self._guarded = False
 
     def forward(self, *args, **kwargs):
         """The target network's forward."""
         return self.module(*args, **kwargs)
 
     def momentum_at(self, step: int) -> float:
-        """The weight of the new value in update ``step`` (from 0).
-
-        Raises:
-            RuntimeError: The momentum changes over training, and ``max_steps`` is not set.
-        """
-        if self.momentum == self.end_momentum:
-            return self.momentum
+        """Return the weight of the new value in update ``step`` (from 0)."""
         if self.max_steps is None:
-            raise RuntimeError(
-                'the cosine schedule of the target network needs its length max_steps: '
-                "add dict(type='repre_mm.MomentumUpdateHook') to custom_hooks"
-            )
+            raise RuntimeError(_NO_HOOK)
         progress = min(step / self.max_steps, 1.0)
         return self.end_momentum + (self.momentum - self.end_momentum) * (1 + math.cos(math.pi * progress)) / 2
 
     @torch.no_grad()
     def update_parameters(self, source: nn.Module) -> None:
-        """Note the online network in the forward, for the update in :meth:`step`.
-
-        Args:
-            source: The online network, with the structure of ``module``.
+        """Note the online network, with the structure of ``module``, in the forward, for the update in :meth:`step`.
 
         Raises:
             ValueError: The parameters' names differ from the target's.
-            RuntimeError: No update followed the last forward, and no hook is there to make one.
         """
-        if self._noted is not None and self.max_steps is None:
-            raise RuntimeError(
-                'the target network was not updated after the last forward, so it would never change: '
-                "add dict(type='repre_mm.MomentumUpdateHook') to custom_hooks"
-            )
         online, target = dict(source.named_parameters()), dict(self.module.named_parameters())
         if online.keys() != target.keys():
             raise ValueError(
@@ -123,6 +111,9 @@ class CosineEMA(nn.Module):
                 f'{", ".join(sorted(online.keys() ^ target.keys())[:4])}'
             )
         self._noted = [source]
+        if not self._guarded:
+            self._guarded = True
+            before_first_update(self, _refuse_no_hook)
         if self._read_count() == 0:
             for name, ours in target.items():
                 ours.copy_(online[name])
@@ -131,15 +122,10 @@ class CosineEMA(nn.Module):
 
     @torch.no_grad()
     def step(self) -> None:
-        """Move the target towards the noted online network; call it after each optimizer step.
-
-        Raises:
-            RuntimeError: No forward has noted the online network since the last call.
-        """
+        """Move the target towards the noted online network; call it after each optimizer step."""
         if self._noted is None:
             raise RuntimeError(
-                'no online network to update the target network from: the algorithm has not called '
-                'update_parameters() since the last optimizer step'
+                'no online network to update the target network from: there was no forward since the last update'
             )
         count = self._read_count() + 1
         online, target = dict(self._noted[0].named_parameters()), dict(self.module.named_parameters())
@@ -163,10 +149,19 @@ class CosineEMA(nn.Module):
         self._count = None
 
 
-def disable_drop_path(module: nn.Module) -> None:
-    """Switch off drop-path in a network that stays in train mode for its BatchNorm.
+def _refuse_no_hook(target: CosineEMA, optimizer: Optimizer) -> bool:
+    online = {id(parameter) for network in target._noted or () for parameter in network.parameters()}
+    if not any(id(parameter) in online for group in optimizer.param_groups for parameter in group['params']):
+        return False
+    if target.max_steps is None:
+        raise RuntimeError(_NO_HOOK)
+    return True
 
-    For the target networks of MoBY (Transformer-SSL: ``TARGET_DROP_PATH_RATE: 0.0``) and DINO.
+
+def disable_drop_path(module: nn.Module) -> None:
+    """Switch off drop-path in a target network, which stays in train mode for its BatchNorm.
+
+    As in MoBY (Transformer-SSL: ``TARGET_DROP_PATH_RATE: 0.0``) and DINO.
     """
     for child in module.modules():
         if isinstance(child, (DropPath, TimmDropPath)):

@@ -25,17 +25,16 @@ class MoBY(BaseSelfSupervisor):
     authors' code stops).
 
     Args:
-        backbone: Config of the encoder, with one output level.
-        neck: Config of the projector; the authors' is a ``NonLinearNeck`` with 2 layers, 4096 hidden and 256 output
-            channels, ``with_bias=True, with_last_bn=False, with_last_bias=True``, and SyncBN.
-        predictor: Config of the predictor, the same MLP from 256 channels, with ``with_avg_pool=False``.
+        backbone: The encoder, with one output level.
+        neck: The projector; the authors' is a ``NonLinearNeck`` with 2 layers, 4096 hidden and 256 output channels,
+            ``with_bias=True, with_last_bn=False, with_last_bias=True``, and SyncBN.
+        predictor: The same MLP from 256 channels, with ``with_avg_pool=False``.
         queue_len: Keys in each of the two queues.
         feat_dim: Output channels of projector and predictor.
         temperature: Of the softmax.
         base_momentum: First weight of the online network in the target's update, one minus the paper's 0.99; it falls
             to 0 along a cosine.
-        data_preprocessor: As in mmpretrain.
-        init_cfg: As in mmpretrain.
+        data_preprocessor: As in every algorithm of mmpretrain.
     """
 
     def __init__(
@@ -61,14 +60,7 @@ class MoBY(BaseSelfSupervisor):
         self.register_buffer('queue_ptr', torch.zeros(1, dtype=torch.long))
 
     def loss(self, inputs: list[Tensor], data_samples: list | None = None) -> dict[str, Tensor]:
-        """Sum both views' contrastive losses (Sec. 3), and add a batch of keys to each queue.
-
-        Args:
-            inputs: Two views, each (B, 3, H, W).
-            data_samples: Not used.
-
-        Returns:
-            ``loss``, a scalar.
+        """Sum the contrastive losses of two views, each (B, 3, H, W) (Sec. 3); add a batch of keys to each queue.
 
         Raises:
             ValueError: A batch of all processes together is longer than the queue, or the projector's width is not

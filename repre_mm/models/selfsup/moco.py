@@ -16,21 +16,14 @@ from repre_mm.utils.modules import at_least_fp32, no_autocast
 
 @MODELS.register_module()
 class MoCo(MMPretrainMoCo):
-    """MoCo v2 (arXiv 2003.04297) whose queue is a ring, and whose logits are in fp32 under autocast too.
+    """mmpretrain's MoCo v2 (arXiv 2003.04297) with a queue that is a ring, and logits in fp32 under autocast too.
 
-    mmpretrain's MoCo stops with an AssertionError at a batch that does not divide ``queue_len``, such as a partial last
-    one. Here the keys wrap around the end of the queue. Arguments and checkpoint keys are those of mmpretrain's MoCo.
+    A batch that does not divide ``queue_len``, such as a partial last one, wraps around the end of the queue, where
+    mmpretrain's stops with an AssertionError.
     """
 
     def loss(self, inputs: list[Tensor], data_samples: list | None = None, **kwargs) -> dict[str, Tensor]:
-        """InfoNCE of view 1 against the keys of view 2 and the queue.
-
-        Args:
-            inputs: Two views, each (B, 3, H, W).
-            data_samples: Not used.
-
-        Returns:
-            ``loss``, a scalar.
+        """Compare view 1 with the keys of view 2 and the queue (InfoNCE); the views are (B, 3, H, W) each.
 
         Raises:
             ValueError: The batch of all processes is longer than the queue, or the neck's width is not ``feat_dim``.
@@ -55,6 +48,6 @@ class MoCoV3Head(MMPretrainMoCoV3Head):
     """
 
     def loss(self, base_out: Tensor, momentum_out: Tensor) -> Tensor:
-        """InfoNCE of (N, C) projections of the online network with (N, C) ones of the target network."""
+        """Compare projections (N, C) of the online network with those of the target network (InfoNCE)."""
         with no_autocast(base_out):
             return super().loss(at_least_fp32(base_out), at_least_fp32(momentum_out))

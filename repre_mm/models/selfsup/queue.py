@@ -1,4 +1,4 @@
-"""Queues of past keys as rings, and the similarities to them: what MoCo v2 and MoBY share."""
+"""The ring of past keys that MoCo v2 and MoBY share, and similarities to it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from repre_mm.utils.modules import no_autocast
 
 
 def similarities(queries: Tensor, keys: Tensor, queue: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosines of queries with their keys and with the queue, in fp32 under autocast too.
+    """Compute cosines of queries with their keys and with the queue, in fp32 under autocast too.
 
     Args:
         queries: (B, C), of any length.
@@ -39,7 +39,7 @@ def enqueue(queue: Tensor, pointer: Tensor, keys: Tensor) -> Tensor:
     Args:
         queue: (C, K), changed in place.
         pointer: (1,) int64, the place of the oldest key.
-        keys: (B, C), those of this process; B is the same in all.
+        keys: (B, C), of this process; B is the same in all.
 
     Returns:
         The pointer after the new keys.

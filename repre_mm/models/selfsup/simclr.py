@@ -1,4 +1,4 @@
-"""SimCLR whose gradients over several processes are those of one process on the joined batch."""
+"""SimCLR with the gradients of one process on the joined batch, however many processes there are."""
 
 from __future__ import annotations
 
@@ -19,22 +19,12 @@ class SimCLR(MMPretrainSimCLR):
 
     mmpretrain's SimCLR gathers the embeddings of all processes, but its backward keeps only the part of its own rank:
     after DDP's averaging, gradients are 1 / world size of the true ones. Here gradients return to the rank that an
-    embedding came from, and each rank computes the rows of its own images only, so the mean over the ranks is the loss,
-    and DDP's average the gradient, of one process on the joined batch. Similarities are in fp32 under autocast too.
-
-    Arguments, checkpoint keys and the loss in one process are those of mmpretrain's SimCLR. The two views pass through
-    the encoder in one batch, interleaved.
+    embedding came from, and each rank computes the rows of its own images only. Similarities are in fp32 under autocast
+    too. In one process the loss is mmpretrain's.
     """
 
     def loss(self, inputs: list[Tensor], data_samples: list | None = None, **kwargs) -> dict[str, Tensor]:
-        """NT-Xent over the own images.
-
-        Args:
-            inputs: Two views, each (B, 3, H, W); B is the same on all ranks.
-            data_samples: Not used.
-
-        Returns:
-            ``loss``, the mean over the 2B views of this rank.
+        """Average NT-Xent over the two views of this rank's images, each (B, 3, H, W); B is the same on all ranks.
 
         Raises:
             ValueError: There are not two views, or all ranks together have fewer than two images.
