@@ -15,7 +15,7 @@ from mmpretrain.models import ClsDataPreprocessor
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from repre_mm.apis.images import Crops, ImageLike, collect_images
+from repre_mm.apis.images import Crops, ImageLike, collate_crops, collect_images
 from repre_mm.checkpoint.export import export_encoder
 from repre_mm.evaluation.encoders import RANDOM, EncoderName, load_frozen_encoder
 from repre_mm.evaluation.features import extract_features, global_features
@@ -105,7 +105,7 @@ class Encoder(BaseModel):
             UserError: There are no images, or one is damaged or of another form.
         """
         crops = Crops(collect_images(images), self.image_size)
-        loader = DataLoader(crops, batch_size, num_workers=workers, collate_fn=_collate)
+        loader = DataLoader(crops, batch_size, num_workers=workers, collate_fn=collate_crops)
         return extract_features(self.frozen, loader, progress=progress)[0]
 
     def levels(self, image: ImageLike, num_levels: int = 4) -> list[Tensor]:
@@ -152,11 +152,6 @@ class Encoder(BaseModel):
         if len(images) != 1:
             raise UserError(f'one image is needed, not {len(images)}')
         return Crops(images, self.image_size)[0][None]
-
-
-def _collate(crops: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """(B, 3, H, W), and labels that nobody reads."""
-    return torch.stack(crops), torch.zeros(len(crops))
 
 
 def load_encoder(

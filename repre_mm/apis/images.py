@@ -89,6 +89,16 @@ def collect_images(images: ImageLike | Iterable[ImageLike]) -> list[NamedImage]:
     return found
 
 
+def collate_crops(crops: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """(B, 3, H, W), and labels that nobody reads."""
+    return torch.stack(crops), torch.zeros(len(crops))
+
+
+def crop_to_look_at(image: NamedImage, side: int = 192) -> np.ndarray:
+    """(side, side, 3) uint8 RGB."""
+    return Crops([image], side)[0].permute(1, 2, 0).numpy()
+
+
 class Crops(Dataset):
     """Evaluation crops of images: (3, size, size) uint8 RGB each."""
 

@@ -17,6 +17,8 @@ COMMANDS = {
     'knn': ('knn', 'score a frozen encoder by k-nearest neighbours'),
     'probe': ('linear_probe', 'score a frozen encoder by a linear classifier on cached features'),
     'eval': ('linear_eval', "score a frozen encoder by the papers' linear protocols"),
+    'embed': ('embed', 'write one vector per image'),
+    'search': ('search', 'find the images near others, and duplicates'),
     'export': ('export', 'write an encoder for another library'),
     'inspect': ('inspect_checkpoint', 'list what a checkpoint holds, and whether it fits a config'),
     'visualize': ('visualize', 'draw attention, reconstructions, components, embeddings, neighbours'),

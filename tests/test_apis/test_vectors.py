@@ -1,0 +1,62 @@
+"""Vectors of images in a file: `repre embed` and `repre search`, through the tools."""
+
+import json
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fixtures.data import make_image_folder
+
+from repre_mm.apis.vectors import Vectors
+from repre_mm.utils.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+
+
+def run_tool(monkeypatch, tool: str, *words: str) -> None:
+    monkeypatch.setattr('sys.argv', [f'{tool}.py', *map(str, words)])
+    runpy.run_path(str(ROOT / f'tools/{tool}.py'))['main']()
+
+
+@pytest.fixture(scope='module')
+def photos(tmp_path_factory) -> Path:
+    return make_image_folder(tmp_path_factory.mktemp('photos'), train=3, val=1) / 'train'
+
+
+def test_an_image_is_nearest_to_itself(monkeypatch, tmp_path, photos, capsys):
+    encoder = 'timm:vit_tiny_patch16_224,img_size=32,depth=2'
+    out = tmp_path / 'vectors.npy'
+    run_tool(monkeypatch, 'embed', encoder, '--data', photos, '--out', out, '--workers', 0, '--device', 'cpu')
+    values, notes = np.load(out), json.loads(out.with_suffix('.json').read_text())
+    paths = [str(path) for path in sorted(photos.rglob('*.*'))]
+    assert values.shape == (len(paths), 192) and sorted(notes['paths']) == paths
+    capsys.readouterr()
+    copy = tmp_path / 'new.png'
+    copy.write_bytes(Path(paths[1]).read_bytes())
+    picture = tmp_path / 'nearest.png'
+    # One query of the file, and one that has to be embedded by the same encoder, random weights and all.
+    run_tool(monkeypatch, 'search', out, paths[0], copy, '--top', 2, '--out', picture)
+    lines = [line.split('\t') for line in capsys.readouterr().out.splitlines() if '\t' in line]
+    assert [(line[0], line[2]) for line in lines[::2]] == [(paths[0], paths[0]), (str(copy), paths[1])]
+    assert all(float(line[1]) > 0.9999 for line in lines[::2])
+    assert picture.is_file()
+
+
+def test_duplicates_are_pairs_above_the_threshold():
+    values = torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, 0.0], [1.0, 0.1]])
+    found = Vectors(values, ['a', 'b', 'c', 'd'], [], {}).duplicates(0.999)
+    assert [(one, other) for _, one, other in found] == [('a', 'c')]
+    assert len(Vectors(values, ['a', 'b', 'c', 'd'], [], {}).duplicates(0.99)) == 3
+
+
+def test_a_foreign_or_half_file_is_refused(tmp_path):
+    np.save(tmp_path / 'v.npy', np.zeros((3, 2)))
+    with pytest.raises(UserError, match='were not written by `repre embed`'):
+        Vectors.load(tmp_path / 'v.npy')
+    (tmp_path / 'v.json').write_text('{"paths": ["a"], "encoder": [], "options": {}}')
+    with pytest.raises(UserError, match=r'holds \[3, 2\] values for 1 paths'):
+        Vectors.load(tmp_path / 'v.npy')
+    with pytest.raises(UserError, match=r'NAME\.npy'):
+        Vectors(torch.zeros(1, 2), ['a'], [], {}).save(tmp_path / 'v.txt')

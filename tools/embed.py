@@ -1,0 +1,36 @@
+"""Write one vector per image: ``python tools/embed.py ENCODER --data DIR --out vectors.npy``.
+
+The paths and the name of the encoder go beside it, into ``vectors.json``. ``tools/search.py`` finds what is near.
+"""
+
+
+def main() -> None:
+    from pathlib import Path
+
+    from repre_mm.cli.errors import one_line_errors
+    from repre_mm.cli.evaluation import evaluation_parser, load_named_encoder
+
+    parser = evaluation_parser('Write one vector per image of a folder.')
+    parser.set_defaults(out=Path('vectors.npy'))
+    args = parser.parse_intermixed_args()
+    with one_line_errors('embedding', args.traceback):
+        from torch.utils.data import DataLoader
+
+        from repre_mm.apis.images import Crops, collate_crops, collect_images
+        from repre_mm.apis.vectors import Vectors
+        from repre_mm.evaluation import extract_features
+
+        encoder = load_named_encoder(args, args.encoder)
+        images = collect_images(args.data or encoder.data_root or [])
+        crops = Crops(images, encoder.image_size)
+        loader = DataLoader(crops, args.batch_size, num_workers=args.workers, collate_fn=collate_crops)
+        values, _ = extract_features(encoder, loader, amp=args.amp)
+        options = {name: getattr(args, name) for name in ('size', 'network', 'prefix')}
+        Vectors(values, [image.name for image in images], args.encoder, options).save(args.out)
+    print(f'{args.out}: {len(values):,} vectors of length {values.shape[1]}; paths in {args.out.with_suffix(".json")}')
+
+
+if __name__ == '__main__':
+    from repre_mm.cli.start import run_tool
+
+    run_tool(main)
