@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = read_configuration(ROOT / 'pyproject.toml')
 # Lock: the extras that it is made of.
 LOCKS = {
-    'requirements.lock': ('onedl', 'detection', 'segmentation', 'plots'),
+    'requirements.lock': ('onedl', 'detection', 'segmentation', 'onnx', 'plots'),
     'requirements-openmmlab.lock': ('openmmlab',),
 }
 PYTHONS = ('3.10', '3.11', '3.12')

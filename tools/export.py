@@ -1,6 +1,6 @@
 """Write the encoder of a checkpoint for another library: tensors only, checked, with a note of their origin.
 
-python tools/export.py ENCODER OUT --to {mmpretrain,mmdet,mmseg,timm,torchvision,safetensors}
+python tools/export.py ENCODER OUT --to {mmpretrain,mmdet,mmseg,timm,torchvision,safetensors,onnx,torch-export}
 """
 
 import argparse
@@ -16,6 +16,8 @@ USE = {
     'timm': "timm.create_model({timm}, num_classes=0, checkpoint_path='{out}')",
     'torchvision': "model.load_state_dict(torch.load('{out}')['state_dict'], strict=False)  # all but the classifier",
     'safetensors': "safetensors.torch.load_file('{out}')",
+    'onnx': "onnxruntime.InferenceSession('{out}').run(['vectors'], {{'images': images}})",
+    'torch-export': "torch.export.load('{out}').module()(images)",
 }
 # Settings with which a library's own encoder computes the same.
 NOTES = {
@@ -69,7 +71,19 @@ def mm_model(meta: dict, library: str) -> str:
     )
 
 
+def show(meta: dict, args: argparse.Namespace) -> None:
+    for name, value in meta.items():
+        if value:
+            print(f'{name:<14} {value}')
+    prefix = f', prefix={meta["prefix"]!r}' if meta.get('prefix') else ''
+    model = {} if 'family' not in meta else {'timm': timm_model(meta), 'model': mm_model(meta, args.to)}
+    print(f'\n{args.out}: {Path(args.out).stat().st_size / 2**20:.1f} MiB. To use it:')
+    print(f'  {USE[args.to].format(out=args.out, prefix=prefix, **model)}')
+
+
 def main() -> None:
+    from repre_mm.apis.encoder import export, load_encoder
+    from repre_mm.apis.graphs import GRAPHS
     from repre_mm.checkpoint import export_encoder
     from repre_mm.evaluation.encoders import EncoderName, named_weights
     from repre_mm.utils.errors import UserError
@@ -78,6 +92,9 @@ def main() -> None:
     args = parse_args()
     try:
         options = {name: getattr(args, name) for name in ('prefix', 'network', 'trust')}
+        if args.to in GRAPHS:
+            show(export(load_encoder(args.encoder, device='cpu', **options), args.out, args.to), args)
+            return
         path, network = named_weights(args.encoder, **options)
         config = args.config or EncoderName.parse(args.encoder).config_path
         meta = export_encoder(
@@ -91,12 +108,7 @@ def main() -> None:
         )
     except UserError as error:
         sys.exit(f'error: {error}')
-    for name, value in meta.items():
-        if value:
-            print(f'{name:<14} {value}')
-    prefix = f', prefix={meta["prefix"]!r}' if meta['prefix'] else ''
-    print(f'\n{args.out}: {Path(args.out).stat().st_size / 2**20:.1f} MiB. To use it:')
-    print(f'  {USE[args.to].format(out=args.out, prefix=prefix, timm=timm_model(meta), model=mm_model(meta, args.to))}')
+    show(meta, args)
     if 'left_out' in meta:
         left_out = ', '.join(meta['left_out'])
         print(f'  {args.to} has no place for {left_out}: the last map is the same, the pooled vector is not')

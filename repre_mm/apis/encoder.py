@@ -15,6 +15,7 @@ from mmpretrain.models import ClsDataPreprocessor
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from repre_mm.apis.graphs import GRAPHS, export_graph
 from repre_mm.apis.images import Crops, ImageLike, collate_crops, collect_images
 from repre_mm.checkpoint.export import export_encoder
 from repre_mm.evaluation.encoders import RANDOM, EncoderName, load_frozen_encoder
@@ -214,10 +215,11 @@ def export(encoder: Encoder, out: str | os.PathLike, to: str = 'mmpretrain') -> 
     Args:
         encoder: From :func:`load_encoder`.
         out: A file; or a folder, in which it is named after the library.
-        to: See ``repre_mm.checkpoint.export.TARGETS``.
+        to: A library (``repre_mm.checkpoint.export.TARGETS``), ``'onnx'`` or ``'torch-export'``.
 
     Returns:
-        What is noted in the file, see :func:`repre_mm.checkpoint.export.export_encoder`.
+        For a library what is noted in the file, see :func:`repre_mm.checkpoint.export.export_encoder`. For a graph the
+        names of its input and output, how to normalise, and the largest ``difference`` from the encoder.
 
     Raises:
         UserError: It has random weights.
@@ -228,7 +230,17 @@ def export(encoder: Encoder, out: str | os.PathLike, to: str = 'mmpretrain') -> 
     out = Path(out).expanduser()
     if out.is_dir() or not out.suffix:
         out.mkdir(parents=True, exist_ok=True)
-        out /= f'encoder_{to}.{"safetensors" if to == "safetensors" else "pth"}'
+        out /= f'encoder_{to}{GRAPHS.get(to, ".safetensors" if to == "safetensors" else ".pth")}'
+    if to in GRAPHS:
+        difference = export_graph(encoder.backbone, out, to, encoder.image_size)
+        side = encoder.image_size
+        return {
+            'input': f'images (B, 3, {side}, {side}) float32',
+            'output': f'vectors (B, {encoder.num_features})',
+            'mean': encoder.mean,
+            'std': encoder.std,
+            'difference': difference,
+        }
     path = encoder.name.config_path
     chosen = choose_network(encoder.name.weights, config=load_config(path) if path else None, **encoder.options)
     return export_encoder(encoder.name.weights, out, to, trust=encoder.options['trust'], prefix=chosen.prefix)
