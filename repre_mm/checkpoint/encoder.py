@@ -23,9 +23,11 @@ from repre_mm.registry import MODELS
 # features would be those of random weights, or of half a model.
 _MIN_FILLED = 0.95
 
-# What decides the features, in any library's names: positions, layer scale, distillation token, statistics of norms.
+# What decides the features, in any library's names: positions, layer scale, distillation token, statistics of norms,
+# the size of a patch.
 _POSITIONS = re.compile(r'(^|\.)(absolute_)?(pos_embed|pos_embedding|relative_position_bias_table)$')
-_DECISIVE = re.compile(r'(^|\.)(gamma\w*|ls\d\.gamma|gamma\d\.weight|dist_token|[qv]_bias|running_\w+)$')
+_PATCHES = r'patch_embed\.proj(ection)?\.weight|conv_proj\.weight'
+_DECISIVE = re.compile(rf'(^|\.)(gamma\w*|ls\d\.gamma|gamma\d\.weight|dist_token|[qv]_bias|running_\w+|{_PATCHES})$')
 _FINAL_NORM = re.compile(r'^(norm|fc_norm|ln1|ln2|encoder\.ln)\.(weight|bias)$')
 
 # Buffers that follow from the architecture: a file may lack them, or have those of another window.

@@ -1,14 +1,13 @@
 """Released files, laid out by their authors' code: recognised, and read to the features that this code gives."""
 
 from dataclasses import asdict
-from pathlib import Path
 
 import pytest
 import torch
 from fixtures import released
 from fixtures.encoders import filled, timm_names, timm_vit
-from mmengine.config import Config
-from mmpretrain.models import BEiTViT, DistilledVisionTransformer, MoCoV3ViT, SwinTransformer, VisionTransformer
+from fixtures.released import assert_golden
+from mmpretrain.models import MoCoV3ViT, VisionTransformer
 from mmpretrain.models.selfsup import BEiTPretrainViT, MAEViT
 from torch import Tensor, nn
 
@@ -26,7 +25,6 @@ from repre_mm.checkpoint import (
 from repre_mm.checkpoint.layouts import get_layout
 from repre_mm.checkpoint.releases import HALF, IMAGENET_MEAN
 from repre_mm.models.backbones import TimmBackbone
-from repre_mm.registry import MODELS
 
 SMALL, BASE = {'num_heads': 6}, {'num_heads': 12}
 BEIT = {'use_abs_pos_emb': False, **BASE}
@@ -68,41 +66,6 @@ def images(release: Release) -> Tensor:
     return (released.image() - mean) / std
 
 
-def mm_model(release: Release) -> nn.Module:
-    """mmpretrain's encoder of the same architecture, giving what the authors evaluate."""
-    heads = release.options.get('num_heads', 6)
-    width = release.options.get('embed_dim', 384 if 'small' in release.architecture else 768)
-    sizes = dict(embed_dims=width, num_layers=12, num_heads=heads, feedforward_channels=4 * width)
-    patch = release.options.get('patch_size', 16)
-    if 'swin' in release.architecture:
-        return SwinTransformer('tiny')
-    if 'beit' in release.architecture:
-        options = {name: release.options[name] for name in release.options if name.startswith('use_')}
-        pooled = release.options['global_pool'] == 'avg'
-        out = dict(out_type='avg_featmap' if pooled else 'cls_token', final_norm=not pooled)
-        return BEiTViT(
-            sizes,
-            img_size=224,
-            patch_size=16,
-            layer_scale_init_value=0.1,
-            **options,
-            **out,
-        )
-    cls = DistilledVisionTransformer if 'distilled' in release.architecture else VisionTransformer
-    return cls(sizes, img_size=224, patch_size=patch, out_type='cls_token')
-
-
-def mm_features(encoder: nn.Module, batch: Tensor) -> Tensor:
-    features = encoder(batch)[-1]
-    return features.mean((2, 3)) if features.ndim == 4 else features
-
-
-def assert_golden(features: Tensor, golden: list[float]) -> None:
-    flat = features.flatten()
-    numbers = flat[torch.linspace(0, len(flat) - 1, len(golden)).long()]  # those that the golden file keeps
-    torch.testing.assert_close(numbers, torch.tensor(golden), rtol=1e-4, atol=1e-4)
-
-
 def test_every_layout_has_its_expectation():
     assert set(EXPECTED) == set(released.names())
 
@@ -135,34 +98,6 @@ def test_features_are_those_of_the_authors_code(name, tmp_path):
     assert_golden(features, golden['encoder'])
     if 'projector' in golden:
         assert_golden(projector(checkpoint)(features), golden['projector'])
-
-    # The encoder of mmpretrain, as fine-tuning, SETR and Mask R-CNN fill theirs.
-    encoder = mm_model(release)
-    encoder.eval()
-    if name == 'MAE ViT-B, fine-tuned':
-        with pytest.raises(CheckpointError, match=r"no place for fc_norm.*timm:vit_base_patch16_224,global_pool='avg'"):
-            load_pretrained(encoder, tmp_path / 'file.pth')
-        return
-    report = load_pretrained(encoder, tmp_path / 'file.pth')
-    assert report.complete
-    if name != 'DeiT-S distilled':  # mmpretrain gives the class token without the distillation token
-        assert_golden(mm_features(encoder, images(release)), golden['encoder'])
-
-
-@torch.no_grad()
-def test_the_encoder_of_setr_gives_the_map_of_the_authors_code(tmp_path):
-    name = 'DINO ViT-S/16 alone'
-    torch.save(released.released_file(name), tmp_path / 'file.pth')
-    root = Path(__file__).parents[2] / 'configs' / 'transfer' / 'cityscapes'
-    config = Config.fromfile(root / 'setr-naive_vit-small-p16_8xb1-80k_cityscapes-768x768.py')
-    encoder = MODELS.build({**config.model.backbone, 'img_size': 224})
-    report = load_pretrained(encoder, tmp_path / 'file.pth')
-    assert report.complete
-    assert report.unexpected == ('ln1.weight', 'ln1.bias')  # SETR reads maps without the final norm
-    encoder.eval()
-    maps = encoder(images(identify(released.meta_file(name))))
-    assert [tuple(level.shape) for level in maps] == [(1, 384, 14, 14)] * 4
-    assert_golden(maps[-1], released.features(name)['map'])
 
 
 def mm_file(encoder: nn.Module, **others: Tensor) -> dict:
@@ -269,6 +204,12 @@ def test_the_refusal_says_which_model_fits(tmp_path):
         load_pretrained(plain, tmp_path / 'cae.pth')
 
 
+def test_patches_of_another_size_are_refused(tmp_path):
+    torch.save(released.released_file('DINO ViT-S/8 alone'), tmp_path / 'dino.pth')
+    with pytest.raises(CheckpointError, match=r'no place for .*patch_embed\.proj\.weight.*16_224,patch_size=8'):
+        load_pretrained(TimmBackbone('vit_small_patch16_224'), tmp_path / 'dino.pth')
+
+
 def mae_file() -> tuple[nn.Module, dict]:
     encoder = filled(timm_vit())
     decoder = {f'decoder_blocks.{i}.attn.qkv.weight': torch.ones(48, 16) for i in range(8)}
@@ -327,28 +268,3 @@ def test_prefixes_lead_to_both_encoders():
         prefix = 'module.backbone.' if which == 'online' else 'backbone.'
         torch.testing.assert_close(state['cls_token'], checkpoint[container][f'{prefix}cls_token'], rtol=0, atol=0)
     assert get_layout('ViT', 'timm').at(state) == ['']
-
-
-ROUTES = {
-    'MAE ViT-B, fine-tuned': "refused: its norm stands after pooling (`fc_norm`), mmpretrain's before",
-    'DeiT-S distilled': 'into `DistilledVisionTransformer`; refused by a plain ViT',
-}
-
-
-def table_row(name: str) -> str:
-    """A row of docs/released-weights.md."""
-    release = identify(released.meta_file(name))
-    mean = 'Inception' if release.mean == HALF else 'ImageNet'
-    projected = ', projector' if 'projector' in released.features(name) else ''
-    family = (
-        'BEiTViT' if 'beit' in release.architecture else 'SwinTransformer' if 'swin' in release.architecture else ''
-    )
-    route = ROUTES.get(name, f'yes, into `{family or "VisionTransformer"}`')
-    cells = (name, f'{release.method}, {release.default}', f'`{release.timm}`', mean, f'yes{projected}', 'yes', route)
-    return f'| {" | ".join(cells)} |'
-
-
-def test_the_table_in_the_docs_says_what_these_tests_check():
-    page = (Path(__file__).parents[2] / 'docs' / 'released-weights.md').read_text()
-    rows = [line for line in page.splitlines() if line.startswith('| ') and '| `timm:' in line]
-    assert rows == [table_row(name) for name in EXPECTED]
