@@ -3,8 +3,9 @@
 python tools/paper_tables.py RESULTS_DIR [--out DIR]
 
 RESULTS_DIR holds JSON files of tools/linear_eval.py --out and work dirs of tools/train.py (Mask R-CNN, SETR), at any
-depth. Cells of trainings that have not run stay empty; scores that belong into no table are listed below them. Writes
-paper_tables.md and, with at least one pair of scores, gains.png (Figure 3).
+depth. Table 1 takes the best epoch, as the protocols' authors do. Cells of trainings that have not run stay empty;
+scores that belong into no table are listed below. Writes paper_tables.md and, with at least one pair of scores,
+gains.png (Figure 3).
 """
 
 from __future__ import annotations

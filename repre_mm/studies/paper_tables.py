@@ -1,8 +1,8 @@
-"""Tables 1 to 3 of the RePre paper, filled with the scores that a results folder holds.
+"""Tables 1 to 3 of the RePre paper, filled from a results folder.
 
-A results folder is any tree of what the tools write: JSON files of ``tools/linear_eval.py --out`` (named by their
-config), and work dirs of ``tools/train.py`` for detection and segmentation, whose config says which pre-trained encoder
-they started from and whose logs or JSON files hold the scores.
+A results folder is any tree of the tools' output: JSON files of ``tools/linear_eval.py --out`` (identified by their
+config), and work dirs of ``tools/train.py`` for detection and segmentation, with the pre-trained encoder in the config
+and the scores in logs or JSON files.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _ARCHS = {'vit-small': 'ViT-S', 'vit-base': 'ViT-B', 'swin-tiny': 'Swin-T'}
 _NAME = re.compile(rf'(repre_)?({"|".join(_METHODS)})_({"|".join(_ARCHS)}).*-(\d+)e_in1k')
 # Released encoders of supervised training, by a part of their file's name.
 _SUPERVISED = {'swin_tiny_patch4_window7_224': 'Swin-T', 'deit_small_patch16_224': 'ViT-S'}
-# Which SETR decoder stands in Table 3 where several ran; the paper does not say which it took.
+# Decoders of SETR, best first, of which Table 3 shows one: the paper does not say which it took.
 _SETR = ('pup', 'mla', 'naive')
 
 
 class Encoder(NamedTuple):
-    """A pre-training, as the paper's tables name it; ``repre`` is None for supervised training."""
+    """A pre-training as in the paper's tables; ``repre`` is None for supervised training."""
 
     method: str
     arch: str
@@ -50,23 +50,23 @@ class Encoder(NamedTuple):
 
 @dataclass
 class Results:
-    """What was found.
+    """Scores of a results folder.
 
     Attributes:
-        linear: Encoder -> top-1 of linear evaluation, in percent.
+        linear: Encoder -> top-1 of linear evaluation after its best epoch, in percent.
         detection: Encoder -> box and mask mAP of Mask R-CNN, in percent.
         segmentation: Encoder -> mIoU and mAcc of SETR, in percent, and its decoder.
-        unplaced: Files and folders whose scores belong into no table, with the reason.
+        remarks: Scores that belong into no table, with the reason, and those of a last epoch.
     """
 
     linear: dict[Encoder, float] = field(default_factory=dict)
     detection: dict[Encoder, tuple[float, float]] = field(default_factory=dict)
     segmentation: dict[Encoder, tuple[float, float, str]] = field(default_factory=dict)
-    unplaced: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
 
 def named_encoder(text: str) -> Encoder | None:
-    """The pre-training that a config's name, or a checkpoint's path with one in it, speaks of."""
+    """The pre-training in a config's name, or in a checkpoint's path."""
     match = _NAME.search(text)
     if match:
         repre, method, arch, epochs = match.groups()
@@ -96,17 +96,17 @@ def collect(folder: Path) -> Results:
 
 
 def tables(results: Results) -> str:
-    """Tables 1 to 3 as Markdown; '-' where nothing ran."""
+    """Tables 1 to 3 in Markdown; '-' for missing scores."""
     lines = ['# Table 1: linear evaluation on ImageNet-1K, top-1 (%)', '', *_table_1(results), '']
     lines += ['# Table 2: Mask R-CNN on COCO, Swin-T, 1x', '', *_table_2(results), '']
     lines += ['# Table 3: SETR on Cityscapes, ViT-S', '', *_table_3(results), '']
-    if results.unplaced:
-        lines += ['Not in the tables:', '', *(f'- {text}' for text in results.unplaced), '']
+    if results.remarks:
+        lines += ['Remarks:', '', *(f'- {text}' for text in results.remarks), '']
     return '\n'.join(lines)
 
 
 def gains(results: Results) -> list[Gain]:
-    """The pairs of Table 1 of which both trainings were scored."""
+    """The pairs of Table 1 with both scores."""
     found = []
     for row in TABLE_1:
         plain, repre = (results.linear.get(Encoder(row.method, row.arch, row.epochs, repre)) for repre in (False, True))
@@ -158,15 +158,19 @@ def _table_3(results: Results) -> list[str]:
 def _add_linear(results: Results, path: Path, content: dict[str, Any]) -> None:
     encoder, protocol = named_encoder(content.get('config') or ''), content['linear'].get('protocol', '')
     if encoder is None:
-        results.unplaced.append(f"{path}: config {content.get('config')!r} is none of the paper's")
+        results.remarks.append(f"{path}: config {content.get('config')!r} is not one of the paper's")
     elif content.get('checkpoint') == 'random':
-        results.unplaced.append(f'{path}: random weights')
+        results.remarks.append(f'{path}: random weights')
     elif protocol.startswith(('linear-cached', 'linear-lbfgs')):
-        results.unplaced.append(f'{path}: a probe on cached features ({protocol}), not linear evaluation')
+        results.remarks.append(f'{path}: a probe on cached features ({protocol}), not linear evaluation')
     elif encoder in results.linear:
-        results.unplaced.append(f'{path}: a second score of the same training')
+        results.remarks.append(f'{path}: a second score of the same training')
     else:
-        results.linear[encoder] = content['linear']['top1']
+        # The authors of all these protocols publish the best epoch.
+        best = content['linear'].get('best_epoch')
+        if best is None:
+            results.remarks.append(f'{path}: the last epoch, since the file has no best one')
+        results.linear[encoder] = (best or content['linear'])['top1']
 
 
 def _add_transfer(results: Results, run: Run) -> None:
@@ -179,7 +183,7 @@ def _add_transfer(results: Results, run: Run) -> None:
     start = Config.fromfile(run.config).get('pretrained')
     encoder = named_encoder(str(start)) if start else None
     if encoder is None:
-        results.unplaced.append(f'{run.path}: it started from {start or "random weights"}, which no table has')
+        results.remarks.append(f'{run.path}: it started from {start or "random weights"}, which no table has')
     elif detection and run.config.name.startswith('mask-rcnn_swin-tiny'):
         results.detection[encoder] = (100 * scores['bbox_mAP'], 100 * scores['segm_mAP'])
     elif segmentation and run.config.name.startswith('setr-') and 'vit-small' in run.config.name:
@@ -188,7 +192,7 @@ def _add_transfer(results: Results, run: Run) -> None:
         if known is None or _SETR.index(decoder) < _SETR.index(known[2]):
             results.segmentation[encoder] = (scores['mIoU'], scores['mAcc'], decoder)
     else:
-        results.unplaced.append(f"{run.path}: {run.config.name} is not in the paper's tables")
+        results.remarks.append(f"{run.path}: {run.config.name} is not in the paper's tables")
 
 
 def _read(path: Path) -> Any:

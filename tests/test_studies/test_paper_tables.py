@@ -54,7 +54,9 @@ def scores(tmp_path_factory) -> dict:
 def _linear(scores: dict, path: Path, config: str, top1: float, protocol: str = 'mocov3', checkpoint: str = 'a.pth'):
     result = json.loads(json.dumps(scores[protocol]))
     result |= {'config': f'{config}.py', 'checkpoint': checkpoint}
-    result['linear']['top1'] = top1
+    result['linear']['top1'] = top1 - 1
+    if protocol == 'mocov3':
+        result['linear']['best_epoch']['top1'] = top1
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(result, path)
 
@@ -95,7 +97,7 @@ def test_scores_stand_beside_the_papers(tmp_path, scores):
         config = f'{name}_vit-small-p16_8xb1-80k_cityscapes-768x768'
         _work_dir(tmp_path / name, config, dino, [{'mIoU': miou, 'mAcc': 81.0, 'aAcc': 95.0}])
     results = collect(tmp_path)
-    assert results.unplaced == []
+    assert results.remarks == []
     lines = tables(results).splitlines()
     assert '| MoCo v3 | ViT-S | 300 | 71.9 | 73.0 (↑ 1.1) | 72.5 | 73.2 (↑ 0.7) |' in lines
     assert '| SimCLR | ViT-S | 300 | - | - | 69.0 | 69.7 (↑ 0.7) |' in lines
@@ -104,6 +106,15 @@ def test_scores_stand_beside_the_papers(tmp_path, scores):
     assert '| DINO | x | pup | 72.50 | 81.00 | 72.96 | 81.32 |' in lines
     (gain,) = gains(results)
     assert (gain.plain, gain.repre, gain.paper) == (71.91, 73.04, (72.5, 73.2))
+
+
+def test_scores_without_a_best_epoch_are_those_of_the_last_one(tmp_path, scores):
+    result = json.loads(json.dumps(scores['mocov3'])) | {'config': f'{PLAIN}.py', 'checkpoint': 'a.pth'}
+    result['linear'] |= {'top1': 71.0, 'best_epoch': None}
+    write_json(result, tmp_path / 'old.json')
+    results = collect(tmp_path)
+    assert list(results.linear.values()) == [71.0]
+    assert f'{tmp_path / "old.json"}: the last epoch, since the file has no best one' in tables(results)
 
 
 def test_test_scores_in_a_work_dir_go_before_its_log(tmp_path):
@@ -126,14 +137,14 @@ def test_what_has_no_place_is_named(tmp_path, scores):
     assert results.linear == {Encoder('MoCo v3', 'ViT-S', 300, False): 70.0}
     reasons = [
         'a probe on cached features',
-        "'mine.py' is none of",
+        "'mine.py' is not one of",
         'random weights',
         'a second score',
         'random weights',
     ]
-    assert len(results.unplaced) == len(reasons)
-    assert all(reason in text for reason, text in zip(reasons, results.unplaced, strict=True))
-    assert 'Not in the tables:' in tables(results)
+    assert len(results.remarks) == len(reasons)
+    assert all(reason in text for reason, text in zip(reasons, results.remarks, strict=True))
+    assert 'Remarks:' in tables(results)
 
 
 def test_folder_without_results_gives_the_papers_numbers_only(tmp_path):
