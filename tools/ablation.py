@@ -4,9 +4,9 @@
     python tools/ablation.py --size toy [--seeds 0 1 2] [--epochs N]      # minutes per cell on a CPU, toy scenes
     python tools/ablation.py --config CONFIG --study levels weighting     # any RePre config
 
-Every variant has the same data, encoder and budget, and is trained once per seed however many studies name it. A
-stopped run goes on when the same command is given again: finished cells are kept, the one under way resumes from its
-last epoch. WORK_DIR then holds ablation.md, ablation.json and, of the study 'features', gains.png.
+Every variant has the same data, encoder and budget, and is trained once per seed, even if several studies need it. The
+same command continues a stopped run: finished cells are kept, an unfinished one resumes from its last epoch. The
+results are ablation.md, ablation.json and, for the study 'features', gains.png in WORK_DIR.
 """
 
 from __future__ import annotations
@@ -46,7 +46,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--device', default='cpu', help='for the scores (default: %(default)s)')
     parser.add_argument('--workers', type=int, default=2, help='image loading processes of the scores')
     parser.add_argument('--k', type=int, default=20, help='neighbours of the kNN score (default: %(default)s)')
-    parser.add_argument('--amp', action='store_true', help='bf16')
     parser.add_argument('--cfg-options', nargs='+', action=SettingsAction, metavar='KEY=VALUE', help='of every config')
     return parser.parse_args()
 
@@ -68,7 +67,7 @@ def main() -> None:
                 raise UserError('--data DIR: name ImageNet-1K, or take --size toy')
             make_toy_scenes('data/toy_scenes')
             args.data = Path('data/toy_scenes/cls')
-        names = ('size', 'epochs', 'gpus', 'amp', 'k')
+        names = ('size', 'epochs', 'gpus', 'k')
         common = {name: getattr(args, name) for name in names}
         settings = Settings(
             data=str(args.data), train_images=0, config=args.config, options=args.cfg_options or {}, **common
@@ -78,7 +77,7 @@ def main() -> None:
     try:
         run(settings, cells, args.work_dir, ROOT / 'configs', device=args.device, workers=args.workers)
     except KeyboardInterrupt:
-        sys.exit('stopped: the same command goes on from here')
+        sys.exit('stopped: the same command continues')
     text = report(settings, args.study, cells)
     write_text(text, args.work_dir / 'ablation.md')
     rows = [{**cell._asdict(), 'base': list(cell.base), **scores} for cell, scores in cells.items()]

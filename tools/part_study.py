@@ -23,7 +23,7 @@ from pathlib import Path
 
 def parse_args() -> argparse.Namespace:
     from repre_mm.cli.arguments import add_encoder_options
-    from repre_mm.studies.parts import LEVELS, TASKS
+    from repre_mm.studies.parts.recognition import LEVELS, TASKS
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--encoders', nargs='+', required=True, metavar='NAME=ENCODER', help='see above')
@@ -59,15 +59,20 @@ def parse_args() -> argparse.Namespace:
 
 def study(args: argparse.Namespace) -> str:
     from repre_mm.evaluation import load_frozen_encoder
-    from repre_mm.studies import parts
+    from repre_mm.studies.parts.encoders import parse_encoders
+    from repre_mm.studies.parts.layouts import open_coco, open_layout
+    from repre_mm.studies.parts.pooled import quick_study
+    from repre_mm.studies.parts.recognition import study_encoder
+    from repre_mm.studies.parts.representations import find_projector
+    from repre_mm.studies.parts.table import QUICK_COLUMNS, STUDY_COLUMNS, study_table
     from repre_mm.utils.atomic import write_json, write_text
     from repre_mm.utils.stack import stack_versions
 
-    encoders = parts.parse_encoders(args.encoders)
+    encoders = parse_encoders(args.encoders)
     if args.parts:
-        (train, val), scales = parts.open_layout(args.parts)
+        (train, val), scales = open_layout(args.parts)
     else:
-        (train, val), scales = parts.open_coco((args.train_ann, args.train_images), (args.val_ann, args.val_images))
+        (train, val), scales = open_coco((args.train_ann, args.train_images), (args.val_ann, args.val_images))
     if args.crop:
         scales = scales.scaled(args.crop)
     source = {'prefix': args.prefix, 'network': args.network, 'trust': args.trust, 'seed': args.seed}
@@ -84,7 +89,7 @@ def study(args: argparse.Namespace) -> str:
         'val_images': len(val.paths),
         'part_classes': len(train.parts),
         'object_classes': list(train.objects),
-        'objects': parts.object_note(train),
+        'objects': train.object_note,
         'seed': args.seed,
         'versions': stack_versions(),
     }
@@ -94,12 +99,12 @@ def study(args: argparse.Namespace) -> str:
         print(f'encoder {number} of {len(encoders)}: {name}')
         encoder = encoder_at(name)
         if args.protocol == 'quick':
-            columns, result = parts.QUICK_COLUMNS, parts.quick_study(encoder, train, val, k=args.k, **common)
+            columns, result = QUICK_COLUMNS, quick_study(encoder, train, val, k=args.k, **common)
         else:
             options = {'tasks': args.tasks, 'levels': args.levels, 'epochs': args.epochs, 'scales': scales}
             options |= {'iterations': args.iterations} if args.iterations else {}
-            projector = parts.find_projector(encoders[name], **source)
-            result = parts.study_encoder(
+            projector = find_projector(encoders[name], **source)
+            result = study_encoder(
                 lambda size, name=name: encoder_at(name, size),
                 train,
                 val,
@@ -107,10 +112,10 @@ def study(args: argparse.Namespace) -> str:
                 **options,
                 **common,
             )
-            columns = parts.STUDY_COLUMNS
+            columns = STUDY_COLUMNS
         what = {'encoder': encoder.model.removesuffix('.py'), 'weights': encoder.weights, 'network': encoder.network}
         results[name] = {**what, 'mean': list(encoder.mean), **result}
-        table = f'{parts.markdown_table(results, columns)}\n{head["objects"]}\n'
+        table = f'{study_table(results, columns)}\n{head["objects"]}\n'
         write_json({**head, 'encoders': results}, args.out / 'part_study.json')
         write_text(table, args.out / 'part_study.md')
     return table

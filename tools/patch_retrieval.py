@@ -50,14 +50,17 @@ def parse_args() -> argparse.Namespace:
 def draw(args: argparse.Namespace):
     from repre_mm.datasets.listing import find_images
     from repre_mm.evaluation import EncoderName, load_frozen_encoder
-    from repre_mm.studies import parts
+    from repre_mm.studies.parts.encoders import parse_encoders
+    from repre_mm.studies.parts.representations import find_projector
+    from repre_mm.studies.parts.retrieval import retrieve
+    from repre_mm.studies.parts.retrieval_sheet import retrieval_sheet
 
-    names = parts.parse_encoders(args.encoders) if args.encoders else {'': EncoderName.parse(args.encoder_words)}
+    names = parse_encoders(args.encoders) if args.encoders else {'': EncoderName.parse(args.encoder_words)}
     source = {'prefix': args.prefix, 'network': args.network, 'trust': args.trust, 'seed': args.seed}
     loaded = {
         name: (
             load_frozen_encoder(encoder, size=args.size, device=args.device, **source),
-            parts.find_projector(encoder, **source),
+            find_projector(encoder, **source),
         )
         for name, encoder in names.items()
     }
@@ -66,13 +69,13 @@ def draw(args: argparse.Namespace):
     hits = {}
     for name, (encoder, projector) in loaded.items():
         projector = projector and projector.to(args.device)
-        found = parts.retrieve(encoder, projector, args.query, tuple(args.box), paths, **options)
+        found = retrieve(encoder, projector, args.query, tuple(args.box), paths, **options)
         hits[name] = {kind: found[kind] for kind in args.show if kind in found}
         for kind, one in hits[name].items():
             print(f'\n{f"{name}, " if name else ""}{kind}: cosine, image, left top width height')
             for hit in one:
                 print(f'{hit.similarity:8.4f}  {hit.path}  {" ".join(map(str, hit.box))}')
-    return parts.retrieval_sheet(args.query, tuple(args.box), hits)
+    return retrieval_sheet(args.query, tuple(args.box), hits)
 
 
 def main() -> None:

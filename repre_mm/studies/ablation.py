@@ -1,7 +1,7 @@
-"""Ablations of RePre: the same data, encoder and budget for every variant of one config.
+"""Ablations of RePre: variants of one config with the same data, encoder and budget.
 
-A cell is one training: a base config (a method on an encoder), a variant of it, and a seed. Every cell keeps its
-settings and, once scored, its scores in a file, so a stopped ablation goes on where it was.
+A cell is one training: a base config (a method on an encoder), a variant of it, and a seed. It keeps its settings and
+its scores in a file, so a stopped ablation continues with the same command.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from repre_mm.utils.package import load_config
 
 #: In an override: replaced by the number of training steps in an epoch.
 STEPS_PER_EPOCH = 'steps per epoch'
-#: Name -> what is changed in the config; None takes the plain method. 'default' is the config as it is.
+#: Name -> overrides of the config; None stands for the plain method.
 VARIANTS: dict[str, dict[str, Any] | None] = {
     'none': None,
     'default': {},
@@ -63,7 +63,7 @@ class Base(NamedTuple):
 
 
 _MOCO_VIT = Base('MoCo v3', 'ViT-S')
-#: Size -> base -> config of RePre under ``configs/``, and what is changed in it before the variant.
+#: Size -> base -> config of RePre under ``configs/``, and its overrides.
 BASES: dict[str, dict[Base, tuple[str, dict[str, Any]]]] = {
     'paper': {
         _MOCO_VIT: ('pretrain/mocov3/repre_mocov3_vit-small-p16_8xb512-amp-coslr-300e_in1k.py', {}),
@@ -95,7 +95,7 @@ BASES['toy'] = {
 
 @dataclass(frozen=True)
 class Study:
-    """What is compared: columns (label -> variant) for each of the bases."""
+    """A comparison: columns (label -> variant) for each of the bases."""
 
     title: str
     columns: dict[str, str]
@@ -152,16 +152,15 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True)
 class Settings:
-    """What all cells of an ablation share.
+    """Settings of all cells of an ablation.
 
     Attributes:
         size: ``'paper'`` or ``'toy'``, see :data:`BASES`.
         data: Holds ``{train,val}/<class>/*``.
-        train_images: How many images there are to train on.
+        train_images: Number of training images.
         config: One RePre config to ablate instead of the bases of ``size``.
         epochs: Instead of the config's; schedulers keep their shares of the training.
         gpus: Processes of a training; the total batch stays the config's.
-        amp: Train in bf16 (the paper's configs do anyway).
         k: Neighbours of the kNN score.
         options: Overrides of every config (``--cfg-options``).
     """
@@ -172,30 +171,24 @@ class Settings:
     config: str | None = None
     epochs: int | None = None
     gpus: int = 1
-    amp: bool = False
     k: int = 20
     options: dict[str, Any] = field(default_factory=dict)
 
     def bases(self, study: str) -> tuple[Base, ...]:
-        """The bases of a study; the one config instead where it is given."""
+        """The bases of a study, or the one config."""
         return (Base(Path(self.config).stem, ''),) if self.config else STUDIES[study].bases
 
     def cell_settings(self, cell: Cell) -> dict[str, Any]:
-        """All that decides a cell's result, for JSON."""
+        """Everything that decides a cell's result, for JSON."""
         return {**asdict(self), **cell._asdict(), 'base': list(cell.base), 'overrides': VARIANTS[cell.variant]}
 
 
 def cells_of(
     settings: Settings, studies: Iterable[str], seeds: Sequence[int], methods: Sequence[str], archs: Sequence[str]
 ) -> list[Cell]:
-    """The cells of some studies, each once however many studies name it.
+    """The cells of some studies, without duplicates.
 
-    Args:
-        settings: See :class:`Settings`.
-        studies: Keys of :data:`STUDIES`.
-        seeds: Of the trainings.
-        methods: Keep the bases of these methods; empty: all.
-        archs: Keep the bases with these encoders; empty: all.
+    ``methods`` and ``archs`` restrict the bases; empty, they allow all.
     """
     found = dict.fromkeys(
         Cell(base, variant, seed)
@@ -209,7 +202,7 @@ def cells_of(
 
 
 def base_config(base: Base, settings: Settings, configs: Path) -> Config:
-    """The RePre config that the variants of a base change.
+    """The RePre config that the variants of a base override.
 
     Raises:
         UserError: It does not wrap its method in RePre.
@@ -224,14 +217,7 @@ def base_config(base: Base, settings: Settings, configs: Path) -> Config:
 
 
 def cell_config(cell: Cell, settings: Settings, work_dir: Path, configs: Path) -> Config:
-    """The config of one cell.
-
-    Args:
-        cell: Which.
-        settings: See :class:`Settings`.
-        work_dir: Of the whole ablation.
-        configs: The project's folder of configs.
-    """
+    """The config of one cell, for a ``work_dir`` of the whole ablation and the project's folder of ``configs``."""
     cfg = base_config(cell.base, settings, configs)
     set_data_root(cfg, settings.data)
     total = (cfg.get('auto_scale_lr') or {}).get('base_batch_size', cfg.train_dataloader.batch_size)
@@ -240,12 +226,10 @@ def cell_config(cell: Cell, settings: Settings, work_dir: Path, configs: Path) -
     cfg.launcher, cfg.work_dir = 'none', str(work_dir / cell.folder)
     cfg.experiment_name = cfg.work_dir.replace('/', '_')
     cfg.randomness.seed = cell.seed
-    cfg.log_level = 'WARNING'  # the progress bar says the rest
-    if settings.amp:
-        cfg.optim_wrapper.type = 'repre_mm.BFloat16OptimWrapper'
+    cfg.log_level = 'WARNING'  # the progress bar shows the rest
     if settings.epochs:
         shorten_schedule(cfg, settings.epochs)
-    # Neither scores nor pictures along the way.
+    # Neither scores nor pictures during training.
     cfg.default_hooks.update(knn=None, reconstruction=None)
     cfg.default_hooks.checkpoint.update(interval=1, max_keep_ckpts=2)
     return cfg
@@ -254,7 +238,7 @@ def cell_config(cell: Cell, settings: Settings, work_dir: Path, configs: Path) -
 def shorten_schedule(cfg: Config, epochs: int) -> None:
     """Train for another number of epochs; every scheduler keeps its share of the training.
 
-    A scheduler whose share is less than half an epoch (a warm-up, as a rule) is left out.
+    A scheduler of less than half an epoch, usually a warm-up, is dropped.
     """
     factor = epochs / cfg.train_cfg.max_epochs
     cfg.train_cfg.max_epochs = epochs
@@ -270,10 +254,10 @@ def shorten_schedule(cfg: Config, epochs: int) -> None:
 
 
 def kept_scores(path: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
-    """The scores of a finished cell; None for one that is to be trained.
+    """The scores of a finished cell, or None.
 
     Raises:
-        UserError: The cell was made, or begun, with other settings.
+        UserError: The cell was trained with other settings.
     """
     if not path.is_file():
         return None

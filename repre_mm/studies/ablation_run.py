@@ -1,8 +1,7 @@
-"""Train and score the cells of an ablation; a stopped one goes on where it was."""
+"""Train and score the cells of an ablation; a stopped one continues."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,21 +23,21 @@ from repre_mm.utils.errors import UserError
 from repre_mm.utils.package import FILES
 from repre_mm.visualization.runs import read_curves
 
-#: Method -> whose linear evaluation its paper-size encoders are scored by.
+#: Method -> linear protocol of its paper-size encoders.
 PROTOCOLS = {'MoCo v3': 'mocov3', 'MoBY': 'moby'}
 
 
 def prepare(settings: Settings, cells: Sequence[Cell], work_dir: Path, configs: Path) -> tuple[Settings, dict]:
-    """Check everything before anything is trained.
+    """Check everything before any training.
 
     Args:
-        settings: ``train_images`` and ``epochs`` are filled in here.
+        settings: Without ``train_images``.
         cells: See :func:`repre_mm.studies.ablation.cells_of`.
-        work_dir: Where cells keep their files.
+        work_dir: Of the cells' files.
         configs: The project's folder of configs.
 
     Returns:
-        The completed settings, and per cell its scores, or None for what is to be done.
+        The settings with ``train_images``, and the scores of each cell, None for an unfinished one.
 
     Raises:
         UserError: Data, config, work dir or options are unusable.
@@ -67,20 +66,15 @@ def run(
     device: str = 'cpu',
     workers: int = 2,
 ) -> None:
-    """Train and score the cells that are left; the scores go into ``cells`` and into each cell's file.
+    """Train and score the unfinished cells; the scores go into ``cells`` and into each cell's file.
 
-    Args:
-        settings: Of :func:`prepare`.
-        cells: Likewise.
-        work_dir: Where cells keep their files.
-        configs: The project's folder of configs.
-        device: For the scores.
-        workers: Image loading processes of the scores.
+    ``settings`` and ``cells`` are :func:`prepare`'s; ``device`` and ``workers`` (image loading processes) are for the
+    scores.
     """
     left = [cell for cell, scores in cells.items() if scores is None]
     print(f'{len(cells)} cells: {len(cells) - len(left)} finished before, {len(left)} to do')
     todo = {cell: cell_config(cell, settings, work_dir, configs) for cell in left}
-    # One bar for all cells: the time left is that of the whole.
+    # One bar for all cells, to show the total time left.
     total = sum(cfg.train_cfg.max_epochs for cfg in todo.values())
     with tqdm(total=total, desc='ablation', unit='epoch', disable=not left) as bar:
         for number, (cell, cfg) in enumerate(todo.items(), 1):
@@ -88,7 +82,7 @@ def run(
             path = _file(cell, work_dir)
             path.parent.mkdir(parents=True, exist_ok=True)
             content = {'settings': settings.cell_settings(cell)}
-            write_json(content, path)  # begun: what is found here later was made with these settings
+            write_json(content, path)  # before the training, so that a later run finds its settings
             started_at = _train_here(cfg, bar) if settings.gpus == 1 else _train_there(cfg, settings.gpus, bar)
             scores = _scores(cell, cfg, settings, device, workers)
             content['scores'] = cells[cell] = {**scores, 'resumed_at': started_at}
@@ -100,7 +94,7 @@ def _file(cell: Cell, work_dir: Path) -> Path:
 
 
 def _train_here(cfg: Config, bar: tqdm) -> int:
-    """Train in this process; returns the number of epochs that an earlier run had done."""
+    """Train in this process; return the number of epochs that an earlier run completed."""
 
     class Progress(Hook):
         started_at = 0
@@ -121,27 +115,19 @@ def _train_here(cfg: Config, bar: tqdm) -> int:
 
 
 def _train_there(cfg: Config, gpus: int, bar: tqdm) -> int:
-    """Train with several processes of their own, by ``tools/dist_train.sh``; returns as :func:`_train_here`."""
+    """Train in several processes by ``tools/dist_train.sh``; returns as :func:`_train_here`."""
     folder = Path(cfg.work_dir)
     done = max((int(path.stem.split('_')[1]) for path in folder.glob('epoch_*.pth')), default=0)
     config = folder / 'cell.py'
     cfg.dump(config)
-    command = [
-        'bash',
-        str(FILES / 'tools/dist_train.sh'),
-        str(config),
-        str(gpus),
-        '--work-dir',
-        str(folder),
-        '--resume',
-    ]
-    subprocess.run(command, check=True, env=os.environ)
+    command = ['bash', FILES / 'tools/dist_train.sh', config, str(gpus), '--work-dir', folder, '--resume']
+    subprocess.run(command, check=True)
     bar.update(cfg.train_cfg.max_epochs)
     return done
 
 
 def _scores(cell: Cell, cfg: Config, settings: Settings, device: str, workers: int) -> dict[str, float | None]:
-    """Linear top-1 and kNN top-1 in percent, and the branch's L1 at the end (None for the plain method)."""
+    """Linear top-1, after its best epoch where it has several, kNN top-1 and the final L1 (None: plain method)."""
     checkpoint = Path(cfg.work_dir) / f'epoch_{cfg.train_cfg.max_epochs}.pth'
     options = {'device': device, 'workers': workers, 'seed': cell.seed, 'progress': False}
     # Toy runs and single configs are scored on cached features, in seconds.
@@ -158,7 +144,7 @@ def _scores(cell: Cell, cfg: Config, settings: Settings, device: str, workers: i
         )
     l1 = read_curves(cfg.work_dir).get('recon_l1')
     return {
-        'linear_top1': scores['linear']['top1'],
+        'linear_top1': (scores['linear'].get('best_epoch') or scores['linear'])['top1'],
         'knn_top1': scores['knn']['top1'][settings.k],
         'recon_l1': l1.values[-1] if l1 else None,
     }

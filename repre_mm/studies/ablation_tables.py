@@ -1,4 +1,4 @@
-"""Tables of an ablation as Markdown: Tables 4 and 5 in the paper's layout beside its numbers, others by column."""
+"""Tables of an ablation in Markdown: Tables 4 and 5 in the paper's layout with its numbers, others by column."""
 
 from __future__ import annotations
 
@@ -19,28 +19,19 @@ _TICK = '✓'
 
 
 def report(settings: Settings, studies: Sequence[str], cells: Scores) -> str:
-    """All studies as Markdown.
-
-    Args:
-        settings: Of the ablation.
-        studies: Keys of :data:`repre_mm.studies.ablation.STUDIES`.
-        cells: Cell -> scores; a cell that is not there leaves its place empty.
-    """
+    """Tables of all studies; the place of a missing cell stays empty."""
     seeds = sorted({cell.seed for cell in cells})
-    several = len(seeds) > 1
-    spread = 'Mean ± standard deviation over the seeds: smaller differences say nothing.' if several else 'One seed.'
-    what = (
-        settings.config
-        or {'paper': "the paper's configs", 'toy': 'toy encoders in place of ViT-S and Swin-T'}[settings.size]
-    )
-    epochs = (
-        f'{settings.epochs} epoch{"s" if settings.epochs > 1 else ""}' if settings.epochs else "the configs' epochs"
-    )
-    linear = (
-        'linear probe on cached features'
-        if settings.config or settings.size == 'toy'
-        else ("linear evaluation by the method's own protocol")
-    )
+    spread = 'One seed.'
+    if len(seeds) > 1:
+        spread = 'Mean ± standard deviation over the seeds: smaller differences are not significant.'
+    toy = settings.config is not None or settings.size == 'toy'
+    what = settings.config or ('toy encoders for ViT-S and Swin-T' if toy else "the paper's configs")
+    epochs = "the configs' epochs"
+    if settings.epochs:
+        epochs = f'{settings.epochs} epoch{"s" if settings.epochs > 1 else ""}'
+    linear = 'linear probe on cached features'
+    if not toy:
+        linear = "linear evaluation by the method's own protocol, best epoch"
     lines = [
         f'# Ablation: {what}, {epochs}, seeds {", ".join(map(str, seeds))}',
         '',
@@ -55,12 +46,12 @@ def report(settings: Settings, studies: Sequence[str], cells: Scores) -> str:
 
 
 def study_table(study: str, settings: Settings, cells: Scores) -> list[str]:
-    """The lines of one study's table."""
+    """Lines of one study's table."""
     return {'features': _table_4, 'fusion': _table_5}.get(study, _by_column)(study, settings, cells)
 
 
 def gains(settings: Settings, cells: Scores) -> list[Gain]:
-    """Without and with RePre (all levels, default decoder), for the bases whose trainings are there."""
+    """Scores without and with RePre (all levels, default decoder) of the bases that have both."""
     found = []
     for base in settings.bases('features'):
         plain, repre = (_values(cells, base, variant, 'linear_top1') for variant in ('none', 'default'))
@@ -89,15 +80,8 @@ def _table_5(study: str, settings: Settings, cells: Scores) -> list[str]:
             operator, _, number = label.partition(' ')
             key = (operator, int(number)) if number else ('w/o decoder', None)
             paper = TABLE_5.get(base.arch, {}).get(key)
-            rows.append(
-                [
-                    key[0],
-                    number or '-',
-                    _arch(base, settings) or base.method,
-                    *_scored(cells, base, variant),
-                    _number(paper),
-                ]
-            )
+            scores = _scored(cells, base, variant)
+            rows.append([key[0], number or '-', _arch(base, settings) or base.method, *scores, _number(paper)])
     return markdown_table(['Operator', 'Layer Num.', 'Arch.', *_names(), "paper's Top-1 Acc (%)"], rows)
 
 

@@ -1,4 +1,4 @@
-"""Figure 3 of the RePre paper: accuracy without and with RePre, as bars, the gain written above."""
+"""Figure 3 of the RePre paper: bars of the accuracy without and with RePre, with the gain above."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from repre_mm.utils.errors import UserError
 from repre_mm.visualization.curves import COLOURS
 
 _PLAIN, _REPRE = '#b8c0c8', COLOURS[0]
@@ -15,7 +14,7 @@ _PLAIN, _REPRE = '#b8c0c8', COLOURS[0]
 
 @dataclass(frozen=True)
 class Gain:
-    """Top-1 in percent of one method and encoder; ``paper`` holds the paper's pair where it reports one."""
+    """Top-1 in percent of one method and encoder; ``paper`` is the paper's pair, if it reports one."""
 
     label: str
     plain: float
@@ -24,13 +23,7 @@ class Gain:
 
 
 def gains_figure(gains: Sequence[Gain], title: str = 'linear evaluation, top-1 (%)') -> Figure:
-    """Two bars per method and encoder, with the paper's two as outlines beside them.
-
-    Raises:
-        UserError: There is nothing to draw.
-    """
-    if not gains:
-        raise UserError('no pair of scores without and with RePre to draw')
+    """Two bars per method and encoder, with the paper's two as outlines beside them."""
     figure = Figure(figsize=(max(4.0, 1.5 * len(gains) + 1), 3.6), layout='constrained')
     axes = figure.subplots()
     everything = [value for gain in gains for value in (gain.plain, gain.repre, *(gain.paper or ()))]

@@ -1,4 +1,4 @@
-"""Scores that the RePre paper reports (arXiv 2201.06857, Tables 1 to 5), in percent."""
+"""Scores reported by the RePre paper (arXiv 2201.06857, Tables 1 to 5), in percent."""
 
 from __future__ import annotations
 

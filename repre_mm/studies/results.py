@@ -6,9 +6,6 @@ from collections.abc import Iterable, Sequence
 
 
 def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """The lines of a Markdown table."""
-    return [_line(columns), '|---' * len(columns) + '|', *map(_line, rows)]
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f'| {" | ".join(cells)} |'
+    """Lines of a Markdown table."""
+    lines = [f'| {" | ".join(cells)} |' for cells in (columns, *rows)]
+    return [lines[0], '|---' * len(columns) + '|', *lines[1:]]

@@ -12,8 +12,3 @@ def test_bars_are_the_scores():
     assert heights == pytest.approx([40.0, 41.5, 72.5, 73.2, 38.0, 37.0])
     assert [text.get_text() for text in axes.texts] == ['+1.5', '+0.7', '-1.0']
     assert [label.get_text() for label in axes.get_xticklabels()] == ['MoCo v3\nViT-S', 'MoBY\nViT-S']
-
-
-def test_nothing_to_draw_is_said():
-    with pytest.raises(ValueError, match='no pair of scores'):
-        gains_figure([])

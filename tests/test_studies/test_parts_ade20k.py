@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from fixtures.parts import draw_parts, make_ade20k
 
-from repre_mm.evaluation import EvaluationError
 from repre_mm.studies.parts.ade20k import read_ade20k
+from repre_mm.utils.errors import UserError
 
 
 def test_parts_of_objects_are_read_and_parts_of_parts_are_not(tmp_path):
@@ -18,20 +18,14 @@ def test_parts_of_objects_are_read_and_parts_of_parts_are_not(tmp_path):
     assert {region.instance for region in train.regions[0]} == {7}
 
 
-def test_rare_classes_can_be_left_out(tmp_path):
-    make_ade20k(tmp_path)
-    with pytest.raises(EvaluationError, match='no part class has 2 masks in training and in validation images'):
-        read_ade20k(tmp_path, min_masks=2)
-
-
 def test_unusable_folders_and_files_are_named(tmp_path):
-    with pytest.raises(EvaluationError, match=r'there is no NAME\.json under .*training'):
+    with pytest.raises(UserError, match=r'there is no NAME\.json under .*training'):
         read_ade20k(tmp_path)
     make_ade20k(tmp_path)
     train, _ = read_ade20k(tmp_path)
     train.regions[0][0].shape.unlink()
-    with pytest.raises(EvaluationError, match=r'the mask .*instance_008_.*\.png cannot be read'):
+    with pytest.raises(UserError, match=r'the mask .*instance_008_.*\.png cannot be read'):
         train.masks(0, 32, 32)
     next((tmp_path / 'images/ADE/training').rglob('*.json')).write_text('{}')
-    with pytest.raises(EvaluationError, match='is not an annotation of ADE20K'):
+    with pytest.raises(UserError, match='is not an annotation of ADE20K'):
         read_ade20k(tmp_path)

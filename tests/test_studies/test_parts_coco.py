@@ -9,9 +9,10 @@ from PIL import ExifTags, Image
 from torch.testing import assert_close
 
 from repre_mm.datasets import ImageReadError
-from repre_mm.evaluation import EvaluationError
-from repre_mm.studies.parts import PartImages, check_pair, read_coco
+from repre_mm.studies.parts.coco import read_coco
+from repre_mm.studies.parts.data import PartImages, check_pair
 from repre_mm.toy_scenes.writers import encode_rle
+from repre_mm.utils.errors import UserError
 
 HEIGHT, WIDTH = 40, 80
 CATEGORIES = [
@@ -100,16 +101,16 @@ def test_one_kind_of_object_is_none_to_tell_apart(root):
 def test_annotations_of_other_images_are_named(root):
     path = write(root)
     (root / 'y/b.png').unlink()
-    with pytest.raises(EvaluationError, match=r'for other images: 1 of its 2 files are not there: .*y/b\.png'):
+    with pytest.raises(UserError, match=r'for other images: 1 of its 2 files are missing: .*y/b\.png'):
         read_coco(path, root)
 
 
 def test_image_of_another_size_is_refused(root):
     annotations = read_coco(write(root), root)
     Image.new('RGB', (WIDTH // 2, HEIGHT)).save(root / 'x/a.png')
-    with pytest.raises(EvaluationError, match=r'x/a\.png is 80 x 40 pixels there, the file is 40 x 40'):
+    with pytest.raises(UserError, match=r'x/a\.png is 80 x 40 pixels there, the file is 40 x 40'):
         PartImages(annotations, 32, (4, 4))[0]
-    with pytest.raises(EvaluationError, match=r'x/a\.png is 80 x 40 pixels there, the file is 40 x 40'):
+    with pytest.raises(UserError, match=r'x/a\.png is 80 x 40 pixels there, the file is 40 x 40'):
         read_coco(write(root), root)  # before any work, too
 
 
@@ -129,7 +130,7 @@ def test_damaged_image_is_named_before_any_work(root):
 
 def test_class_without_masks_is_named(root):
     categories = [*CATEGORIES, {'id': 11, 'name': 'chimney', 'supercategory': 'house'}]
-    with pytest.raises(EvaluationError, match='no annotation of 1 of its 4 part classes: chimney'):
+    with pytest.raises(UserError, match='1 of its 4 part classes have no annotation: chimney'):
         read_coco(write(root, categories=categories), root)
 
 
@@ -140,7 +141,7 @@ def test_empty_mask_is_named(root):
         annotations=[{'id': 5, 'image_id': 1, 'category_id': 3, 'segmentation': nothing}],
         categories=CATEGORIES[1:2],
     )
-    with pytest.raises(EvaluationError, match=r'annotation 5 of .* is empty'):
+    with pytest.raises(UserError, match=r'annotation 5 of .* is empty'):
         read_coco(path, root)
 
 
@@ -155,7 +156,7 @@ def test_empty_mask_is_named(root):
 )
 def test_unusable_mask_is_named(root, mask, message):
     annotations = [{'id': 5, 'image_id': 1, 'category_id': 3, 'segmentation': mask}]
-    with pytest.raises(EvaluationError, match=message):
+    with pytest.raises(UserError, match=message):
         read_coco(write(root, annotations=annotations, categories=CATEGORIES[1:2]), root)
 
 
@@ -164,21 +165,22 @@ def test_unusable_mask_is_named(root, mask, message):
     [
         ({'categories': []}, 'not a COCO annotation file: categories missing or empty'),
         ({'annotations': [{'id': 1, 'image_id': 5, 'category_id': 3}]}, 'image 5, which is not in'),
+        ({'annotations': [{'id': 1, 'image_id': 1, 'category_id': 5}]}, 'category 5, which is not in'),
         ({'annotations': [{'id': 1, 'image_id': 1, 'category_id': 3}]}, 'annotation 1 has no mask'),
     ],
 )
 def test_unusable_files_are_refused(root, changes, message):
-    with pytest.raises(EvaluationError, match=message):
+    with pytest.raises(UserError, match=message):
         read_coco(write(root, **changes), root)
 
 
 def test_missing_and_broken_files_are_refused(root):
-    with pytest.raises(EvaluationError, match=r'no annotation file .*none\.json'):
+    with pytest.raises(UserError, match=r'no annotation file .*none\.json'):
         read_coco(root / 'none.json', root)
     (root / 'broken.json').write_text('{')
-    with pytest.raises(EvaluationError, match='is not a JSON file'):
+    with pytest.raises(UserError, match='is not a JSON file'):
         read_coco(root / 'broken.json', root)
-    with pytest.raises(EvaluationError, match='no folder of images'):
+    with pytest.raises(UserError, match='no folder of images'):
         read_coco(write(root), root / 'none')
 
 
@@ -187,5 +189,5 @@ def test_both_splits_need_the_same_classes(root):
     renamed = [*CATEGORIES[:2], {**CATEGORIES[2], 'name': 'door'}]
     val = read_coco(write(root, categories=renamed), root)
     check_pair(train, train)
-    with pytest.raises(EvaluationError, match=r"different part classes \(\['door', 'roof'\]\)"):
+    with pytest.raises(UserError, match=r"different part classes: \['door', 'roof'\]"):
         check_pair(train, val)

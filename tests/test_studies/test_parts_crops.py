@@ -9,9 +9,9 @@ from fixtures.parts import SIDE, make_coco
 from torch.testing import assert_close
 from torchvision.transforms.functional import InterpolationMode, center_crop, resize
 
-from repre_mm.evaluation import EvaluationError
 from repre_mm.evaluation.frozen import FrozenEncoder
 from repre_mm.studies.parts.crops import Crops, crop_batches, cut, encode_crops, tokens_of
+from repre_mm.utils.errors import UserError
 
 
 @pytest.fixture
@@ -82,5 +82,5 @@ def test_encoded_patches_are_those_of_the_encoder(tmp_path):
 def test_features_that_mean_nothing_are_refused(tmp_path):
     vit = mm_vit()
     vit.cls_token.data.fill_(torch.nan)
-    with pytest.raises(EvaluationError, match='features are NaN or infinite'):
+    with pytest.raises(UserError, match='features are NaN or infinite'):
         encode_crops(FrozenEncoder(vit, MEAN, STD, SIDE), Crops(make_coco(tmp_path, 2, 0), 'part', SIDE), workers=0)

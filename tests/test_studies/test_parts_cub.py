@@ -3,8 +3,8 @@
 import pytest
 from fixtures.parts import make_cub
 
-from repre_mm.evaluation import EvaluationError
 from repre_mm.studies.parts.cub import patch_boxes, read_cub
+from repre_mm.utils.errors import UserError
 
 
 def test_parts_of_a_bird_are_squares_around_visible_keypoints(tmp_path):
@@ -18,7 +18,7 @@ def test_parts_of_a_bird_are_squares_around_visible_keypoints(tmp_path):
     assert data.part_boxes(0, 200, 300) == [(115, 65, 145, 95), (5, 55, 55, 105), (115, 125, 145, 155)]
     assert [regions[0].object for regions in data.regions] == [1, 0]
     assert data.object_boxes_of(0, 200, 300) == {0: (10, 20, 210, 170)}
-    assert len(read_cub(tmp_path, 'val').paths) == 2 and len(read_cub(tmp_path, 'all').paths) == 4
+    assert len(read_cub(tmp_path, 'val').paths) == 2
 
 
 def test_keypoints_that_are_too_near_or_alone_get_no_square():
@@ -29,17 +29,9 @@ def test_keypoints_that_are_too_near_or_alone_get_no_square():
     assert patch_boxes([(0.5, 0.0), (100.5, 0.0)])[0] == (-24, -25, 26, 25)
 
 
-def test_other_parts_can_be_asked_for(tmp_path):
-    data = read_cub(make_cub(tmp_path), 'train', parts=('left wing', 'right leg'))
-    assert data.parts == ('left wing', 'right leg')
-    assert [region.part for region in data.regions[0]] == [0, 1]
-    with pytest.raises(EvaluationError, match=r'parts\.txt has no part beak'):
-        read_cub(tmp_path, 'train', parts=('beak',))
-
-
 def test_missing_files_are_named(tmp_path):
-    with pytest.raises(EvaluationError, match=r'parts\.txt is missing: name the unpacked folder CUB_200_2011'):
+    with pytest.raises(UserError, match=r'parts\.txt is missing: name the unpacked folder CUB_200_2011'):
         read_cub(tmp_path, 'train')
     (make_cub(tmp_path) / 'images/002.Bird/bird_1.jpg').unlink()
-    with pytest.raises(EvaluationError, match=r'1 of its 2 files are not there: .*bird_1\.jpg'):
+    with pytest.raises(UserError, match=r'1 of its 2 files are missing: .*bird_1\.jpg'):
         read_cub(tmp_path, 'train')

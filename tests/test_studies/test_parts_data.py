@@ -8,9 +8,8 @@ from fixtures.parts import make_coco
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from repre_mm.evaluation import EvaluationError
-from repre_mm.studies.parts import PartData
-from repre_mm.studies.parts.data import Region, label_maps, label_shares, object_note
+from repre_mm.studies.parts.data import PartData, Region, label_maps, label_shares
+from repre_mm.utils.errors import UserError
 
 
 def test_label_shares_are_proportions():
@@ -61,10 +60,10 @@ def test_smaller_parts_lie_on_larger_ones():
 def test_data_of_boxes_has_no_masks():
     data = PartData('birds', ('eye',), ('wren',), None, [], [[Region(0, 0, 0, (1, 2, 3, 4))]])
     assert data.part_boxes(0, 9, 9) == [(1, 2, 3, 4)]
-    with pytest.raises(EvaluationError, match='birds has boxes of parts, no masks'):
+    with pytest.raises(UserError, match='birds has boxes of parts, no masks'):
         data.masks(0, 9, 9)
 
 
 def test_note_says_what_the_objects_are(tmp_path):
-    assert object_note(make_coco(tmp_path, 2, seed=0)) == "Objects: 2 classes, from the categories' supercategories."
-    assert 'no object recognition' in object_note(PartData('x', ('a',), ('thing',), None, [], []))
+    assert make_coco(tmp_path, 2, seed=0).object_note == "Objects: 2 classes, from the categories' supercategories."
+    assert 'no object recognition' in PartData('x', ('a',), ('thing',), None, [], []).object_note

@@ -7,11 +7,10 @@ from fixtures.models import MEAN, STD
 from fixtures.parts import make_coco, make_cub
 from torch.testing import assert_close
 
-from repre_mm.evaluation import EvaluationError
 from repre_mm.evaluation.frozen import FrozenEncoder
 from repre_mm.models.taps import tokens_to_map
-from repre_mm.studies.parts import PartData
 from repre_mm.studies.parts.cub import read_cub
+from repre_mm.studies.parts.data import PartData
 from repre_mm.studies.parts.fcn import (
     IGNORED,
     SCALES,
@@ -24,6 +23,7 @@ from repre_mm.studies.parts.fcn import (
     score_head,
     train_head,
 )
+from repre_mm.utils.errors import UserError
 
 SMALL = Scales(train=(64, 32), test=(64, 32), crop=32, stride=21)
 
@@ -118,5 +118,5 @@ def test_logits_of_overlapping_windows_are_averaged(tmp_path, monkeypatch):
 
 def test_keypoints_cannot_be_segmented(tmp_path):
     encoder = FrozenEncoder(mm_vit(), MEAN, STD, 32)
-    with pytest.raises(EvaluationError, match='has boxes of parts, no masks'):
+    with pytest.raises(UserError, match='has boxes of parts, no masks'):
         train_head(encoder, read_cub(make_cub(tmp_path), 'train'), 'part', SMALL, iterations=1, workers=0)

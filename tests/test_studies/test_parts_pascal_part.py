@@ -5,8 +5,8 @@ import pytest
 from fixtures.parts import draw_parts, make_pascal_part
 from scipy.io import savemat
 
-from repre_mm.evaluation import EvaluationError
 from repre_mm.studies.parts.pascal_part import read_pascal_part
+from repre_mm.utils.errors import UserError
 
 
 def test_parts_are_read_with_their_objects(tmp_path):
@@ -21,15 +21,15 @@ def test_parts_are_read_with_their_objects(tmp_path):
 
 
 def test_unusable_folders_and_files_are_named(tmp_path):
-    with pytest.raises(EvaluationError, match=r'is not VOC 2010 with Pascal-Part: it needs .*train\.txt'):
+    with pytest.raises(UserError, match=r'is not VOC 2010 with Pascal-Part: it needs .*train\.txt'):
         read_pascal_part(tmp_path)
     make_pascal_part(tmp_path)
     savemat(tmp_path / 'Annotations_Part/2008_val0.mat', {'other': 1})
-    with pytest.raises(EvaluationError, match=r'2008_val0\.mat is not an annotation of Pascal-Part'):
+    with pytest.raises(UserError, match=r'2008_val0\.mat is not an annotation of Pascal-Part'):
         read_pascal_part(tmp_path)
 
 
 def test_mask_of_another_size_is_named(tmp_path):
     train, _ = read_pascal_part(make_pascal_part(tmp_path))
-    with pytest.raises(EvaluationError, match=r'part 1 of object 1 in .*\.mat has 32 x 32 pixels, its image 40 x 32'):
+    with pytest.raises(UserError, match=r'part 1 of object 1 in .*\.mat has 32 x 32 pixels, its image 40 x 32'):
         train.masks(0, 32, 40)

@@ -6,9 +6,9 @@ from fixtures.encoders import DEPTH, HEADS, PATCH, WIDTH, mm_swin, mm_vit, timm_
 from mmpretrain.models import EfficientNet
 from torch.testing import assert_close
 
-from repre_mm.evaluation import EvaluationError
 from repre_mm.models import TimmBackbone
 from repre_mm.studies.parts.patches import patch_map, region_means
+from repre_mm.utils.errors import UserError
 
 
 def test_tokens_are_those_after_the_final_norm():
@@ -31,7 +31,7 @@ def test_timm_gives_the_same_tokens():
 
 
 def test_encoder_without_patch_tokens_is_refused():
-    with pytest.raises(EvaluationError, match='EfficientNet has no patch tokens'):
+    with pytest.raises(UserError, match='EfficientNet has no patch tokens'):
         patch_map(EfficientNet('b0'), torch.rand(1, 3, 32, 32))
 
 

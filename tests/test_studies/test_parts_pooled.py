@@ -9,8 +9,9 @@ from fixtures.models import MEAN, STD
 from fixtures.parts import SIDE, make_coco
 
 from repre_mm.evaluation.frozen import FrozenEncoder
-from repre_mm.studies.parts import PartImages, quick_study, read_coco
-from repre_mm.studies.parts.pooled import _overlap, _Regions
+from repre_mm.studies.parts.coco import read_coco
+from repre_mm.studies.parts.data import PartImages
+from repre_mm.studies.parts.pooled import Regions, _overlap, quick_study
 from repre_mm.studies.parts.segmentation import LinearHead
 
 
@@ -31,14 +32,14 @@ def test_what_is_kept_of_the_images_is_neither_shared_nor_in_pieces(tmp_path):
     annotations = make_coco(tmp_path, 4, seed=0)
     item = PartImages(annotations, SIDE, (4, 4))[0]
     labels = item['part_labels'].share_memory_()  # as it comes from a loading process: an open file each
-    regions = _Regions(annotations, 'part', 3)
-    assert regions.features.tensor.shape == (8, 3)  # for all images, from the start
+    regions = Regions(annotations, 'part', 3)
+    assert regions.features.shape == (8, 3)  # for all images, from the start
     regions.add(torch.tensor([[1.0, 2, 3], [4, 5, 6]]), labels)
     regions.add(torch.tensor([[7.0, 8, 9], [0, 1, 2]]), labels)
-    assert regions.features.tensor[:4].tolist() == [[1, 2, 3], [4, 5, 6], [7, 8, 9], [0, 1, 2]]
-    assert regions.labels.tensor[:4].tolist() == 2 * item['part_labels'].tolist()
-    assert not regions.labels.tensor.is_shared()
-    assert len(_Regions(annotations, 'object', 3).labels.tensor) == 4  # one object in each image
+    assert regions.features[:4].tolist() == [[1, 2, 3], [4, 5, 6], [7, 8, 9], [0, 1, 2]]
+    assert regions.labels[:4].tolist() == 2 * item['part_labels'].tolist()
+    assert not regions.labels.is_shared()
+    assert len(Regions(annotations, 'object', 3).labels) == 4  # one object in each image
 
 
 def study(train, val):

@@ -11,9 +11,12 @@ from fixtures.models import MEAN, STD, VIT, mocov3
 from fixtures.parts import PARTS, SIDE, make_coco, make_cub
 from mmengine.config import Config
 
-from repre_mm.evaluation import EvaluationError, FrozenEncoder
-from repre_mm.studies.parts import check_pair, open_layout, study_encoder
+from repre_mm.evaluation import FrozenEncoder
+from repre_mm.studies.parts.data import check_pair
 from repre_mm.studies.parts.fcn import Scales
+from repre_mm.studies.parts.layouts import open_layout
+from repre_mm.studies.parts.recognition import study_encoder
+from repre_mm.utils.errors import UserError
 
 TIMM = f'timm:vit_small_patch16_224,patch_size={PATCH},embed_dim={WIDTH},depth={DEPTH},num_heads={HEADS},mlp_ratio=2'
 SMALL = Scales((64, 32), (64, 32), 32, 21)
@@ -53,7 +56,7 @@ def test_splits_of_other_classes_are_refused(tmp_path):
     train, val = make_coco(tmp_path / 'train', 4, seed=0), make_coco(tmp_path / 'val', 4, seed=1)
     check_pair(train, val)
     (birds, _), _ = open_layout(f'cub:{make_cub(tmp_path / "cub")}')
-    with pytest.raises(EvaluationError, match='different part classes'):
+    with pytest.raises(UserError, match='different part classes'):
         study_encoder(_encoder, train, birds, **QUICK)
 
 
@@ -94,5 +97,5 @@ def test_tool_asks_for_one_kind_of_data(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         _tool(monkeypatch, ['--encoders', f'a={TIMM}', '--out', tmp_path])
     assert 'name the data either by --parts or by all of' in capsys.readouterr().err
-    with pytest.raises(SystemExit, match='error: the encoders need different names: a, a'):
+    with pytest.raises(SystemExit, match='error: two encoders have the name a'):
         _tool(monkeypatch, ['--encoders', f'a={TIMM}', f'a={TIMM}', '--parts', 'cub:x', '--out', tmp_path])

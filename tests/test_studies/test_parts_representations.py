@@ -12,10 +12,16 @@ from torch import nn
 from torch.testing import assert_close
 
 from repre_mm.checkpoint import CheckpointError
-from repre_mm.evaluation import EncoderName, EvaluationError, FrozenEncoder, load_frozen_encoder
-from repre_mm.studies.parts import find_projector, load_projector
+from repre_mm.evaluation import EncoderName, FrozenEncoder, load_frozen_encoder
 from repre_mm.studies.parts.crops import Crops
-from repre_mm.studies.parts.representations import _neck_prefix, represent, represent_crops
+from repre_mm.studies.parts.representations import (
+    _neck_prefix,
+    find_projector,
+    load_projector,
+    represent,
+    represent_crops,
+)
+from repre_mm.utils.errors import UserError
 
 OPTIONS = f'patch_size={PATCH},embed_dim={WIDTH},depth={DEPTH},num_heads={HEADS},mlp_ratio=2,img_size={SIDE}'
 TIMM = f'timm:vit_small_patch16_224,{OPTIONS}'
@@ -100,12 +106,12 @@ def test_files_without_a_projector_are_refused(tmp_path):
         state = MODELS.build(Config.fromfile(config).model).state_dict()
     backbone = {key: value for key, value in state.items() if key.startswith('backbone.')}
     torch.save({'state_dict': backbone}, tmp_path / 'encoder.pth')
-    with pytest.raises(EvaluationError, match=r'encoder\.pth holds no projector'):
+    with pytest.raises(UserError, match=r'encoder\.pth has no projector'):
         load_projector(EncoderName(str(config), str(tmp_path / 'encoder.pth')))
     torch.save({'state_dict': {**backbone, 'neck.fc0.weight': torch.rand(1)}}, tmp_path / 'other.pth')
-    with pytest.raises(EvaluationError, match=r'other\.pth does not fit'):
+    with pytest.raises(UserError, match=r'other\.pth does not fit'):
         load_projector(EncoderName(str(config), str(tmp_path / 'other.pth')))
-    with pytest.raises(EvaluationError, match='has no neck'):
+    with pytest.raises(UserError, match='has no neck'):
         load_projector(EncoderName(Config(dict(model=dict(backbone=VIT))), 'random'))
     torch.save(timm_vit().state_dict(), tmp_path / 'vit.pth')
     name = EncoderName(TIMM, str(tmp_path / 'vit.pth'))

@@ -12,9 +12,10 @@ from mmengine.registry import MODELS, DefaultScope
 from PIL import Image
 from torch.testing import assert_close
 
-from repre_mm.evaluation import EncoderName, EvaluationError, load_frozen_encoder
-from repre_mm.studies.parts import load_projector, retrieve
-from repre_mm.studies.parts.retrieval import cut_windows, represent_windows
+from repre_mm.evaluation import EncoderName, load_frozen_encoder
+from repre_mm.studies.parts.representations import load_projector
+from repre_mm.studies.parts.retrieval import cut_windows, represent_windows, retrieve
+from repre_mm.utils.errors import UserError
 
 BOX = (20, 13, 16, 12)  # left, top, width, height
 PLANTED = {'2.png': (24, 18), '5.png': (0, 0), '6.png': (48, 36)}  # on the grid of half patches
@@ -104,7 +105,7 @@ def test_representations_are_those_of_training(config, images):
 @pytest.mark.parametrize('box', [(60, 0, 16, 12), (-1, 0, 16, 12), (0, 0, 0, 12)])
 def test_box_outside_of_the_image_is_refused(config, images, box):
     encoder, projector = parts_of(config)
-    with pytest.raises(EvaluationError, match=r'leaves .*0\.png, which is 64 x 48 pixels'):
+    with pytest.raises(UserError, match=r'extends beyond .*0\.png, which is 64 x 48 pixels'):
         retrieve(encoder, projector, images / '0.png', box, [], progress=False)
 
 

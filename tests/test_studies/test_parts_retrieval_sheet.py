@@ -3,8 +3,8 @@
 import numpy as np
 from PIL import Image
 
-from repre_mm.studies.parts import retrieval_sheet
 from repre_mm.studies.parts.retrieval import Hit
+from repre_mm.studies.parts.retrieval_sheet import retrieval_sheet
 
 BOX = (20, 13, 16, 12)
 TILE, COLUMNS, MARGIN, GAP = 96, 6, 12, 6

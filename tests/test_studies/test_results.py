@@ -1,3 +1,5 @@
+"""Tables in Markdown."""
+
 from repre_mm.studies.results import markdown_table
 
 

@@ -1,4 +1,4 @@
-"""Parts and objects cut out of their images and encoded one by one, as the part-aware study classifies them."""
+"""Crops of parts and of objects, encoded one by one as in the part-aware study."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from repre_mm.datasets.reading import read_image
-from repre_mm.evaluation import EvaluationError
 from repre_mm.evaluation.features import block_tokens
 from repre_mm.evaluation.frozen import FrozenEncoder
 from repre_mm.studies.parts.data import Box, PartData
 from repre_mm.studies.parts.patches import patch_map
+from repre_mm.utils.errors import UserError
 
 
 class Crops(Dataset):
-    """The patches of one level of a data set. An item holds all of one image: (R, 3, S, S) uint8 and (R,) labels.
+    """The patches of one level of a data set. An item holds those of one image: (R, 3, S, S) uint8 and (R,) labels.
 
-    What lies beyond the image is black. As in the study (``moco/loader.py``), a patch for training is brought to
-    256/224 of the encoder's size and cut at its centre; one for validation or retrieval to the size itself.
+    Beyond the image they are black. As in the study (``moco/loader.py``), a patch for training is resized to 256/224 of
+    the encoder's size and cropped at its centre, one for validation or retrieval is resized to the size itself.
 
     Args:
         data: See :class:`PartData`.
         level: ``'part'`` or ``'object'``.
         size: S, the encoder's input size.
-        training: Cut the centre.
+        training: Crop the centre.
     """
 
     def __init__(self, data: PartData, level: str, size: int, training: bool = False) -> None:
@@ -40,12 +40,10 @@ class Crops(Dataset):
         return len(self.data.paths)
 
     def counts(self) -> list[int]:
-        """How many patches each image has."""
-        regions = self.data.regions
-        return [len(one) if self.level == 'part' else len({region.instance for region in one}) for one in regions]
+        """Number of patches of each image."""
+        return [len(self._labels(index)) for index in range(len(self))]
 
-    def labels(self, index: int) -> list[int]:
-        """Labels of one image's patches, in their order."""
+    def _labels(self, index: int) -> list[int]:
         regions = self.data.regions[index]
         if self.level == 'part':
             return [region.part for region in regions]
@@ -61,17 +59,13 @@ class Crops(Dataset):
             wholes = self.data.object_boxes_of(index, *shape)
             boxes = [wholes[instance] for instance in sorted({region.instance for region in self.data.regions[index]})]
         patches = torch.stack([cut(pixels, box, self.size, self.training) for box in boxes])
-        return patches, torch.tensor(self.labels(index))
+        return patches, torch.tensor(self._labels(index))
 
 
 def cut(pixels: np.ndarray, box: Box, size: int, centre: bool = False) -> Tensor:
-    """Cut a box out of an image and bring it to a square: (H, W, 3) uint8 -> (3, size, size) uint8, bicubic.
+    """Cut out a box, which may reach beyond the image, and resize it: (H, W, 3) uint8 -> (3, size, size) uint8.
 
-    Args:
-        pixels: RGB.
-        box: May reach beyond the image, where it is black.
-        size: In pixels.
-        centre: Bring the box to 256/224 of ``size`` and keep the centre.
+    Bicubic; ``centre`` resizes to 256/224 of ``size`` and keeps the centre.
     """
     left, top, right, bottom = box
     patch = torch.zeros(3, bottom - top, right - left)
@@ -91,7 +85,7 @@ def cut(pixels: np.ndarray, box: Box, size: int, centre: bool = False) -> Tensor
 def tokens_of(encoder: nn.Module, images: Tensor) -> Tensor:
     """All tokens of the last block after the final norm, class token first: (B, 3, H, W) -> (B, 1 + N, C).
 
-    For an encoder without a class token, such as Swin, the mean of its patch tokens stands in its place.
+    An encoder without a class token, such as Swin, gives the mean of its patch tokens in its place.
     """
     patches = patch_map(encoder, images).flatten(2).transpose(1, 2)
     if getattr(getattr(encoder, 'model', encoder), 'cls_token', None) is None:
@@ -102,7 +96,7 @@ def tokens_of(encoder: nn.Module, images: Tensor) -> Tensor:
 
 
 def crop_batches(crops: Crops, batch_size: int, workers: int, progress: bool) -> Iterator[tuple[Tensor, Tensor]]:
-    """All patches (B, 3, S, S) uint8 with their labels (B,), in order; only the last batch is smaller."""
+    """All patches (B, 3, S, S) uint8 with their labels (B,), in order; the last batch may be smaller."""
     loader = DataLoader(crops, batch_size=1, num_workers=workers, collate_fn=lambda items: items[0])
     images, labels = torch.empty(0, 3, crops.size, crops.size, dtype=torch.uint8), torch.empty(0, dtype=torch.int64)
     for found, targets in tqdm(loader, desc=f'{crops.level}s', unit='image', disable=not progress):
@@ -118,14 +112,12 @@ def crop_batches(crops: Crops, batch_size: int, workers: int, progress: bool) ->
 def encode_crops(
     encoder: FrozenEncoder, crops: Crops, *, batch_size: int = 128, workers: int = 2, progress: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """Tokens and labels of all patches; each passes through the encoder once.
+    """Tokens (R, 1 + N, C) of all patches, float16 on the CPU, and labels (R,); see :func:`tokens_of`.
 
-    Returns:
-        (R, 1 + N, C) float16 on the CPU, see :func:`tokens_of`, and (R,) int64. Full-size encoders give 0.3 MB per
-        patch; more than 2 GB go to a temporary file.
+    Full-size encoders give 0.3 MB per patch; more than 2 GB go to a temporary file.
 
     Raises:
-        EvaluationError: The features are not finite.
+        UserError: The features are not finite.
     """
     total = sum(crops.counts())
     store, labels, filled = None, [], 0
@@ -140,13 +132,9 @@ def encode_crops(
 
 
 def check_finite(features: Tensor) -> None:
-    """Stop at features that mean nothing.
-
-    Raises:
-        EvaluationError: They are NaN or infinite.
-    """
+    """Raise a UserError if features are NaN or infinite."""
     if not features.isfinite().all():
-        raise EvaluationError(
+        raise UserError(
             'features are NaN or infinite: the checkpoint comes from a diverged training or another encoder'
         )
 

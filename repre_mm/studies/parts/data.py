@@ -14,20 +14,18 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from repre_mm.datasets.reading import read_image
-from repre_mm.evaluation import EvaluationError
+from repre_mm.utils.errors import UserError
 
 #: Left, top, right, bottom in pixels; may reach beyond the image.
 Box = tuple[int, int, int, int]
-#: Where the two sides of a data set come from.
+#: Training and validation images of a data set.
 Splits = tuple['PartData', 'PartData']
-
-
-#: One part as a file names it: object class, the part's name, number of the object in its image, and shape.
+#: A part as a file names it: object class, the part's name, number of the object in its image, and shape.
 NamedPart = tuple[str, str, int, Any]
 
 
 class Region(NamedTuple):
-    """One annotated part: its labels, the object it belongs to (a number within its image), and its shape."""
+    """One annotated part: its labels, the number of its object within the image, and its shape."""
 
     part: int
     object: int
@@ -40,14 +38,14 @@ class PartData:
     """The annotated images of one split.
 
     Attributes:
-        source: What messages call it: a file or folder.
+        source: The file or folder, for messages.
         parts: Names of the part classes, by label.
-        objects: Names of the object classes, by label; one name where the data does not tell several apart.
-        objects_from: Where the object classes come from, for the reader of a table; None where there is only one.
+        objects: Names of the object classes, by label; a single one if the data does not distinguish any.
+        objects_from: The source of the object classes, for the reader of a table; None if there is only one.
         paths: The image files.
-        regions: Per image its parts.
-        decode: ``(shape, height, width) -> mask`` (H, W) bool; None where shapes are boxes, as around keypoints.
-        object_boxes: Per image instance -> box, where the data gives boxes of whole objects.
+        regions: The parts of each image.
+        decode: ``(shape, height, width) -> mask`` (H, W) bool; None if shapes are boxes, as around keypoints.
+        object_boxes: For each image instance -> box, if the data has boxes of whole objects.
     """
 
     source: str
@@ -60,17 +58,17 @@ class PartData:
     object_boxes: list[dict[int, Box]] | None = None
 
     def labels(self, level: str) -> list[list[int]]:
-        """Per image the labels of its parts: ``level`` is ``'part'`` or ``'object'``."""
+        """Labels of the parts of each image: ``level`` is ``'part'`` or ``'object'``."""
         return [[getattr(region, level) for region in regions] for regions in self.regions]
 
     def masks(self, index: int, height: int, width: int) -> np.ndarray:
         """The masks of one image, (R, height, width) bool, at the size of its file.
 
         Raises:
-            EvaluationError: The data has boxes only; or a mask is empty or of another size.
+            UserError: The data has boxes only, or a mask is empty or of another size.
         """
         if self.decode is None:
-            raise EvaluationError(f'{self.source} has boxes of parts, no masks: there is nothing to segment or to pool')
+            raise UserError(f'{self.source} has boxes of parts, no masks: there is nothing to segment or to pool')
         return np.stack([self.decode(region.shape, height, width) for region in self.regions[index]])
 
     def part_boxes(self, index: int, height: int, width: int) -> list[Box]:
@@ -87,9 +85,19 @@ class PartData:
         instances = np.array([region.instance for region in self.regions[index]])
         return {int(one): _square(masks[instances == one].any(axis=0)) for one in np.unique(instances)}
 
+    @property
+    def object_note(self) -> str:
+        """What the object level is, for the reader of a table."""
+        if self.objects_from is None:
+            return (
+                f'Objects: the annotations have one class ({self.objects[0]}), so there is no object recognition; '
+                'object mIoU is that of object and background.'
+            )
+        return f'Objects: {len(self.objects)} classes, from {self.objects_from}.'
+
 
 class PartImages(Dataset):
-    """Annotated images, squeezed to a square as a whole so that no part is lost, with their masks on a grid of cells.
+    """Annotated images, resized to a square as a whole so that no part is lost, with their masks on a grid of cells.
 
     An item holds ``image`` (3, S, S) uint8 RGB; per part ``part_shares`` (R, h, w), the share of each cell that its
     mask covers, and ``part_labels`` (R,); the same for the objects (the union of an image's parts of one object class),
@@ -114,8 +122,10 @@ class PartImages(Dataset):
         present = np.unique(objects)
         unions = np.stack([masks[objects == label].any(axis=0) for label in present])
         part_map, object_map = label_maps(masks, parts, objects)
+        image = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].float()
+        image = F.interpolate(image, (self.size, self.size), mode='bicubic', antialias=True)
         return {
-            'image': squeezed(pixels, self.size),
+            'image': image[0].round().clamp(0, 255).to(torch.uint8),
             'part_shares': cell_shares(torch.from_numpy(masks), self.grid),
             'part_labels': torch.from_numpy(parts),
             'object_shares': cell_shares(torch.from_numpy(unions), self.grid),
@@ -133,13 +143,6 @@ def label_maps(masks: np.ndarray, parts: np.ndarray, objects: np.ndarray) -> tup
     return part_map, object_map
 
 
-def squeezed(pixels: np.ndarray, size: int) -> Tensor:
-    """(H, W, 3) uint8 -> (3, size, size) uint8: the whole image, bicubic, filtered before it shrinks."""
-    image = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].float()
-    image = F.interpolate(image, (size, size), mode='bicubic', antialias=True)
-    return image[0].round().clamp(0, 255).to(torch.uint8)
-
-
 def cell_shares(masks: Iterable[Tensor], grid: tuple[int, int]) -> Tensor:
     """The share of each cell that is covered: R times (H, W) bool -> (R, h, w), in the memory of one mask."""
     return torch.cat([F.adaptive_avg_pool2d(mask.float()[None], grid) for mask in masks])
@@ -154,45 +157,45 @@ def check_pair(train: PartData, val: PartData) -> None:
     """Check that both splits have the same classes.
 
     Raises:
-        EvaluationError: They do not.
+        UserError: They do not.
     """
     for what, ours, theirs in (('part', train.parts, val.parts), ('object', train.objects, val.objects)):
         if ours != theirs:
-            strangers = sorted(set(ours) ^ set(theirs)) or 'the same ones in another order'
-            raise EvaluationError(
-                f'{train.source} and {val.source} have different {what} classes ({strangers}): they must have the same'
-            )
+            differing = sorted(set(ours) ^ set(theirs)) or 'the same ones in another order'
+            raise UserError(f'{train.source} and {val.source} have different {what} classes: {differing}')
 
 
 def labelled_splits(
-    root: Path,
-    splits: dict[str, dict[Path, list[NamedPart]]],
-    classes: set[tuple[str, str]],
-    decode: Callable[[Any, int, int], np.ndarray],
+    root: Path, splits: dict[str, dict[Path, list[NamedPart]]], decode: Callable[[Any, int, int], np.ndarray]
 ) -> Splits:
-    """Label the parts of both splits, in alphabetical order; a part class is an object class with a part's name.
+    """Label the parts that both splits have, in alphabetical order; a class is an object class with a part's name.
 
     Args:
         root: Of the data set, for messages.
         splits: Name of the split -> image file -> its parts.
-        classes: The (object class, part's name) that are kept.
         decode: See :class:`PartData`.
 
     Raises:
-        EvaluationError: An image file is missing.
+        UserError: An image file is missing, or the splits have no class in common.
     """
-    parts, objects = label_index(f'{obj} {part}' for obj, part in classes), label_index(obj for obj, _ in classes)
+    classes = set.intersection(
+        *({(obj, part) for image in images.values() for obj, part, *_ in image} for images in splits.values())
+    )
+    if not classes:
+        raise UserError(f'{root}: the training and validation images have no part class in common')
+    parts = {name: label for label, name in enumerate(sorted(f'{obj} {part}' for obj, part in classes))}
+    objects = {name: label for label, name in enumerate(sorted({obj for obj, _ in classes}))}
     found = []
     for split, images in splits.items():
-        regions = {
-            path: [
+        regions = {}
+        for path, image in images.items():
+            kept = [
                 Region(parts[f'{obj} {part}'], objects[obj], instance, shape)
                 for obj, part, instance, shape in image
                 if (obj, part) in classes
             ]
-            for path, image in images.items()
-        }
-        regions = {path: one for path, one in regions.items() if one}
+            if kept:
+                regions[path] = kept
         require_files(list(regions), str(root))
         source, note = f'{root} ({split})', "the data set's object classes"
         data = PartData(source, tuple(parts), tuple(objects), note, list(regions), list(regions.values()), decode)
@@ -202,52 +205,37 @@ def labelled_splits(
 
 
 def checked_mask(mask: np.ndarray, height: int, width: int, name: str) -> np.ndarray:
-    """A mask as bool, if it has its image's size and is not empty.
+    """A mask as bool.
 
     Raises:
-        EvaluationError: It has another size, or no pixel.
+        UserError: It has another size than its image, or no pixel.
     """
     if mask.shape != (height, width):
-        raise EvaluationError(
+        raise UserError(
             f'the mask of {name} has {mask.shape[1]} x {mask.shape[0]} pixels, its image {width} x {height}'
         )
     if not mask.any():
-        raise EvaluationError(f'the mask of {name} is empty: remove it')
+        raise UserError(f'the mask of {name} is empty: remove it')
     return mask.astype(bool)
 
 
-def object_note(data: PartData) -> str:
-    """What the object level is, for the reader of a table."""
-    if data.objects_from is None:
-        return (
-            f'Objects: the annotations have one class ({data.objects[0]}), so there is no object recognition; '
-            'object mIoU is that of object and background.'
-        )
-    return f'Objects: {len(data.objects)} classes, from {data.objects_from}.'
-
-
-def label_index(names: Iterable[str]) -> dict[str, int]:
-    """Name -> label, in alphabetical order."""
-    return {name: label for label, name in enumerate(sorted(set(names)))}
-
-
 def require_files(paths: Sequence[Path], source: str) -> None:
-    """Check that image files are there.
+    """Check that image files exist.
 
     Raises:
-        EvaluationError: Some are missing; the first five are named.
+        UserError: Some are missing; the first five are named.
     """
     missing = [path for path in paths if not path.is_file()]
     if missing:
         more = f' and {len(missing) - 5} more' if len(missing) > 5 else ''
-        raise EvaluationError(
-            f'{source} is for other images: {len(missing)} of its {len(paths)} files are not there: '
+        raise UserError(
+            f'{source} is for other images: {len(missing)} of its {len(paths)} files are missing: '
             f'{", ".join(map(str, missing[:5]))}{more}'
         )
 
 
 def _square(mask: np.ndarray) -> Box:
-    """The smallest square around the bounding box of a mask, about its centre."""
+    """The smallest square around the bounding box of a mask, with the same centre."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
     side = max(bottom - top, right - left)

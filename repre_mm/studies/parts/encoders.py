@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-from repre_mm.evaluation import EncoderName, EvaluationError
+from collections.abc import Iterable
+
+from repre_mm.evaluation import EncoderName
+from repre_mm.utils.errors import UserError
 
 
-def parse_encoder(text: str) -> tuple[str, EncoderName]:
-    """Take ``NAME=ENCODER`` apart; see :mod:`repre_mm.evaluation.encoders`.
-
-    Raises:
-        EvaluationError: It is not of that form.
-    """
-    name, _, encoder = text.partition('=')
-    if not name or not encoder:
-        raise EvaluationError(f'encoder {text!r} is not of the form NAME=ENCODER')
-    try:
-        return name, EncoderName.parse([encoder])
-    except EvaluationError as error:
-        raise EvaluationError(f'encoder {text!r} is not of the form NAME=ENCODER: {error}') from error
-
-
-def parse_encoders(texts: list[str]) -> dict[str, EncoderName]:
-    """Name of the row -> encoder.
+def parse_encoders(texts: Iterable[str]) -> dict[str, EncoderName]:
+    """Read ``NAME=ENCODER``, with an encoder in one word (see :mod:`repre_mm.evaluation.encoders`).
 
     Raises:
-        EvaluationError: Two rows have one name.
+        UserError: One is not of that form, or two have the same name.
     """
-    pairs = [parse_encoder(text) for text in texts]
-    names = [name for name, _ in pairs]
-    if len(set(names)) < len(names):
-        raise EvaluationError(f'the encoders need different names: {", ".join(names)}')
-    return dict(pairs)
+    encoders: dict[str, EncoderName] = {}
+    for text in texts:
+        name, _, encoder = text.partition('=')
+        if not name or not encoder:
+            raise UserError(f'encoder {text!r} is not of the form NAME=ENCODER')
+        if name in encoders:
+            raise UserError(f'two encoders have the name {name}: give them different ones')
+        encoders[name] = EncoderName.parse([encoder])
+    return encoders

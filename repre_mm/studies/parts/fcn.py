@@ -1,4 +1,4 @@
-"""Segmentation of parts by a frozen encoder and an FCN head, as the part-aware study does it.
+"""Segmentation of parts by a frozen encoder and an FCN head, as in the part-aware study.
 
 Source: JiePKU/understand-ssl-part-aware, ``segmentation/configs_local/<encoder>/upernet/*_lp_freeze12.py`` and
 ``_base_/datasets``: the encoder frozen; mmseg's ``FCNHead`` with ``num_convs=0``, which is a 1x1 convolution on the
@@ -10,7 +10,6 @@ in fp16 (apex O1), this trains in fp32.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,11 +22,11 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from repre_mm.datasets.reading import read_image
-from repre_mm.evaluation import EvaluationError
 from repre_mm.evaluation.frozen import FrozenEncoder
 from repre_mm.models.taps import encoder_levels
 from repre_mm.studies.parts.data import PartData, label_maps
 from repre_mm.studies.parts.segmentation import intersection_over_union
+from repre_mm.utils.errors import UserError
 from repre_mm.utils.modules import eval_mode
 
 IGNORED = 255
@@ -40,8 +39,8 @@ class Scales:
     """Sizes in pixels.
 
     Attributes:
-        train: (longer, shorter) side that images are resized to, times 0.5 to 2.
-        test: Likewise, for the scores.
+        train: (longer, shorter) side of resized training images, times 0.5 to 2.
+        test: (longer, shorter) side of resized test images.
         crop: Side of the crops and of the windows that slide over test images.
         stride: Of these windows.
     """
@@ -52,27 +51,23 @@ class Scales:
     stride: int
 
     def scaled(self, crop: int) -> Scales:
-        """The same proportions for another size of the crops."""
+        """The same proportions for crops of another size."""
         factor = crop / self.crop
         train, test = (tuple(round(side * factor) for side in sides) for sides in (self.train, self.test))
         return Scales(train, test, crop, round(self.stride * factor))
 
 
-#: By the study's data set; others take ADE20K's.
+#: Of the study's data sets; others take ADE20K's.
 SCALES = {
     'ade20k': Scales((2048, 512), (2048, 512), 512, 341),
     'pascal-part': Scales((520, 520), (3840, 480), 480, 161),
-    'lip': Scales((1024, 320), (4096, 320), 320, 161),
 }
 
 
 def block_maps(encoder: nn.Module, images: Tensor) -> Tensor:
-    """Outputs of the blocks at 1/3, 1/2, 2/3 and the end of the encoder, concatenated.
+    """Outputs of the blocks at 1/3, 1/2, 2/3 and the end of the encoder: (B, sum of widths, h, w), float32.
 
-    These are blocks 3, 5, 7 and 11 of 12; of a pyramid its stages, brought to the first one's resolution.
-
-    Returns:
-        (B, sum of widths, h, w), float32.
+    These are blocks 3, 5, 7 and 11 of 12; of a pyramid its stages, resized to the first one's resolution.
     """
     levels = encoder_levels(encoder)
     indices = [max(round(len(levels) * share) - 1, 0) for share in (1 / 3, 1 / 2, 2 / 3, 1)]
@@ -97,7 +92,7 @@ def block_maps(encoder: nn.Module, images: Tensor) -> Tensor:
 
 
 class _TrainingCrops(Dataset):
-    """Augmented crops; item n is the n-th draw of the training, the same whatever process loads it."""
+    """Augmented crops; item n is the n-th draw of the training, the same in every loading process."""
 
     def __init__(self, data: PartData, level: str, scales: Scales, order: Tensor, seed: int) -> None:
         from mmengine.registry import DefaultScope
@@ -145,26 +140,15 @@ def train_head(
     seed: int = 0,
     progress: bool = True,
 ) -> nn.Conv2d:
-    """Train the head; warm-up keeps its share of a shorter training.
-
-    Args:
-        encoder: For images of ``scales.crop`` pixels.
-        data: With masks.
-        level: ``'part'`` or ``'object'``.
-        scales: See :data:`SCALES`.
-        iterations: Steps.
-        batch_size: Images per step.
-        workers: Image loading processes.
-        seed: Of the head, the order and the augmentations.
-        progress: Show a progress bar.
+    """Train the head on an encoder for images of ``scales.crop`` pixels; warm-up keeps its share of a shorter training.
 
     Raises:
-        EvaluationError: The data has no masks, or more classes than a label map of 8 bits can hold.
+        UserError: The data has no masks, or more classes than a label map of 8 bits can hold.
     """
     classes = len(data.parts if level == 'part' else data.objects)
     if classes > IGNORED:
-        raise EvaluationError(f'{data.source} has {classes} classes; at most {IGNORED} can be segmented')
-    device = next(encoder.module.parameters()).device
+        raise UserError(f'{data.source} has {classes} classes; at most {IGNORED} can be segmented')
+    device = encoder.device
     mean = torch.tensor(encoder.mean, device=device).view(-1, 1, 1)
     generator = torch.Generator().manual_seed(seed)
     total = iterations * batch_size
@@ -207,10 +191,10 @@ def score_head(
 ) -> dict[str, Any]:
     """Slide windows over each image, average the logits, and compare at the size of the file.
 
-    An image so long that its shorter side would be below a window is enlarged on that side.
+    A side that would be shorter than a window is enlarged to it.
 
     Returns:
-        ``miou`` (mean over the classes that occur, in percent) and ``iou`` per class; background is left out.
+        ``miou`` (mean over the classes that occur, in percent) and ``iou`` per class, without background.
     """
     names = data.parts if level == 'part' else data.objects
     counts = torch.zeros(len(names), len(names), dtype=torch.int64)
@@ -241,16 +225,14 @@ def score_head(
     return {'miou': overlaps[occurs].mean().item(), 'iou': iou}
 
 
-def _windows(height: int, width: int, scales: Scales) -> Iterator[tuple[int, int]]:
+def _windows(height: int, width: int, scales: Scales) -> list[tuple[int, int]]:
     """Upper left corners; the last row and column end with the image."""
-    for top in _starts(height, scales):
-        for left in _starts(width, scales):
-            yield top, left
 
+    def starts(side: int) -> list[int]:
+        last = side - scales.crop
+        return [min(start, last) for start in range(0, last + scales.stride, scales.stride)]
 
-def _starts(side: int, scales: Scales) -> list[int]:
-    last = side - scales.crop
-    return [min(start, last) for start in range(0, last + scales.stride, scales.stride)]
+    return [(top, left) for top in starts(height) for left in starts(width)]
 
 
 def _labelled(data: PartData, level: str, index: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Patch features of a frozen encoder: its last map, and means over regions of it."""
+"""Patch features of a frozen encoder: its last map, and the means of regions."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import torch
 from mmpretrain.models import SwinTransformer, VisionTransformer
 from torch import Tensor, nn
 
-from repre_mm.evaluation import EvaluationError
 from repre_mm.evaluation.attention import level_map
 from repre_mm.models.backbones import TimmBackbone
+from repre_mm.utils.errors import UserError
 from repre_mm.utils.modules import eval_mode
 
 
 @torch.no_grad()
 def patch_map(encoder: nn.Module, images: Tensor) -> Tensor:
-    """The patch tokens of the last block (the last map of a pyramid) after the encoder's final norm, laid out.
+    """The patch tokens of the last block, or the last map of a pyramid, after the encoder's final norm.
 
     Args:
-        encoder: Any encoder that :func:`repre_mm.models.taps.encoder_levels` accepts.
+        encoder: See :func:`repre_mm.models.taps.encoder_levels`.
         images: (B, 3, H, W), normalised as in training, on the encoder's device.
 
     Returns:
         (B, C, h, w), float32.
 
     Raises:
-        EvaluationError: The encoder has no patch tokens.
+        UserError: The encoder has no patch tokens.
     """
     if isinstance(encoder, TimmBackbone) and hasattr(encoder.model, 'forward_intermediates'):
         options = {'indices': 1, 'norm': True, 'output_fmt': 'NCHW', 'intermediates_only': True}
@@ -33,7 +33,7 @@ def patch_map(encoder: nn.Module, images: Tensor) -> Tensor:
     try:
         maps = level_map(encoder, images)
     except TypeError as error:
-        raise EvaluationError(f'{type(encoder).__name__} has no patch tokens to compare: {error}') from error
+        raise UserError(f'{type(encoder).__name__} has no patch tokens to compare: {error}') from error
     if isinstance(encoder, SwinTransformer):
         # mmpretrain keeps the norm of a stage only where it is an output.
         norm = getattr(encoder, f'norm{len(encoder.stages) - 1}', None)
@@ -45,14 +45,9 @@ def patch_map(encoder: nn.Module, images: Tensor) -> Tensor:
 
 
 def region_means(maps: Tensor, shares: Tensor) -> Tensor:
-    """The mean feature of each region, cells weighted by the share of them that the region covers.
+    """The mean feature of each region, weighted by the share of each cell that it covers.
 
-    Args:
-        maps: (C, h, w).
-        shares: (R, h, w), in [0, 1], not all 0 in any region.
-
-    Returns:
-        (R, C).
+    (C, h, w) and (R, h, w) in [0, 1] -> (R, C).
     """
     weights = shares / shares.sum(dim=(1, 2), keepdim=True)
     return torch.einsum('rhw,chw->rc', weights.to(maps), maps)

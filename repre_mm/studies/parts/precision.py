@@ -1,4 +1,4 @@
-"""Average precision of retrieval: every region is a query, and regions of its class are what is to be found."""
+"""Average precision of retrieval: every region is a query for the regions of its class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Linear and attentive probing of frozen tokens, as the part-aware study does it.
+"""Linear and attentive probing of frozen tokens, as in the part-aware study.
 
 Source: JiePKU/understand-ssl-part-aware, ``retrieval-classification/patch_lincls.py`` and ``command.sh``, whose
 attentive block is that of lxtGH/CAE, ``models/modeling_finetune.py`` (``AttentiveBlock``): one query, one
@@ -18,13 +18,13 @@ from tqdm import tqdm
 
 @dataclass(frozen=True)
 class ProbeRecipe:
-    """Settings of the study, the same for both data sets.
+    """Settings of the study, the same for both data sets: SGD without weight decay, a cosine per epoch.
 
     Attributes:
         lr: For a batch of 256; the optimizer gets ``lr * batch_size / 256`` (``command.sh``: ``--lr``).
-        epochs: ``--epochs``, 90.
-        batch_size: ``-b``, 1024; at most the number of regions.
-        momentum: Of SGD, 0.9; no weight decay. The rate falls by a cosine, per epoch.
+        epochs: ``--epochs``.
+        batch_size: ``-b``; at most the number of regions.
+        momentum: Of SGD.
     """
 
     lr: float
@@ -56,7 +56,7 @@ class AttentiveHead(nn.Module):
     Args:
         width: C.
         classes: K.
-        heads: The study takes 12 whatever the encoder; where 12 does not divide C, the largest number that does.
+        heads: The study takes 12 for every encoder; if 12 does not divide C, the largest divisor below it is taken.
     """
 
     def __init__(self, width: int, classes: int, heads: int = 12) -> None:
@@ -104,9 +104,8 @@ def probe(
 ) -> dict[str, float]:
     """Train a probe and score it after every epoch.
 
-    Two things differ from the study's script. Its batch norm uses the statistics of the validation batch too; here, as
-    in CAE, validation uses the running ones. And patches are encoded once: the study augments nothing, so every epoch
-    sees the same.
+    In the study's script batch norm uses the statistics of the validation batch too; here, as in CAE, validation uses
+    the running ones. Patches are encoded once, since the study does not augment them.
 
     Args:
         name: A key of :data:`PROBES`.
@@ -115,13 +114,13 @@ def probe(
         val_tokens: (V, T, C).
         val_labels: (V,).
         classes: K.
-        epochs: Instead of the recipe's.
-        seed: Of the initial weights and of the order of the batches.
-        device: For the probe.
+        epochs: Default: the recipe's.
+        seed: Of the initial weights and the order of the batches.
+        device: Of the probe.
         progress: Show a progress bar.
 
     Returns:
-        ``top1`` after the last epoch and ``best_top1``, the best of all epochs (which the study reports), in percent.
+        In percent ``top1`` after the last epoch and ``best_top1`` of all epochs, which the study reports.
     """
     recipe = PROBES[name]
     epochs = epochs or recipe.epochs

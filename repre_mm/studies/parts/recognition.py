@@ -2,10 +2,10 @@
 
 Recognition: parts, and whole objects, are cut out, encoded one by one, and classified by a linear probe on the class
 token and by an attentive probe on all tokens. Retrieval: every part is a query among all parts. Segmentation: see
-``fcn.py``. What the study's text and code do not fix, and what is done here:
+``fcn.py``. Where the study's text and code leave something open:
 
 - Its classification and retrieval use keypoints (CUB-200-2011, COCO people), around which it cuts squares. For data
-  with masks a part's patch is the smallest square about the mask's bounding box, an object's that about all its parts.
+  with masks a part's patch is the smallest square around the mask's bounding box, an object's that around its parts.
 - Its object-level recognition is ImageNet classification and segmentation of ADE20K's and Pascal's objects; here the
   object level of the same data is probed in the same way as the part level.
 - Encoders without a class token (Swin) give the mean of their tokens in its place.
@@ -26,7 +26,7 @@ from repre_mm.studies.parts.representations import Projector, represent_crops
 
 LEVELS = ('part', 'object')
 TASKS = ('recognition', 'retrieval', 'segmentation')
-#: Gives the encoder for images of some size: positions are resized when it is loaded.
+#: Loads the encoder for images of some size, for which its positions are resized; None: its own size.
 EncoderAt = Callable[[int | None], FrozenEncoder]
 
 
@@ -37,7 +37,6 @@ def study_encoder(
     *,
     levels: Sequence[str] = LEVELS,
     tasks: Sequence[str] = TASKS,
-    probes: Sequence[str] = tuple(PROBES),
     projector: Projector | None = None,
     scales: Scales,
     epochs: int | None = None,
@@ -51,17 +50,16 @@ def study_encoder(
     """Score a frozen encoder by the study's protocols.
 
     Args:
-        encoder_at: See :data:`EncoderAt`; None asks for the encoder's own size.
-        train: Of the probes' and heads' training.
-        val: Of the scores; retrieval is among its parts.
+        encoder_at: See :data:`EncoderAt`.
+        train: For the training of probes and heads.
+        val: For the scores; retrieval is among its parts.
         levels: Among :data:`LEVELS`; retrieval is of parts alone.
-        tasks: Among :data:`TASKS`; segmentation needs masks and is passed over without.
-        probes: Among :data:`repre_mm.studies.parts.probes.PROBES`.
+        tasks: Among :data:`TASKS`; data without masks has no segmentation.
         projector: Also retrieve by projections, see :mod:`repre_mm.studies.parts.representations`.
         scales: Of segmentation.
-        epochs: Of the probes, instead of the study's 90.
+        epochs: Of the probes; default: the study's 90.
         iterations: Of the segmentation head.
-        segmentation_batch: Images per iteration of it.
+        segmentation_batch: Images per iteration.
         batch_size: Patches per forward pass.
         workers: Image loading processes.
         seed: Of the probes and heads.
@@ -69,15 +67,14 @@ def study_encoder(
 
     Returns:
         Numbers and names only, ready for JSON: ``image_size``, and per level ``classes``, ``train_regions``,
-        ``val_regions``, per probe ``top1`` and ``best_top1`` (None with a single class), ``retrieval`` (see
+        ``val_regions``, per probe ``top1`` and ``best_top1`` (None for a single class), ``retrieval`` (see
         :func:`average_precision`, per representation) and ``segmentation`` (``miou``, ``iou``).
 
     Raises:
-        EvaluationError: The splits have other classes, or the features are not finite.
+        UserError: The splits have different classes, or the features are not finite.
     """
     check_pair(train, val)
     encoder = encoder_at(None)
-    device = next(encoder.module.parameters()).device
     result: dict[str, Any] = {'image_size': encoder.image_size}
     encoding = {'batch_size': batch_size, 'workers': workers, 'progress': progress}
     for level in levels:
@@ -88,11 +85,11 @@ def study_encoder(
         if 'recognition' in tasks:
             train_crops = Crops(train, level, encoder.image_size, training=True)
             found['train_regions'] = sum(train_crops.counts())
-            found |= dict.fromkeys(probes)
+            found |= dict.fromkeys(PROBES)
             if len(names) > 1:
                 sets = *encode_crops(encoder, train_crops, **encoding), *encode_crops(encoder, val_crops, **encoding)
-                options = {'epochs': epochs, 'seed': seed, 'device': device, 'progress': progress}
-                found |= {name: probe(name, *sets, len(names), **options) for name in probes}
+                options = {'epochs': epochs, 'seed': seed, 'device': encoder.device, 'progress': progress}
+                found |= {name: probe(name, *sets, len(names), **options) for name in PROBES}
         if 'retrieval' in tasks and level == 'part':
             vectors, labels = represent_crops(encoder, projector, val_crops, **encoding)
             found['retrieval'] = {name: average_precision(one, labels, names) for name, one in vectors.items()}

@@ -1,8 +1,8 @@
-"""Representations that patches are compared by: encoded, class token, and projected.
+"""Representations by which patches are compared: encoded, class token, and projected.
 
 As in the part-aware study (``retrieval-classification/moco/builder.py`` and ``vits.py``, ``extract``), the encoded
-representation is the mean of the patch tokens after the final norm; the class token is kept apart. A projection is what
-the pre-training's projector makes of the encoder's own vector. Of DINO and iBOT the study takes the scores of the
+representation is the mean of the patch tokens after the final norm; the class token is separate. A projection is the
+output of the pre-training's projector for the encoder's own vector. Of DINO and iBOT the study takes the scores of the
 prototypes (65,536 or 8,192 numbers); here it is the output of the layers before them, 256 numbers.
 """
 
@@ -19,11 +19,12 @@ from torch import Tensor, nn
 
 from repre_mm.checkpoint import CheckpointError, read_checkpoint
 from repre_mm.checkpoint.projectors import projector
-from repre_mm.evaluation import EncoderName, EvaluationError, choose_network
+from repre_mm.evaluation import EncoderName, choose_network
 from repre_mm.evaluation.encoders import RANDOM
 from repre_mm.evaluation.features import global_features
 from repre_mm.evaluation.frozen import FrozenEncoder
 from repre_mm.studies.parts.crops import Crops, check_finite, crop_batches, tokens_of
+from repre_mm.utils.errors import UserError
 from repre_mm.utils.modules import eval_mode
 from repre_mm.utils.package import load_config
 
@@ -31,7 +32,7 @@ REPRESENTATIONS = ('encoded', 'class token', 'projected')
 
 
 class Projector(nn.Module):
-    """A projector with what it is given: an encoder's own output, or the one vector that is made of it.
+    """A projector with its input: an encoder's own output, or the one vector that is made of it.
 
     Args:
         layers: The projector, filled.
@@ -56,25 +57,19 @@ class Projector(nn.Module):
 def load_projector(
     name: EncoderName, *, prefix: str | None = None, network: str | None = None, trust: bool = False, seed: int = 0
 ) -> Projector:
-    """Load the projector of the network that an encoder is taken from.
+    """Load the projector of a network: of a config's own training, or a release of MoCo v3, DINO, iBOT or MoBY.
 
-    Args:
-        name: See :mod:`repre_mm.evaluation.encoders`; of a config's own training, or a release of MoCo v3, DINO, iBOT
-            or MoBY.
-        prefix: As for the encoder.
-        network: Likewise.
-        trust: Likewise.
-        seed: Of random weights.
+    The arguments are those of :func:`repre_mm.evaluation.load_frozen_encoder`.
 
     Raises:
-        EvaluationError: There is none, or it does not fit the config.
+        UserError: There is none, or it does not fit the config.
         repre_mm.checkpoint.CheckpointError: The file is unreadable, or a release without a projector.
     """
-    cfg = load_config(name.model) if isinstance(name.model, str) and name.model.endswith('.py') else name.model
+    cfg = load_config(name.config_path) if name.config_path else name.model
     cfg = cfg if isinstance(cfg, Config) else None
     if name.weights == RANDOM:
         if cfg is None:
-            raise EvaluationError(f'{name} has no projector: name a config, or a file that holds one')
+            raise UserError(f'{name} has no projector: name a config, or a file that has one')
         return Projector(_neck(cfg, seed, initialise=True), pooled=False)
     content = read_checkpoint(name.weights, trust=trust)
     chosen = choose_network(name.weights, config=cfg, prefix=prefix, network=network, trust=trust)
@@ -85,38 +80,32 @@ def load_projector(
         which = network or ('target' if chosen.reason.startswith('target') else 'online')
         return Projector(projector(content, which), pooled=True)
     if not state:
-        raise EvaluationError(
-            f'{name.weights} holds no projector ({place or "neck."}*): give the training checkpoint, not an exported '
+        raise UserError(
+            f'{name.weights} has no projector ({place or "neck."}*): name the training checkpoint, not an exported '
             'encoder'
         )
     layers = _neck(cfg, seed, initialise=False)
     try:
         layers.load_state_dict(state)
     except RuntimeError as error:
-        raise EvaluationError(f'the projector in {name.weights} does not fit the config: {error}') from error
+        raise UserError(f'the projector in {name.weights} does not fit the config: {error}') from error
     return Projector(layers, pooled=False)
 
 
 def find_projector(name: EncoderName, **options: Any) -> Projector | None:
-    """:func:`load_projector`, or None, with the reason in the log, for a file or model without one that fits."""
+    """:func:`load_projector`, or None, with the reason in the log, if there is none that fits."""
     try:
         return load_projector(name, **options)
-    except (CheckpointError, EvaluationError) as error:
+    except (CheckpointError, UserError) as error:
         print_log(f'no projections: {error}', logger='current')
         return None
 
 
 @torch.no_grad()
 def represent(encoder: FrozenEncoder, projection: Projector | None, images: Tensor) -> dict[str, Tensor]:
-    """All representations of patches.
+    """All representations of patches (B, 3, S, S) in [0, 255]: name -> (B, D), of unit length, on the CPU.
 
-    Args:
-        encoder: Gives them.
-        projection: See :func:`load_projector`; None leaves out ``'projected'``.
-        images: (B, 3, S, S), uint8 or float in [0, 255].
-
-    Returns:
-        Name -> (B, D), of unit length, on the CPU.
+    Without a projector there is no ``'projected'``.
     """
     inputs = encoder.normalised(images)
     tokens = tokens_of(encoder.module, inputs)
@@ -138,7 +127,7 @@ def represent_crops(
     """All representations of all patches, name -> (R, D), and their labels (R,).
 
     Raises:
-        EvaluationError: The features are not finite.
+        UserError: The features are not finite.
     """
     found: dict[str, list[Tensor]] = {}
     labels = []
@@ -155,8 +144,8 @@ def _neck(cfg: Config, seed: int, initialise: bool) -> nn.Module:
     model = cfg.get('model') or {}
     neck = (model.get('algorithm') or model).get('neck')
     if not neck:
-        raise EvaluationError(f'{cfg.filename or "the config"}: its algorithm has no neck, so no projector')
-    # DINO names its head's class itself.
+        raise UserError(f'{cfg.filename or "the config"}: its algorithm has no neck, so no projector')
+    # DINO sets the class of its head itself.
     neck = {'type': 'repre_mm.DINONeck', **neck} if 'type' not in neck else dict(neck)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmpretrain'), torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -167,7 +156,7 @@ def _neck(cfg: Config, seed: int, initialise: bool) -> nn.Module:
 
 
 def _neck_prefix(encoder: str | None) -> str | None:
-    """Where a training checkpoint keeps the neck of the network whose backbone is at a prefix."""
+    """The place in a training checkpoint of the neck that follows the backbone at a prefix."""
     if encoder is None or encoder.endswith('backbone.'):
         return (encoder or 'backbone.').removesuffix('backbone.') + 'neck.'
     return f'{encoder.removesuffix("0.")}1.' if encoder.endswith('.0.') else None

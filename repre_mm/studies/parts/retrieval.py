@@ -1,7 +1,7 @@
-"""Patches that an encoder, and its projector, find nearest to a given one (Zhu et al., arXiv 2301.11915, Figures 2, 4).
+"""Nearest patches to a given one, by an encoder and its projector (Zhu et al., arXiv 2301.11915, Figures 2 and 4).
 
-The study searches windows of a quarter of the image's side, at steps of half a window, in central crops that it
-enlarges four times; here the query is any box, and all images are searched with windows of its size in pixels.
+The study searches windows of a quarter of the image's side, at steps of half a window, in central crops enlarged four
+times; here the query is any box, and all images are searched with windows of its size in pixels.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from torchvision.ops import box_iou, nms
 from tqdm import tqdm
 
 from repre_mm.datasets.reading import read_image
-from repre_mm.evaluation import EvaluationError
 from repre_mm.evaluation.frozen import FrozenEncoder
 from repre_mm.studies.parts.representations import Projector, represent
+from repre_mm.utils.errors import UserError
 
-#: Windows of one image that overlap more than this count as one, the best of them.
+#: Of windows of one image that overlap more than this, only the best counts.
 MAX_OVERLAP = 0.3
 #: The study shows the 24 nearest.
 TOP = 24
@@ -34,7 +34,7 @@ QueryBox = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Hit:
-    """A patch that was found: the cosine with the query, the image, and left, top, width, height in its pixels."""
+    """A patch found: the cosine with the query, the image, and left, top, width, height in its pixels."""
 
     similarity: float
     path: Path
@@ -42,16 +42,13 @@ class Hit:
 
 
 def cut_windows(height: int, width: int, box: tuple[int, int], stride: float = 0.5) -> Tensor:
-    """Windows of one size on a regular grid that starts in the upper left corner.
+    """Windows on a regular grid that starts in the upper left corner: (N, 4) int64, left, top, right, bottom.
 
     Args:
         height: Of the image.
-        width: Likewise.
-        box: Width and height of a window; windows are made smaller where the image is.
-        stride: From one window to the next, in widths and heights of a window.
-
-    Returns:
-        (N, 4) int64: left, top, right, bottom.
+        width: Of the image.
+        box: Width and height of a window, at most the image's.
+        stride: Steps, in widths and heights of a window.
     """
     w, h = min(box[0], width), min(box[1], height)
     lefts = torch.arange(0, width - w + 1, max(1, round(stride * w)))
@@ -64,18 +61,7 @@ def cut_windows(height: int, width: int, box: tuple[int, int], stride: float = 0
 def represent_windows(
     encoder: FrozenEncoder, projection: Projector | None, pixels: np.ndarray, windows: Tensor, batch_size: int = 128
 ) -> dict[str, Tensor]:
-    """Representations of windows, each cut out and encoded on its own, as a view of training is.
-
-    Args:
-        encoder: The encoder.
-        projection: Its projector, if it has one.
-        pixels: (H, W, 3) uint8 RGB.
-        windows: (N, 4), see :func:`cut_windows`; all of one size.
-        batch_size: Windows at a time.
-
-    Returns:
-        As of :func:`repre_mm.studies.parts.representations.represent`.
-    """
+    """Representations of windows (N, 4) of an image (H, W, 3) uint8, each encoded alone, as a view in training is."""
     image = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
     size = (encoder.image_size, encoder.image_size)
     found: dict[str, list[Tensor]] = {}
@@ -99,9 +85,9 @@ def retrieve(
     batch_size: int = 128,
     progress: bool = True,
 ) -> dict[str, list[Hit]]:
-    """The patches nearest to a query, by cosine, for every representation. Only the best are kept in memory.
+    """The patches nearest to a query by cosine, for every representation: name -> hits, nearest first.
 
-    The query itself, and whatever overlaps it, is left out where its own image is among those searched.
+    Patches that overlap the query are left out.
 
     Args:
         encoder: The encoder.
@@ -109,20 +95,17 @@ def retrieve(
         query: The image of the query.
         box: The query.
         paths: Images to search.
-        top: How many to find.
+        top: Number of hits.
         stride: See :func:`cut_windows`.
-        batch_size: Patches at a time.
-        progress: Show a progress bar with the time left.
-
-    Returns:
-        Representation -> hits, nearest first.
+        batch_size: Patches per forward pass.
+        progress: Show a progress bar.
 
     Raises:
-        EvaluationError: The box leaves the image, or a setting is unusable.
+        UserError: The box extends beyond the image, or ``top`` or ``stride`` is out of range.
         repre_mm.datasets.ImageReadError: An image cannot be read.
     """
     if top < 1 or not 0 < stride <= 1:
-        raise EvaluationError(f'top={top} must be at least 1, and stride={stride} above 0 and at most 1')
+        raise UserError(f'top={top} must be at least 1, and stride={stride} above 0 and at most 1')
     pixels = read_image(query)
     left, upper, width, height = box
     if (
@@ -131,8 +114,8 @@ def retrieve(
         or left + width > pixels.shape[1]
         or upper + height > pixels.shape[0]
     ):
-        raise EvaluationError(
-            f'the box {left} {upper} {width} {height} (left, top, width, height) leaves {query}, which is '
+        raise UserError(
+            f'the box {left} {upper} {width} {height} (left, top, width, height) extends beyond {query}, which is '
             f'{pixels.shape[1]} x {pixels.shape[0]} pixels'
         )
     corners = torch.tensor([[left, upper, left + width, upper + height]])

@@ -1,4 +1,4 @@
-"""The picture of a patch retrieval: the query in its image, the hits of each encoder and representation beside it."""
+"""Picture of a patch retrieval: the query in its image, and the hits of each encoder and representation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def retrieval_sheet(query: str | os.PathLike, box: QueryBox, hits: dict[str, dic
     Args:
         query: The image of the query.
         box: The query.
-        hits: Encoder -> representation -> hits; a representation that an encoder lacks leaves its place empty.
+        hits: Encoder -> representation -> hits; the place of a missing representation says so.
 
     Returns:
         (H, W, 3) uint8.
@@ -37,12 +37,12 @@ def retrieval_sheet(query: str | os.PathLike, box: QueryBox, hits: dict[str, dic
 
 
 def _size(most: int) -> tuple[int, int]:
-    """Width and height of a block with room for so many tiles."""
+    """Width and height of a block for that many tiles."""
     return _COLUMNS * _TILE, -(-max(most, 1) // _COLUMNS) * _TILE
 
 
 def _query(path: str | os.PathLike, box: QueryBox, size: tuple[int, int]) -> np.ndarray:
-    """The image as large as it can be on a white canvas, at least two tiles high, with the query framed."""
+    """The image, as large as fits on a white canvas at least two tiles high, with the query framed."""
     image = Image.fromarray(read_image(path))
     width, height = size[0], max(size[1], 2 * _TILE)
     scale = min(width / image.width, height / image.height)

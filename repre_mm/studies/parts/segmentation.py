@@ -1,4 +1,4 @@
-"""A linear head on patch features that labels pixels, and its intersection over union."""
+"""A linear head that labels pixels by patch features, and its intersection over union."""
 
 from __future__ import annotations
 
@@ -10,17 +10,15 @@ from torch import Tensor
 
 from repre_mm.evaluation.logistic import Standardise, fit_logistic
 
-_TOLERANCE = 1e-5
-
 
 @dataclass(frozen=True)
 class LinearHead:
-    """A linear classifier of cells, on standardised channels.
+    """A linear classifier of cells.
 
     Attributes:
-        weight: (C, K), for features as the encoder gives them: the standardisation is folded in.
+        weight: (C, K), with the standardisation of the channels folded in.
         bias: (K,).
-        converged: Whether training reached the minimum, or stopped at its limit of iterations.
+        converged: Training reached the minimum before its limit of iterations.
     """
 
     weight: Tensor
@@ -32,23 +30,15 @@ class LinearHead:
         return torch.einsum('chw,ck->khw', maps, self.weight) + self.bias[:, None, None]
 
 
-def fit_linear_head(
-    features: Tensor,
-    shares: Tensor,
-    *,
-    weight_decay: float = 1e-4,
-    max_iterations: int = 500,
-    progress: bool = False,
-) -> LinearHead:
-    """The linear head of least cross-entropy, by L-BFGS: no learning rate, so no encoder is favoured by its choice.
+def fit_linear_head(features: Tensor, shares: Tensor, *, progress: bool = False) -> LinearHead:
+    """Fit the linear head of least cross-entropy by L-BFGS: no learning rate, so none that favours an encoder.
 
-    The target of a cell is the share of its pixels that each label has, so that the loss is that of all its pixels.
+    The target of a cell is the share of its pixels that each label has, so the loss is the mean over all pixels. Weight
+    decay is 1e-4 on standardised channels.
 
     Args:
         features: (N, C) of cells.
         shares: (N, K), in [0, 1]; rows sum to 1.
-        weight_decay: The penalty is ``weight_decay / 2 * |W|^2`` on standardised channels.
-        max_iterations: Of L-BFGS.
         progress: Show a progress bar.
     """
     standardise = Standardise(features)
@@ -57,9 +47,9 @@ def fit_linear_head(
         shares,
         standardise,
         num_classes=shares.shape[1],
-        weight_decay=weight_decay,
-        max_iterations=max_iterations,
-        tolerance=_TOLERANCE,
+        weight_decay=1e-4,
+        max_iterations=500,
+        tolerance=1e-5,
         progress=progress,
     )
     folded = fit.weight * standardise.factor.double()[:, None]
@@ -68,14 +58,9 @@ def fit_linear_head(
 
 
 def confusion(logits: Tensor, labels: Tensor) -> Tensor:
-    """Compare the logits of cells, brought to the size of the labels, with them.
+    """Count pixels by label (rows) and guess (columns), with logits resized bilinearly to the labels.
 
-    Args:
-        logits: (K, h, w).
-        labels: (H, W), integers in [0, K).
-
-    Returns:
-        (K, K) counts of pixels, on the CPU: rows are labels, columns are guesses.
+    (K, h, w) and (H, W) int64 in [0, K) -> (K, K) int64 on the CPU.
     """
     count = len(logits)
     guesses = F.interpolate(logits[None].float(), tuple(labels.shape), mode='bilinear')[0].argmax(dim=0)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from repre_mm.studies import results
+from repre_mm.studies.results import markdown_table
 
 _Path = tuple[str, ...]
-#: Column -> where its score is in a result, by the study's protocol.
+#: Column -> place of its score in a result, by the study's protocol.
 STUDY_COLUMNS: dict[str, _Path] = {
     'part linear': ('part', 'linear', 'top1'),
     'part attentive': ('part', 'attentive', 'top1'),
@@ -27,8 +27,8 @@ QUICK_COLUMNS: dict[str, _Path] = {
 }
 
 
-def markdown_table(found: dict[str, dict[str, Any]], columns: dict[str, _Path]) -> str:
-    """One row per encoder, scores in percent; columns that no encoder has a score in are left out.
+def study_table(found: dict[str, dict[str, Any]], columns: dict[str, _Path]) -> str:
+    """One row per encoder, scores in percent; columns without any score are left out.
 
     Args:
         found: Name -> result of a protocol, with the entries ``encoder`` (config or model) and ``weights`` (file or
@@ -38,25 +38,12 @@ def markdown_table(found: dict[str, dict[str, Any]], columns: dict[str, _Path]) 
     shown = {
         name: path for name, path in columns.items() if any(_at(result, path) is not None for result in found.values())
     }
-    rows = [
-        [
-            f'{name} ({result["encoder"]})',
-            result['weights'],
-            str(result['image_size']),
-            *(_number(_at(result, path)) for path in shown.values()),
-        ]
-        for name, result in found.items()
-    ]
-    lines = results.markdown_table(['encoder', 'weights', 'pixels', *shown], rows)
-    short = [
-        f'{name} ({level})'
-        for name, result in found.items()
-        for level in ('part', 'object')
-        if result.get(level, {}).get('head_converged') is False
-    ]
-    if short:
-        lines += ['', f'Segmentation heads that stopped short of their minimum: {", ".join(short)}.']
-    return '\n'.join(lines) + '\n'
+    rows = []
+    for name, result in found.items():
+        scores = [_at(result, path) for path in shown.values()]
+        numbers = ['-' if score is None else f'{score:.2f}' for score in scores]
+        rows.append([f'{name} ({result["encoder"]})', result['weights'], str(result['image_size']), *numbers])
+    return '\n'.join(markdown_table(['encoder', 'weights', 'pixels', *shown], rows)) + '\n'
 
 
 def _at(result: dict[str, Any], path: _Path) -> float | None:
@@ -64,7 +51,3 @@ def _at(result: dict[str, Any], path: _Path) -> float | None:
     for key in path:
         value = value.get(key) if isinstance(value, dict) else None
     return value
-
-
-def _number(value: float | None) -> str:
-    return '-' if value is None else f'{value:.2f}'
