@@ -1,4 +1,4 @@
-"""Collect the scores under a folder into Tables 1 to 3 of the RePre paper, the paper's numbers beside.
+"""Collect the scores of a folder in Tables 1 to 3 of the RePre paper, beside the paper's numbers.
 
 python tools/paper_tables.py RESULTS_DIR [--out DIR]
 

@@ -1,4 +1,4 @@
-"""Find the patches that encoders, and their projectors, take for the nearest to a given one.
+"""Find the patches nearest to a given one, by encoders and their projectors.
 
 python tools/patch_retrieval.py ENCODER --data DIR --query IMAGE --box X Y W H [--out PNG]
 python tools/patch_retrieval.py --encoders NAME=ENCODER NAME=ENCODER ... --data DIR --query IMAGE --box X Y W H

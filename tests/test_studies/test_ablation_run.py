@@ -6,12 +6,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from fixtures.data import make_image_folder
+from mmengine.config import Config
 
-from repre_mm.studies.ablation import Settings, cells_of
-from repre_mm.studies.ablation_run import prepare
+from repre_mm.studies.ablation import Base, Cell, Settings, cells_of
+from repre_mm.studies.ablation_run import _scores, prepare
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / 'tools/ablation.py'
@@ -35,6 +37,23 @@ def test_unusable_settings_are_named_before_any_training(tmp_path, options, mess
         prepare(settings, cells, tmp_path, ROOT / 'configs')
     with pytest.raises(ValueError, match='nothing to train'):
         prepare(settings, [], tmp_path, ROOT / 'configs')
+
+
+def test_linear_evaluation_counts_with_its_best_epoch(tmp_path, monkeypatch):
+    linear = {'linear': {'top1': 70.0, 'best_epoch': {'top1': 71.0}}}
+    answers = {
+        'evaluate_config': {'knn': {'top1': {20: 60.0}}},
+        'load_frozen_encoder': SimpleNamespace(data_root='data'),
+        'linear_eval': linear,
+        'read_curves': {},
+    }
+    for name, answer in answers.items():
+        monkeypatch.setattr(f'repre_mm.studies.ablation_run.{name}', lambda *_, answer=answer, **__: answer)
+    cell, cfg = Cell(Base('MoCo v3', 'ViT-S'), 'none', 0), Config({'work_dir': 'w', 'train_cfg': {'max_epochs': 1}})
+    scores = _scores(cell, cfg, Settings('paper', 'data', 8), 'cpu', 0)
+    assert scores == {'linear_top1': 71.0, 'knn_top1': 60.0, 'recon_l1': None}
+    linear['linear']['best_epoch'] = None
+    assert _scores(cell, cfg, Settings('paper', 'data', 8), 'cpu', 0)['linear_top1'] == 70.0
 
 
 @pytest.mark.slow
