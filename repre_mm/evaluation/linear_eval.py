@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -87,7 +86,8 @@ def linear_eval(
     result = describe(encoder, train_loader, val_loader, seed=seed, amp=amp, interpolation=recipe.interpolation)
     changed = {'epochs': epochs, 'lrs': list(lrs), 'batch_size': batch_size, 'features': features, 'seed': seed}
     settings = {**asdict(recipe), **changed}
-    result['feature_width'] = probe.width()
+    blank = torch.zeros(1, 3, encoder.image_size, encoder.image_size, dtype=torch.uint8)
+    result['feature_width'] = probe(blank).shape[1]
     classifiers = LinearClassifiers(
         result['feature_width'],
         result['classes'],
@@ -144,7 +144,7 @@ class _Probe:
     drop_path: float
 
     def __post_init__(self) -> None:
-        if self.drop_path and not any(_drop_paths(self.encoder.module)):
+        if self.drop_path and not _drop_paths(self.encoder.module):
             raise EvaluationError(
                 f'{self.encoder.model} has no drop-path, which this protocol runs at {self.drop_path}: build the '
                 f'encoder with drop_path_rate={self.drop_path}'
@@ -154,28 +154,16 @@ class _Probe:
         """(B, 3, H, W), uint8 -> (B, C), float32."""
         encoder = self.encoder.module
         images = self.encoder.normalised(images)
-        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=self.amp), torch.no_grad():
-            if training and self.drop_path:
-                with _only_drop_path(encoder):
-                    return pooled(encoder(images)).float()
-            return probe_features(encoder, images, self.features).float()
-
-    def width(self) -> int:
-        size = self.encoder.image_size
-        return self(torch.zeros(1, 3, size, size, dtype=torch.uint8)).shape[1]
+        with eval_mode(encoder), torch.autocast(images.device.type, torch.bfloat16, self.amp), torch.no_grad():
+            if not (training and self.drop_path):
+                return probe_features(encoder, images, self.features).float()
+            for module in _drop_paths(encoder):
+                module.train()
+            return pooled(encoder(images)).float()
 
 
-def _drop_paths(encoder: nn.Module) -> Iterator[nn.Module]:
-    return (module for module in encoder.modules() if isinstance(module, (DropPath, TimmDropPath)))
-
-
-@contextmanager
-def _only_drop_path(encoder: nn.Module) -> Iterator[None]:
-    """Put all of an encoder but its drop-path in evaluation mode."""
-    with eval_mode(encoder):
-        for module in _drop_paths(encoder):
-            module.train()
-        yield
+def _drop_paths(encoder: nn.Module) -> list[nn.Module]:
+    return [module for module in encoder.modules() if isinstance(module, (DropPath, TimmDropPath))]
 
 
 class _SavedTraining:

@@ -16,7 +16,6 @@ from repre_mm.checkpoint import (
     Release,
     export_encoder,
     identify,
-    inspect_checkpoint,
     load_pretrained,
     projector,
     read_checkpoint,
@@ -240,11 +239,6 @@ def test_an_exported_file_keeps_what_its_release_was(tmp_path):
         export_encoder(tmp_path / 'moco.pth', tmp_path / out, to)
         exported = identify(read_checkpoint(tmp_path / out))
         assert asdict(exported) == {**asdict(release), 'prefixes': {'online': prefix}}
-    facts = inspect_checkpoint(tmp_path / 'moco.pth')
-    assert facts['timm model'] == 'timm:vit_small_patch16_224,num_heads=12'
-    assert facts['encoders'].startswith(
-        'online at state_dict.base_encoder. (the one that its authors evaluate), target'
-    )
 
 
 def test_what_is_no_release_is_none():
