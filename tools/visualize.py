@@ -1,8 +1,8 @@
-"""Pictures of an encoder: ``python tools/visualize.py WHAT ENCODER [--data DIR] [--out FILE]``.
+"""Draw what an encoder sees: ``python tools/visualize.py WHAT ENCODER [--data DIR] [--out FILE]``.
 
 WHAT is one of
   reconstruction  inputs, reconstructions and errors (of a RePre checkpoint)
-  attention       where the encoder looks: class-token attention, or likeness to the pooled vector
+  attention       where the encoder looks: class-token attention, or similarity to the pooled vector
   components      patch tokens by their first three principal components, as colours
   embedding       t-SNE or UMAP of the vectors of some classes
   retrieval       the nearest images of some queries

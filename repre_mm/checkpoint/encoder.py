@@ -114,7 +114,7 @@ def load_pretrained(
 
 
 def check_finite(source: Source) -> None:
-    """Refuse an encoder that a diverged training left.
+    """Refuse an encoder of a diverged training.
 
     Raises:
         CheckpointError: A tensor holds NaN or infinity.
@@ -128,7 +128,7 @@ def check_finite(source: Source) -> None:
 
 
 def known_heads(checkpoint: Mapping[str, Any], source: Source) -> int | None:
-    """Attention heads of a ViT: from the training's config, or those of the release."""
+    """Find the attention heads of a ViT in the config of its training, or by its release."""
     return provenance(checkpoint).get('num_heads', source.release.options.get('num_heads') if source.release else None)
 
 
@@ -173,7 +173,7 @@ def _hint(source: Source) -> str:
 
 
 def _compare(backbone: nn.Module, state: State, resized: State, source: Source, root: str) -> tuple[LoadReport, State]:
-    """Compare names and shapes: the report, and the tensors to copy."""
+    """Compare names and shapes; returns the report and the tensors to copy."""
     target = backbone.state_dict()
     shapes = {name: (tuple(state[name].shape), tuple(value.shape)) for name, value in target.items() if name in state}
     fitting = {

@@ -1,4 +1,4 @@
-"""Tensors-only reading of checkpoint files: a file from elsewhere must not be able to run code."""
+"""Read checkpoint files, tensors only: a file from elsewhere must not be able to run code."""
 
 import json
 import logging
@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 
 from repre_mm.utils.errors import UserError
 
-# First bytes of what is often saved under a checkpoint's name, and what it means.
+# First bytes of files that are often mistaken for checkpoints, and the cause.
 _LOOKALIKES = {
     re.compile(rb'\s*<(!doctype|html|\?xml)', re.I): 'it is a web page: the download was redirected or refused',
     re.compile(rb'version https://git-lfs'): 'it is a Git LFS pointer, not the file itself: run `git lfs pull`',

@@ -1,4 +1,4 @@
-"""Table of released weights: the method, and the model, options and normalisation that give its authors' features.
+"""Identify released weights: the method, and the model, options and normalisation that give its authors' features.
 
 One row per release; :func:`identify` compares a file's names with them. What decides the features and shows in the
 tensors (positions, final norm, layer scale, distillation token, sizes) becomes options of the timm model.
@@ -120,7 +120,7 @@ _TABLE = (
 
 
 def identify(checkpoint: Mapping[str, Any]) -> Release | None:
-    """The release that a checkpoint is; None for any other file. Files exported by this project say it themselves.
+    """Identify the release that a checkpoint is; None for any other file. Exported files say it themselves.
 
     Args:
         checkpoint: From :func:`repre_mm.checkpoint.read_checkpoint`.
@@ -182,7 +182,7 @@ def flat_tensors(checkpoint: Mapping[str, Any]) -> State:
 
 
 def _first(tensors: State, places: tuple[str, ...], row: _Row) -> str | None:
-    """The first place that holds an encoder of the row."""
+    """Find the first place that holds an encoder of the row."""
     return next((place for place in places if _layout(under(tensors, place), row)), None)
 
 
@@ -192,7 +192,7 @@ def _layout(state: State, row: _Row) -> Layout | None:
 
 
 def _timm_model(state: State, layout: Layout, heads: int | None) -> tuple[str | None, dict[str, Any]]:
-    """The timm model of an encoder and the options that make it the same."""
+    """Find the timm model of an encoder, and the options that give the same features."""
     facts = describe(state, layout)
     return _swin(facts) if layout.family == 'Swin' else _vit(layout.to_pivot(state), facts, layout.family, heads)
 
@@ -243,7 +243,7 @@ def _vit(state: State, facts: dict[str, Any], family: str, heads: int | None) ->
 
 
 def _side(state: State, table: Tensor | None) -> int:
-    """Patches along a side of the image that the positions are for; 0 where the file has no positions."""
+    """Patches along a side of the image that the positions are for; 0 without positions."""
     if 'pos_embed' in state:
         tokens = 1 + ('dist_token' in state)
         return math.isqrt(state['pos_embed'].shape[1] - tokens)

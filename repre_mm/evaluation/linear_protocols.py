@@ -141,7 +141,7 @@ _DINO_WIDE = 768
 
 
 def lr_factor(protocol: LinearProtocol, epoch: int, step: int, steps: int, epochs: int) -> float:
-    """Factor of the learning rates, 0 to 1, at a step of an epoch (both from 0), of so many steps and epochs in all."""
+    """Compute the factor of the learning rates, 0 to 1, at an epoch and a step in it, both counted from 0."""
     done = max(epoch * steps + step - 1, 0) if protocol.every_step else epoch * steps
     progress = done / (epochs * steps)
     if progress < protocol.warmup:

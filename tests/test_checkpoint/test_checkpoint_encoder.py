@@ -1,4 +1,4 @@
-"""Filling encoders from checkpoints: names, prefixes, shapes and the report."""
+"""Filling encoders from checkpoints: names, prefixes and shapes."""
 
 import pytest
 import torch

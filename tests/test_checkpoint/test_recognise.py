@@ -1,4 +1,4 @@
-"""Whose file is it, and which encoder in it counts? Every kind fills an encoder of another library, or is refused."""
+"""Recognition of the encoder in files of every kind, which then fills an encoder of another library or is refused."""
 
 import argparse
 import copy
@@ -132,7 +132,7 @@ FILES = {
         'state_dict_ema',
     ),
     'torchvision ResNet': (RESNET.state_dict() | FC, RESNET, 'weights of an encoder', 'top level'),
-    'a prefix nobody knows': (
+    'an unknown prefix': (
         {'state_dict': under('my.encoder.', SWIN) | {'my.head.weight': torch.ones(2, 2)}},
         SWIN,
         'the only encoder in the file',
@@ -166,7 +166,7 @@ def test_other_encoders_of_the_file_are_named_and_can_be_told():
     torch.testing.assert_close(student.state['cls_token'], WRONG.cls_token.data, rtol=0, atol=0)
 
 
-def test_moco_v3_has_twelve_heads_whatever_its_width(tmp_path):
+def test_moco_v3_has_twelve_heads_at_any_width(tmp_path):
     content = FILES['MoCo v3'][0]
     assert recognise(content).release.options == {'num_heads': 12}
     assert 'trained with 12 attention heads, this encoder has 2: set num_heads=12' in refusal(

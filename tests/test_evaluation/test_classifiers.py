@@ -1,4 +1,4 @@
-"""Linear classifiers side by side, each as if it were alone."""
+"""Linear classifiers trained side by side equal ones trained alone."""
 
 import pytest
 import torch

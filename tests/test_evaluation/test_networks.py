@@ -1,4 +1,4 @@
-"""The network that a file or a model is taken for."""
+"""The choice between online and target network; test_dino_commands.py has it through the tools."""
 
 import pytest
 import timm
@@ -8,11 +8,10 @@ from fixtures.methods import build
 from mmengine.config import Config
 from torch.testing import assert_close
 
-from repre_mm.evaluation import EncoderName, EvaluationError, choose_network, global_features, load_frozen_encoder
+from repre_mm.evaluation import EncoderName, EvaluationError, choose_network, load_frozen_encoder
 from repre_mm.evaluation.networks import live_networks
 
 NORMALISATION = 'dict(mean=[120.0, 115.0, 100.0], std=[58.0, 57.0, 56.0])'
-IMAGES = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
 def training_checkpoint(method, path, repre):
@@ -51,25 +50,6 @@ def test_network_that_the_authors_evaluate(method, repre, tmp_path):
     assert asked.network.startswith(other) and f'authors evaluate the {default}' in asked.network
     by_prefix = load_frozen_encoder(name, prefix='backbone.')
     assert_close(by_prefix.module.state_dict(), online, rtol=0, atol=0)
-
-
-def test_swapping_student_and_teacher_in_the_file_changes_the_features(tmp_path):
-    training_checkpoint('dino', tmp_path / 'epoch_1.pth', repre=True)
-    state = torch.load(tmp_path / 'epoch_1.pth')['state_dict']
-    place = 'momentum_encoder.module.0.'
-    swapped = {
-        **state,
-        **{name: state[place + name.removeprefix('backbone.')] for name in state if name.startswith('backbone.')},
-        **{name: state['backbone.' + name.removeprefix(place)] for name in state if name.startswith(place)},
-    }
-    torch.save({'state_dict': swapped, 'meta': {}}, tmp_path / 'swapped.pth')
-
-    def features(file, **options):
-        encoder = load_frozen_encoder(EncoderName(method_config('dino'), str(tmp_path / file)), **options)
-        return global_features(encoder.module, encoder.normalised(IMAGES))
-
-    assert not torch.allclose(features('epoch_1.pth'), features('swapped.pth'), atol=1e-2)
-    assert_close(features('swapped.pth', network='online'), features('epoch_1.pth'))
 
 
 def test_a_training_checkpoint_tells_its_method_itself(tmp_path):

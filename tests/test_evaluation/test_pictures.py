@@ -1,4 +1,4 @@
-"""From encoders and a folder of images to pictures, and the command line around that."""
+"""Pictures from encoders and a folder of images, and tools/visualize.py, which draws them."""
 
 import importlib.util
 import math
@@ -59,8 +59,8 @@ def test_attention_picture_has_a_row_per_encoder_or_a_column_per_head_or_layer(s
 
 def test_map_is_chosen_by_what_every_encoder_has(source):
     vit, swin = encoder(), FrozenEncoder(mm_swin(), MEAN, STD, 64)
-    likeness = attention_picture({'a': vit, 'b': swin}, source, [0])
-    assert_array_equal(attention_picture({'a': vit, 'b': swin}, source, [0], kind='similarity'), likeness)
+    similarity = attention_picture({'a': vit, 'b': swin}, source, [0])
+    assert_array_equal(attention_picture({'a': vit, 'b': swin}, source, [0], kind='similarity'), similarity)
     with pytest.raises(ValueError, match='SwinTransformer has no class token'):
         attention_picture({'a': vit, 'b': swin}, source, [0], kind='class')
     with pytest.raises(EvaluationError, match='no heads'):
