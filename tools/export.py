@@ -1,6 +1,7 @@
 """Write the encoder of a checkpoint for another library: tensors only, checked, with a note of their origin.
 
 python tools/export.py ENCODER OUT --to {mmpretrain,mmdet,mmseg,timm,torchvision,safetensors,onnx,torch-export}
+python tools/export.py ENCODER FOLDER --to hub [--repo USER/NAME]
 """
 
 import argparse
@@ -17,6 +18,7 @@ USE = {
     'torchvision': "model.load_state_dict(torch.load('{out}')['state_dict'], strict=False)  # all but the classifier",
     'safetensors': "safetensors.torch.load_file('{out}')",
     'onnx': "onnxruntime.InferenceSession('{out}').run(['vectors'], {{'images': images}})",
+    'hub': "timm.create_model('local-dir:{out}', pretrained=True, num_classes=0)",
     'torch-export': "torch.export.load('{out}').module()(images)",
 }
 # Settings with which a library's own encoder computes the same.
@@ -44,6 +46,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--img-size', nargs='+', type=int, metavar='PIXELS', help='interpolate the positions of a ViT to this size'
     )
+    parser.add_argument('--repo', metavar='USER/NAME', help='with --to hub: upload the folder there')
+    parser.add_argument('--license', default='other', help='of the weights, for the model card (default: %(default)s)')
     add_encoder_options(parser)
     args = parser.parse_intermixed_args()
     if args.img_size and len(args.img_size) > 2:
@@ -84,6 +88,7 @@ def show(meta: dict, args: argparse.Namespace) -> None:
 def main() -> None:
     from repre_mm.apis.encoder import export, load_encoder
     from repre_mm.apis.graphs import GRAPHS
+    from repre_mm.apis.hub import push_to_hub, save_for_hub
     from repre_mm.checkpoint import export_encoder
     from repre_mm.evaluation.encoders import EncoderName, named_weights
     from repre_mm.utils.errors import UserError
@@ -94,6 +99,15 @@ def main() -> None:
         options = {name: getattr(args, name) for name in ('prefix', 'network', 'trust')}
         if args.to in GRAPHS:
             show(export(load_encoder(args.encoder, device='cpu', **options), args.out, args.to), args)
+            return
+        if args.to == 'hub':
+            folder = Path(args.out)
+            encoder = load_encoder(args.encoder, device='cpu', **options)
+            save_for_hub(encoder, folder, name=args.repo or folder.name, license=args.license)
+            print(f'{folder}: {", ".join(sorted(path.name for path in folder.iterdir()))}. To use it:')
+            print(f'  {USE["hub"].format(out=folder)}')
+            if args.repo:
+                print(push_to_hub(folder, args.repo))
             return
         path, network = named_weights(args.encoder, **options)
         config = args.config or EncoderName.parse(args.encoder).config_path

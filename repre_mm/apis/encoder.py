@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from repre_mm.apis.graphs import GRAPHS, export_graph
+from repre_mm.apis.hub import SCHEMES, load_from_hub
 from repre_mm.apis.images import Crops, ImageLike, collate_crops, collect_images
 from repre_mm.checkpoint.export import export_encoder
 from repre_mm.evaluation.encoders import RANDOM, EncoderName, load_frozen_encoder
@@ -168,7 +169,8 @@ def load_encoder(
 
     Args:
         source: The folder of a run; a released file from which the model is recognised; ``'timm:MODEL:FILE'``; a timm
-            model by its name, with random weights; or two words, ``(CONFIG, CHECKPOINT)``.
+            model by its name, with random weights; two words, ``(CONFIG, CHECKPOINT)``; ``'hf-hub:USER/NAME'``, or
+            ``'local-dir:DIR'`` in the same format.
         size: Side of the crops in pixels; default: that of the training.
         device: Default: a GPU where there is one.
         network: ``'online'`` or ``'target'``; default: the one that the method's authors evaluate.
@@ -179,10 +181,20 @@ def load_encoder(
         UserError: It names no encoder.
         repre_mm.checkpoint.CheckpointError: The file is unreadable, or does not fit.
     """
+    device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    if isinstance(source, str) and source.startswith(SCHEMES):
+        return _from_hub(source, device)
     name = _parse(source)
     options = {'network': network, 'prefix': prefix, 'trust': trust}
-    device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
     return Encoder(load_frozen_encoder(name, size=size, device=device, **options), name, options)
+
+
+def _from_hub(source: str, device: torch.device | str) -> Encoder:
+    module = load_from_hub(source).eval().requires_grad_(False)
+    facts = module.model.pretrained_cfg
+    mean, std = ([255 * value for value in facts[key]] for key in ('mean', 'std'))
+    frozen = FrozenEncoder(module.to(device), mean, std, facts['input_size'][-1], source, source, 'the one of the Hub')
+    return Encoder(frozen, EncoderName(f'timm:{source}', source), {'network': None, 'prefix': None, 'trust': False})
 
 
 def _parse(source: str | os.PathLike | Sequence[str]) -> EncoderName:
@@ -227,6 +239,8 @@ def export(encoder: Encoder, out: str | os.PathLike, to: str = 'mmpretrain') -> 
     """
     if encoder.name.weights == RANDOM:
         raise UserError(f'{encoder.name} has random weights: there is nothing to export')
+    if to not in GRAPHS and not Path(encoder.name.weights).is_file():
+        raise UserError(f'{encoder.name.weights} is no file: only a graph (onnx, torch-export) can be made of it')
     out = Path(out).expanduser()
     if out.is_dir() or not out.suffix:
         out.mkdir(parents=True, exist_ok=True)

@@ -37,6 +37,7 @@ class TimmBackbone(BaseModule):
 
     Attributes:
         model: The timm model.
+        options: Those of ``timm.create_model``.
         embed_dims: C, the width of the vector.
 
     Raises:
@@ -52,6 +53,7 @@ class TimmBackbone(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         self.model_name = model_name
+        self.options = kwargs
         self.checkpoint_path = checkpoint_path
         self.model = _create(model_name, {**kwargs, 'num_classes': 0})
         self.model.is_init = True  # MMEngine then skips the child's init_weights()

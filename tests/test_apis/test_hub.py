@@ -1,0 +1,95 @@
+"""Encoders in the Hub's format: what timm reads, and a push and a pull over HTTP."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import timm
+import torch
+from fixtures.encoders import filled, mm_swin, mm_vit
+from fixtures.hub import Hub
+
+from repre_mm.apis.encoder import Encoder, load_encoder
+from repre_mm.apis.hub import save_for_hub
+from repre_mm.evaluation.encoders import RANDOM, EncoderName
+from repre_mm.evaluation.frozen import FrozenEncoder
+from repre_mm.models.backbones import TimmBackbone
+from repre_mm.utils.errors import UserError
+
+MEAN, STD = (100.0, 110.0, 120.0), (50.0, 51.0, 52.0)
+ENCODERS = {
+    'mmpretrain ViT': (lambda: filled(mm_vit(32, out_type='cls_token')), 32),
+    'mmpretrain Swin': (lambda: filled(mm_swin()), 64),
+    'timm ViT': (lambda: TimmBackbone('vit_tiny_patch16_224', img_size=32, depth=2), 32),
+}
+
+
+def encoder_of(module, size: int) -> Encoder:
+    frozen = FrozenEncoder(module, MEAN, STD, size, network='online')
+    return Encoder(frozen, EncoderName(None, RANDOM), {'network': None, 'prefix': None, 'trust': False})
+
+
+@pytest.mark.parametrize('name', ENCODERS)
+def test_timm_and_we_read_what_was_written(name, tmp_path):
+    build, size = ENCODERS[name]
+    encoder = encoder_of(build(), size)
+    save_for_hub(encoder, tmp_path / 'hub', name='Tiny')
+    source = f'local-dir:{tmp_path}/hub'
+    images = torch.randn(2, 3, size, size)
+    by_timm = timm.create_model(source, pretrained=True, num_classes=0).eval()
+    torch.testing.assert_close(by_timm(images), encoder(images), rtol=1e-4, atol=1e-5)
+    data = timm.data.resolve_model_data_config(by_timm)
+    assert data['input_size'] == (3, size, size) and data['mean'] == pytest.approx([value / 255 for value in MEAN])
+    ours = load_encoder(source, device='cpu')
+    assert ours.image_size == size and ours.std == pytest.approx(STD)
+    torch.testing.assert_close(ours(images), encoder(images), rtol=1e-4, atol=1e-5)
+
+
+def test_vectors_that_timm_cannot_give_are_refused(tmp_path):
+    # mmpretrain puts a second norm behind the average.
+    with pytest.raises(UserError, match='gives other vectors'):
+        save_for_hub(encoder_of(filled(mm_vit(32, out_type='avg_featmap')), 32), tmp_path / 'hub', name='Tiny')
+    assert not (tmp_path / 'hub').exists()
+
+
+PULL = """
+import sys, torch, repre_mm
+encoder = repre_mm.load_encoder('hf-hub:user/tiny', device='cpu')
+torch.save(encoder.backbone.model.state_dict(), sys.argv[1])
+"""
+PUSH = """
+import sys
+from pathlib import Path
+from repre_mm.apis.hub import push_to_hub
+print(push_to_hub(Path(sys.argv[1]), 'user/tiny'))
+"""
+
+
+def test_push_and_pull_are_bit_identical(tmp_path):
+    save_for_hub(encoder_of(TimmBackbone('vit_tiny_patch16_224', img_size=32, depth=1), 32), tmp_path / 'hub', name='T')
+    hub = Hub(token='hf_secret')
+    # The client reads its settings when it is imported: processes of their own.
+    env = {
+        'HF_ENDPOINT': hub.url,
+        'HF_HOME': str(tmp_path / 'home'),
+        'HF_HUB_DISABLE_XET': '1',
+        'PATH': '/usr/bin:/bin',
+    }
+    env['PYTHONPATH'] = str(Path(__file__).parents[2])
+
+    def run(code: str, argument: Path, **more: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, '-c', code, str(argument)]
+        return subprocess.run(command, env=env | more, capture_output=True, text=True, timeout=120)
+
+    pushed = run(PUSH, tmp_path / 'hub', HF_TOKEN='hf_secret')
+    assert pushed.returncode == 0 and '/commit/' in pushed.stdout, pushed.stderr[-2000:]
+    assert 'hf_secret' not in pushed.stdout + pushed.stderr + ''.join(hub.requests)
+    assert set(hub.files['user/tiny']) == {'README.md', 'config.json', 'model.safetensors'}
+    pulled = run(PULL, tmp_path / 'state.pth')
+    assert pulled.returncode == 0, pulled.stderr[-2000:]
+    written = safetensors.torch.load_file(tmp_path / 'hub/model.safetensors')
+    assert all(torch.equal(written[key], value) for key, value in torch.load(tmp_path / 'state.pth').items())
+    refused = run(PUSH, tmp_path / 'hub', HF_TOKEN='hf_wrong')
+    assert 'user/tiny was not uploaded' in refused.stderr and 'hf auth login' in refused.stderr
