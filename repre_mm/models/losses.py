@@ -44,7 +44,8 @@ class UncertaintyWeighting(BaseModule):
         init_steps: Training steps whose losses set the start; 0 starts both log-variances at 0 (both weights 1).
 
     Attributes:
-        check_interval: Training steps between two looks at the sign of the contrastive loss; each waits for the device.
+        check_interval: Training forwards between two checks of the contrastive loss's sign, each of which waits for the
+            device; 0 for none after the first steps.
 
     Raises:
         ValueError: ``max_ratio`` is below 1 or ``init_steps`` below 0. In training: the contrastive loss was negative
@@ -63,7 +64,6 @@ class UncertaintyWeighting(BaseModule):
             raise ValueError(f'max_ratio={max_ratio} must be at least 1 (1 keeps both weights equal)')
         if init_steps < 0:
             raise ValueError(f'init_steps={init_steps} must not be negative')
-        self.check_interval = 50
         self.contrast_shift = contrast_shift
         self.max_ratio = max_ratio
         self.init_steps = init_steps
@@ -74,6 +74,7 @@ class UncertaintyWeighting(BaseModule):
         self._steps = 0  # `steps` on the host: reading it after the first steps would wait for the device
         self._starting = False  # whether the step under way is one of the first
         self._forwards = 0  # in training, since this module was made
+        self.check_interval = 50
 
     @property
     def sets_log_vars(self) -> bool:
@@ -91,7 +92,8 @@ class UncertaintyWeighting(BaseModule):
             with torch.no_grad():
                 self.lowest.copy_(torch.fmin(self.lowest, losses[0]))
                 self._starting = self.training and self._steps < self.init_steps
-                if self._starting or (self.training and self._forwards % self.check_interval == 0):
+                due = self.training and self.check_interval > 0 and self._forwards % self.check_interval == 0
+                if self._starting or due:
                     self.check_positive()
                 if self._starting:
                     self._note(losses)

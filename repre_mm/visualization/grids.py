@@ -12,7 +12,7 @@ from repre_mm.utils.atomic import write_atomically
 from repre_mm.visualization.maps import enlarged, heat_map, with_scale
 from repre_mm.visualization.overlays import sheet
 
-_MIN_TILE = 160  # pixels: smaller images are enlarged until a person can see something
+_MIN_TILE = 160  # pixels: smaller images are enlarged
 
 Array = np.ndarray | torch.Tensor
 

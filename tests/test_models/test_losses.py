@@ -50,6 +50,27 @@ def test_a_loss_that_turns_negative_later_is_found():
         weighting.check_positive()
 
 
+def test_signs_are_checked_at_an_interval():
+    positive, negative, recon = torch.tensor(0.5), torch.tensor(-0.1), torch.tensor(0.2)
+    weighting = UncertaintyWeighting(init_steps=1)
+    weighting.check_interval = 0
+    weighting(positive, recon)
+    weighting(negative, recon)
+    weighting.check_interval = 2
+    weighting(positive, recon)
+    with pytest.raises(ValueError, match=r'contrastive loss is -0\.1000, below zero'):
+        weighting(positive, recon)
+
+
+def test_decayed_log_variances_are_refused_by_any_optimizer():
+    weighting = UncertaintyWeighting()
+    weighting(torch.tensor(0.5), torch.tensor(0.2))[0].backward()
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r'weight decay 0\.1'):
+            torch.optim.AdamW(weighting.parameters(), weight_decay=0.1).step()
+    torch.optim.AdamW(weighting.parameters(), weight_decay=0.0).step()
+
+
 def test_weights_start_as_the_inverse_of_the_first_losses():
     weighting = UncertaintyWeighting(init_steps=2)
     total, weights = weighting(torch.tensor(4.0), torch.tensor(0.2))

@@ -15,7 +15,7 @@ class WeightingGuardHook(Hook):
     """Set how often uncertainty weighting checks for negative losses, whose logarithm is unbounded.
 
     Args:
-        interval: Steps between two checks; each waits for the device.
+        interval: Training forwards between two checks, each of which waits for the device; 0 for none.
     """
 
     def __init__(self, interval: int = 50) -> None:

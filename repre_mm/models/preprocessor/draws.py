@@ -23,7 +23,7 @@ from repre_mm.datasets.views.steps import (
 
 
 class Change(NamedTuple):
-    """A kernel to apply to some images of a batch, each with a number of its own."""
+    """A kernel to apply to some images of a batch, with one number for each."""
 
     kernel: str
     images: Tensor  # (n,) int64: positions in the batch

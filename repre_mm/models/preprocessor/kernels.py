@@ -1,4 +1,4 @@
-"""Colour, blur and solarize kernels for a batch on any device, each image with a number of its own.
+"""Colour, blur and solarize kernels for a batch on any device, each image with its own strength.
 
 Every function takes float (N, 3, H, W) in [0, 1], RGB, and numbers (N,), and returns new images in [0, 1], equal image
 by image to those of torchvision's functions of these names. Nothing waits for the device.

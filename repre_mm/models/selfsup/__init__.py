@@ -1,4 +1,4 @@
-"""Self-supervised algorithms that mmpretrain lacks or does otherwise, one a file, and their target network."""
+"""Self-supervised algorithms that mmpretrain lacks, or corrections of its own, and their target network."""
 
 from repre_mm.models.selfsup.dino import DINO, DINOHead, DINONeck
 from repre_mm.models.selfsup.ema import CosineEMA, disable_drop_path

@@ -107,7 +107,7 @@ class DINO(BaseSelfSupervisor):
 
 @MODELS.register_module()
 class DINONeck(BaseModule):
-    """The projection head: a 3-layer MLP, unit length, and one weight-normalised layer (Sec. 3.1, App. C).
+    """Projection head: a 3-layer MLP, unit length, and one weight-normalised layer (Sec. 3.1, App. C).
 
     Args:
         in_channels: C of the encoder.
@@ -154,7 +154,7 @@ class DINONeck(BaseModule):
 
 @MODELS.register_module()
 class DINOHead(BaseModule):
-    """The loss: cross-entropy between the teacher's centred, sharpened outputs and the student's (Eq. 1, 3 and 4).
+    """Cross-entropy between the teacher's centred, sharpened outputs and the student's (Eq. 1, 3 and 4).
 
     Args:
         out_channels: K.
@@ -225,7 +225,7 @@ class DINOHead(BaseModule):
 
 
 class _TeacherEMA(CosineEMA):
-    """CosineEMA that updates after step k with the momentum of step k, as the authors do, not of step k + 1."""
+    """CosineEMA with the authors' schedule: the update after step k has the momentum of step k, not k + 1."""
 
     def momentum_at(self, step: int) -> float:
         return super().momentum_at(step - 1)

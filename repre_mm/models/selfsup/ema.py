@@ -1,4 +1,4 @@
-"""The moving-average target network of MoCo v2 and v3, BYOL, MoBY and DINO."""
+"""Moving-average target network of MoCo v2 and v3, BYOL, MoBY and DINO."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class CosineEMA(nn.Module):
         self._guarded = False
 
     def forward(self, *args, **kwargs):
-        """The target network's forward."""
+        """Run the target network."""
         return self.module(*args, **kwargs)
 
     def momentum_at(self, step: int) -> float:

@@ -79,7 +79,7 @@ class MoBY(BaseSelfSupervisor):
         return {'loss': loss}
 
     def _contrast(self, queries: Tensor, keys: Tensor, queue: Tensor) -> Tensor:
-        """InfoNCE of (B, C) queries with their (B, C) keys against a queue (C, K)."""
+        """Compute InfoNCE of (B, C) queries with their (B, C) keys against a queue (C, K)."""
         # (B, 1), (B, K) -> (B, 1 + K), the right one first
         logits = torch.cat(similarities(queries, keys, queue), dim=1) / self.temperature
         return self.cross_entropy(logits, logits.new_zeros(len(logits), dtype=torch.long))

@@ -1,4 +1,4 @@
-"""The ring of past keys that MoCo v2 and MoBY share, and similarities to it."""
+"""Ring of past keys, shared by MoCo v2 and MoBY, and similarities to it."""
 
 from __future__ import annotations
 
