@@ -1,8 +1,7 @@
-"""``python -m repre_mm.doctor``: is this installation able to pre-train, and if not, what is the fix?
+"""Check an installation, and print the fix of each fault: ``repre doctor`` or ``python -m repre_mm.doctor``.
 
-Every check returns plain :class:`Finding` rows and imports what it looks at only when it runs, so that the
-doctor starts in a half-made environment too. Faults of what only detection and segmentation need (mmcv's
-compiled ops, mmdet, mmseg) are warnings: pre-training does not touch them.
+Each check imports what it looks at only when it runs, so that the doctor starts in a half-made environment too. Faults
+of what only detection and segmentation need (mmcv's compiled ops, mmdet, mmseg) are warnings.
 """
 
 import importlib
@@ -40,26 +39,14 @@ PACKAGES = {
 # Builds of OpenCV unpack into the same folder: whichever was installed last wins, file by file.
 OPENCV = ('opencv-python', 'opencv-python-headless', 'opencv-contrib-python', 'opencv-contrib-python-headless')
 
-# One name per registry and package that a config reaches: (registry, name, needed for pre-training).
-REGISTERED = (
-    ('MODELS', 'repre_mm.RePreAlgorithm', True),
-    ('DATASETS', 'repre_mm.ImageFolder', True),
-    ('TRANSFORMS', 'repre_mm.LoadImage', True),
-    ('MODELS', 'mmpretrain.MoCoV3', True),
-    ('MODELS', 'mmdet.MaskRCNN', False),
-    ('MODELS', 'mmseg.EncoderDecoder', False),
-)
-
 
 @dataclass(frozen=True)
 class Finding:
-    """One row of the report.
+    """One row of the report: what was looked at, and what was found.
 
     Attributes:
-        name: What was looked at.
-        value: What was found, on one line.
         level: ``'ok'``, ``'warning'`` (pre-training works all the same) or ``'error'`` (it does not).
-        fix: What to do about it; empty when the level is ``'ok'``.
+        fix: What to do; empty when the level is ``'ok'``.
     """
 
     name: str
@@ -77,20 +64,17 @@ def _cause(error: BaseException) -> str:
     return f'{type(error).__name__}: {lines[0]}' if lines else type(error).__name__
 
 
-def check_python(version: tuple[int, ...] = sys.version_info[:3]) -> list[Finding]:
-    """Python itself: 3.10, 3.11 or 3.12."""
+def check_python(version: tuple[int, ...] = sys.version_info[:3]) -> Finding:
+    """Check that Python is 3.10, 3.11 or 3.12."""
     text = '.'.join(map(str, version))
     if PYTHON_RANGE[0] <= version[:2] < PYTHON_RANGE[1]:
-        return [Finding('python', text)]
+        return Finding('python', text)
     fix = 'make the environment with a supported one: `make clean-env setup PYTHON=python3.11`'
-    return [_fault('python', f'{text}, but 3.10, 3.11 or 3.12 is needed', fix, needed=True)]
+    return Finding('python', f'{text}, but 3.10, 3.11 or 3.12 is needed', 'error', fix)
 
 
 def wanted_versions() -> dict[str, str]:
-    """Version ranges that repre_mm's own metadata asks for: ``{'torch': '==2.11.*', ...}``.
-
-    Empty when repre_mm (or packaging) is not installed; :func:`check_package` then reports that by itself.
-    """
+    """Return the ranges that repre_mm's metadata asks for, ``{'torch': '==2.11.*', ...}``; empty without metadata."""
     try:
         from packaging.requirements import Requirement
 
@@ -101,12 +85,7 @@ def wanted_versions() -> dict[str, str]:
 
 
 def check_package(label: str, wanted: dict[str, str]) -> Finding:
-    """One package of :data:`PACKAGES`: installed, in the wanted range, and importable.
-
-    Args:
-        label: A key of :data:`PACKAGES`.
-        wanted: Ranges by distribution, as :func:`wanted_versions` gives them.
-    """
+    """Check that a package of :data:`PACKAGES` is installed, in the range of :func:`wanted_versions`, and imports."""
     needed = PACKAGES[label]
     fix = SETUP_FIX if needed else OPS_FIX
     found = distributions_of(label) if label in FAMILIES['onedl'] else {label: installed_version(label)}
@@ -127,69 +106,40 @@ def check_package(label: str, wanted: dict[str, str]) -> Finding:
     return Finding(label, getattr(imported, '__version__', version))
 
 
-def check_family(version_of: Callable[[str], str | None] = installed_version) -> list[Finding]:
-    """OpenMMLab's originals or the onedl forks: exactly one of them.
-
-    Args:
-        version_of: Installed version of a distribution, or None.
-    """
+def check_family(version_of: Callable[[str], str | None] = installed_version) -> Finding:
+    """Check that either OpenMMLab's originals or the onedl forks are installed."""
     try:
-        return [Finding('family', find_family(version_of))]
+        return Finding('family', find_family(version_of))
     except StackError as error:
-        return [_fault('family', str(error), 'run the command at the end of that line', needed=True)]
+        return Finding('family', str(error), 'error', 'run the command at the end of that line')
 
 
-def check_opencv(version_of: Callable[[str], str | None] = installed_version) -> list[Finding]:
-    """At most one build of OpenCV (see :data:`OPENCV`).
-
-    Args:
-        version_of: Installed version of a distribution, or None.
-    """
+def check_opencv(version_of: Callable[[str], str | None] = installed_version) -> Finding | None:
+    """Warn of more than one build of OpenCV (see :data:`OPENCV`)."""
     found = [name for name in OPENCV if version_of(name)]
     if len(found) < 2:
-        return []
+        return None
     fix = f'pip uninstall -y {" ".join(found)}, then pip install one of them'
-    return [_fault('opencv', f'{" and ".join(found)} write the same files', fix, needed=False)]
+    return Finding('opencv', f'{" and ".join(found)} write the same files', 'warning', fix)
 
 
-def _nms_works(device: str) -> bool:
-    """Two boxes that overlap by 0.5 and one apart: NMS at 0.4 keeps the better of the two and the third."""
-    import torch
-    from mmcv.ops import nms
-
-    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 5], [20, 20, 30, 30]], device=device)
-    scores = torch.tensor([0.9, 0.8, 0.7], device=device)
-    return nms(boxes, scores, iou_threshold=0.4)[1].tolist() == [0, 2]
-
-
-def check_mmcv_ops(run_nms: Callable[[str], bool] = _nms_works) -> list[Finding]:
-    """mmcv's compiled ops, by running one (NMS) on the CPU and, where there is one, on the GPU.
-
-    Args:
-        run_nms: Takes a device name, runs NMS there and says whether the result is right.
-    """
-    name = 'mmcv ops'
+def check_mmcv_ops() -> Finding:
+    """Run one of mmcv's compiled ops: NMS keeps the better of two boxes that overlap by 0.5, and one apart."""
     try:
         import torch
+        from mmcv.ops import nms
 
-        devices = ['cpu', 'cuda'] if torch.cuda.is_available() else ['cpu']
-    except ImportError:
-        return [_fault(name, 'cannot be tried without torch', SETUP_FIX, needed=False)]
-    for device in devices:
-        try:
-            right = run_nms(device)
-        except Exception as error:  # missing extension, missing symbol, op without a kernel for this device
-            fix = OPS_FIX
-            if device == 'cuda':
-                fix = f'install the CUDA {torch.version.cuda} compiler (nvcc) and `make clean-env setup-ops`'
-            return [_fault(name, f'NMS fails on {device}: {_cause(error)}', fix, needed=False)]
-        if not right:
-            return [_fault(name, f'NMS on {device} gives wrong boxes', OPS_FIX, needed=False)]
-    return [Finding(name, f'compiled; NMS is right on {" and ".join(devices)}')]
+        boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 5], [20, 20, 30, 30]])
+        kept = nms(boxes, torch.tensor([0.9, 0.8, 0.7]), iou_threshold=0.4)[1].tolist()
+    except Exception as error:  # a missing package, extension or symbol
+        return Finding('mmcv ops', f'NMS fails: {_cause(error)}', 'warning', OPS_FIX)
+    if kept != [0, 2]:
+        return Finding('mmcv ops', 'NMS gives wrong boxes', 'warning', OPS_FIX)
+    return Finding('mmcv ops', 'compiled; NMS is right')
 
 
 def check_devices() -> list[Finding]:
-    """CPU cores, bfloat16 instructions, and the GPUs that torch can use."""
+    """List CPU cores, bfloat16 instructions, and the GPUs that torch can use."""
     cores = len(os.sched_getaffinity(0))  # not os.cpu_count(): containers and batch systems pin to fewer
     try:
         import torch
@@ -201,63 +151,37 @@ def check_devices() -> list[Finding]:
     findings = [Finding('cpu', f'{cores} cores, bfloat16 instructions: {"yes" if bf16 else "no"}')]
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
-            properties = torch.cuda.get_device_properties(index)
-            memory = properties.total_memory / 2**30
-            value = f'{properties.name}, {memory:.0f} GiB, CUDA {torch.version.cuda}'
+            gpu = torch.cuda.get_device_properties(index)
+            value = f'{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB, CUDA {torch.version.cuda}'
             findings.append(Finding(f'gpu {index}', value))
     elif Path('/proc/driver/nvidia/version').exists():
         fix = f'update the NVIDIA driver to one for CUDA {torch.version.cuda}, or unset CUDA_VISIBLE_DEVICES'
-        findings.append(_fault('gpu', 'an NVIDIA driver is loaded, but torch sees no GPU', fix, needed=False))
+        findings.append(Finding('gpu', 'an NVIDIA driver is loaded, but torch sees no GPU', 'warning', fix))
     else:
         findings.append(Finding('gpu', 'none (the demo and the tests run on the CPU)'))
     return findings
 
 
-def check_registered(registry: str, name: str, needed: bool) -> Finding:
-    """One name resolves through repre_mm's registries, from whichever package it comes.
-
-    Args:
-        registry: A name in ``repre_mm.registry``, such as ``'MODELS'``.
-        name: What a config would write as ``type``.
-        needed: Whether pre-training needs it.
-    """
-    try:
-        found = getattr(importlib.import_module('repre_mm.registry'), registry).get(name)
-    except Exception as error:  # resolving imports whole packages
-        return _fault(name, f'cannot be looked up: {_cause(error)}', SETUP_FIX, needed)
-    if found is None:
-        return _fault(name, f'is not in the registry {registry}', SETUP_FIX, needed)
-    return Finding(name, f'in {found.__module__}')
-
-
-def check_disk(folder: str | Path = '.', free_bytes: int | None = None) -> list[Finding]:
-    """Free space for checkpoints under ``folder``; ``free_bytes`` replaces the measured value."""
-    free = (shutil.disk_usage(folder).free if free_bytes is None else free_bytes) / 2**30
+def check_disk() -> Finding:
+    """Check that there is room for checkpoints in the current folder."""
+    free = shutil.disk_usage('.').free / 2**30
     if free >= MIN_FREE_GIB:
-        return [Finding('free disk', f'{free:.0f} GiB')]
+        return Finding('free disk', f'{free:.0f} GiB')
     fix = 'free some space, or write elsewhere with --work-dir'
-    return [_fault('free disk', f'{free:.1f} GiB, a run may need {MIN_FREE_GIB} GiB', fix, needed=False)]
+    return Finding('free disk', f'{free:.1f} GiB, a run may need {MIN_FREE_GIB} GiB', 'warning', fix)
 
 
 def examine() -> Iterator[Finding]:
-    """All checks, one row at a time: the imports take some seconds together."""
-    yield from check_python()
-    (family,) = check_family()
-    yield family
+    """Yield one row after the other: the imports take some seconds together."""
+    yield check_python()
+    yield check_family()
     wanted = wanted_versions()
-    packages_work = family.level == 'ok'
-    for label in PACKAGES:
-        finding = check_package(label, wanted)
-        packages_work &= finding.level != 'error'
-        yield finding
-    yield from check_opencv()
-    yield from check_mmcv_ops()
+    yield from (check_package(label, wanted) for label in PACKAGES)
+    if opencv := check_opencv():
+        yield opencv
+    yield check_mmcv_ops()
     yield from check_devices()
-    if packages_work:  # otherwise every look-up would fail for the reasons given above
-        for registry, name, needed in REGISTERED:
-            if needed or distributions_of(name.partition('.')[0]):
-                yield check_registered(registry, name, needed)
-    yield from check_disk()
+    yield check_disk()
 
 
 def report(findings: Iterable[Finding]) -> int:
