@@ -8,12 +8,24 @@ import argparse
 
 
 def parse_args() -> argparse.Namespace:
-    from repre_mm.cli.arguments import add_common_arguments, add_encoder_options, add_transfer_arguments
+    from repre_mm.cli.arguments import (
+        add_common_arguments,
+        add_encoder_options,
+        add_transfer_arguments,
+        positive,
+    )
 
     parser = argparse.ArgumentParser(description='Train a model from a config.')
     add_common_arguments(parser)
     parser.add_argument('--resume', action='store_true', help='continue from the newest valid checkpoint in --work-dir')
-    parser.add_argument('--check', action='store_true', help='validate config and data, and stop')
+    parser.add_argument('--check', action='store_true', help='validate config and data, and say what a training needs')
+    parser.add_argument('--measure', action='store_true', help='with --check: time ten steps on this machine')
+    group = parser.add_argument_group('changes of the config, with all that depends on them')
+    group.add_argument('--epochs', type=positive, metavar='N', help='length of the training; all schedules follow')
+    group.add_argument(
+        '--batch-size', type=positive, metavar='N', help='images per step, over all processes; the rate follows'
+    )
+    group.add_argument('--method', help='take the config of another method: mocov3, dino, simclr, ...')
     group = add_transfer_arguments(parser)
     group.add_argument(
         '--pretrained',
@@ -28,7 +40,7 @@ def parse_args() -> argparse.Namespace:
         help='initial weights of the online and the target encoder: as for --pretrained, or the work dir of a run',
     )
     group = parser.add_argument_group('the encoder in a checkpoint')
-    add_encoder_options(group)
+    add_encoder_options(group, timm=True)
     group.add_argument(
         '--source-grid', nargs=2, type=int, metavar=('ROWS', 'COLUMNS'), help='its patches, where they are not square'
     )
@@ -47,7 +59,9 @@ def main() -> None:
     with one_line_errors('the set-up', args.traceback):
         cfg = checked_config(args)
         if args.check:
-            print(f'{args.config}: no faults found')
+            from repre_mm.engine.needs import training_needs
+
+            print(f'{args.config}: no faults found\n{training_needs(cfg, args.measure)}')
             return
         cfg.resume = args.resume or started_again()
         lock_work_dir(cfg.work_dir)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 
 from mmengine.config import DictAction
 
@@ -52,14 +53,35 @@ def add_traceback_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_encoder_options(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
-    """Add the options that choose a network of a file of weights; see :mod:`repre_mm.evaluation.encoders`."""
+def positive(text: str) -> int:
+    """Read a whole number of 1 at least."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number of 1 at least')
+    return int(text)
+
+
+def network(text: str, timm: bool = False) -> str:
+    """Read ``online`` or ``target``, or ``timm:MODEL`` where that is allowed."""
+    if text in ('online', 'target') or (timm and text.startswith('timm:')):
+        return text
+    raise argparse.ArgumentTypeError(f'{text!r} is neither online nor target' + ' nor timm:MODEL' * timm)
+
+
+def add_encoder_options(parser: argparse.ArgumentParser | argparse._ArgumentGroup, timm: bool = False) -> None:
+    """Add the options that choose a network of a file of weights; see :mod:`repre_mm.evaluation.encoders`.
+
+    Args:
+        parser: Gets the options.
+        timm: Let ``--encoder timm:MODEL`` replace a pre-training config's encoder.
+    """
     parser.add_argument('--prefix', help="where in the file the encoder is, if not where it is found ('': all of it)")
     parser.add_argument(
         '--encoder',
-        choices=('online', 'target'),
+        type=partial(network, timm=timm),
+        metavar='{online,target}',
         dest='network',
-        help="the network to take (default: the one that the method's authors evaluate: DINO's and iBOT's target)",
+        help="the network to take (default: the one that the method's authors evaluate: DINO's and iBOT's target)"
+        + '; in pre-training, timm:MODEL replaces the encoder' * timm,
     )
     parser.add_argument('--trust', action='store_true', help='unpickle the file: it may run code; for trusted files')
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +13,9 @@ from typing import Any
 from mmengine.config import Config
 
 from repre_mm.checkpoint import build_encoder, load_pretrained
+from repre_mm.datasets import DatasetError
 from repre_mm.distributed.processes import check_equal_batches
+from repre_mm.engine.adapt import set_batch_size, set_encoder, set_length
 from repre_mm.engine.checks import config_faults, data_faults, raise_faults
 from repre_mm.engine.launch import read_config, set_data_root
 from repre_mm.engine.resilience.saving import newest_checkpoint
@@ -20,6 +23,7 @@ from repre_mm.evaluation.encoders import RANDOM, named_weights
 from repre_mm.transfer.settings import set_up_transfer
 from repre_mm.utils.configs import is_transfer, starts_from_encoder
 from repre_mm.utils.errors import UserError
+from repre_mm.utils.package import find_config
 
 # The variable that each launcher sets for its processes.
 _LAUNCHED_BY = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID'}
@@ -47,8 +51,14 @@ def checked_config(args: argparse.Namespace) -> Config:
         UserError: There is no such config, or it cannot be read.
         ConfigError: The config, the data or an option is wrong; all faults are listed.
     """
+    if args.method:
+        args.config = str(config_of_method(args.config, args.method))
     cfg = read_config(args)
-    faults = config_faults(cfg)
+    cfg.resume = args.resume
+    faults: list[str] = []
+    with suppress(AttributeError, KeyError, TypeError):  # of a config with faults, which are found next
+        faults += _faults_of(_change_model, cfg, args)
+    faults += config_faults(cfg, args.cfg_options or ())
     if faults:
         # With the data's own faults, where the rest of the config is sound enough to look for them.
         with suppress(AttributeError, KeyError, TypeError):
@@ -56,10 +66,45 @@ def checked_config(args: argparse.Namespace) -> Config:
         faults += _launcher_faults(cfg)
     else:
         faults = _faults_of(_point_to_data, cfg, args)
+        if not faults and (args.epochs or 'recipe' in cfg):
+            with suppress(DatasetError):  # reported by data_faults
+                faults = _faults_of(set_length, cfg, args.epochs)
         if not faults:
             faults = [*data_faults(cfg), *_launcher_faults(cfg), *_batch_faults(cfg), *_start_faults(cfg, args)]
     raise_faults(args.config, faults)
     return cfg
+
+
+def config_of_method(name: str, method: str) -> Path:
+    """Find the config that differs from another only by its method, by its name.
+
+    Args:
+        name: Path or name of a config called ``[repre_]METHOD_...``.
+        method: The other method, such as ``dino``.
+
+    Raises:
+        UserError: There is none; the message lists the methods that there are.
+    """
+    path = find_config(name)
+    start, own, rest = re.fullmatch(r'(repre_)?([^_]+)(.*)', path.stem).groups(default='')
+    beside = [path.parent, *([path.parent.parent / method] if path.parent.name == own else [])]
+    found = [folder / f'{start}{method}{rest}.py' for folder in beside]
+    if config := next(filter(Path.is_file, found), None):
+        return config
+    names = (file.stem.removeprefix(start).removesuffix(rest) for file in path.parent.glob(f'{start}*{rest}.py'))
+    others = ', '.join(sorted(name for name in names if '_' not in name))
+    raise UserError(f'--method {method}: there is no config {found[-1]}; choose from {others}')
+
+
+def _change_model(cfg: Config, args: argparse.Namespace) -> None:
+    """Apply ``--encoder timm:MODEL`` and ``--batch-size``."""
+    if str(args.network).startswith('timm:'):
+        if starts_from_encoder(cfg):
+            raise UserError(f'--encoder {args.network} is for pre-training; take online or target here')
+        set_encoder(cfg, args.network)
+        args.network = None
+    if args.batch_size:
+        set_batch_size(cfg, args.batch_size)
 
 
 def _point_to_data(cfg: Config, args: argparse.Namespace) -> None:

@@ -1,97 +1,143 @@
-"""Cost of a pre-training step in parameters and multiply-adds, and the peak rates of GPUs."""
+"""Cost of a pre-training step in parameters, multiply-adds and memory."""
 
 from __future__ import annotations
 
+import warnings
+import weakref
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+from weakref import WeakSet
 
 import torch
 from mmengine.config import Config
-from mmengine.logging import MessageHub
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from repre_mm.datasets import view_sizes
-from repre_mm.models.build import build_model
-
-#: Words of a device's name -> peak of its data sheet: dense TFLOP/s in bf16 with fp32 sums, or in fp16 without bf16
-#: (V100, T4). The first match counts.
-PEAK_TFLOPS = {
-    'B200': 2250.0,
-    'H100 NVL': 835.0,
-    'H100 PCIe': 756.0,
-    'H100': 989.0,
-    'H200': 989.0,
-    'H800': 989.0,
-    'GH200': 989.0,
-    'A100': 312.0,
-    'A800': 312.0,
-    'L40S': 362.0,
-    'L40': 181.0,
-    'L4': 121.0,
-    'A40': 150.0,
-    'A30': 165.0,
-    'A10': 125.0,
-    'V100': 125.0,
-    'T4': 65.0,
-    'RTX 4090': 165.0,
-    'RTX 3090': 71.0,
-    'MI325X': 1307.0,
-    'MI300X': 1307.0,
-    'MI250X': 383.0,
-}
+from repre_mm.engine.checks.widths import build_without_memory
+from repre_mm.engine.hooks.momentum import take_over_averages
+from repre_mm.models.selfsup.dino import DINO
+from repre_mm.models.selfsup.ema import CosineEMA
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a model costs.
+    """What a training step costs.
 
     Attributes:
         encoder_params: Parameters of the online encoder, which is what remains after pre-training.
-        params: All trained parameters; those of the target network are not.
+        params: All trained parameters; the target network is not among them.
         step_macs: Multiply-adds of one training step (forward and backward of all views) per image.
+        weight_bytes: Memory of parameters and buffers, the target network's included.
+        state_bytes: Memory of the optimizer's state.
+        step_bytes: Memory of the inputs, activations and gradients, where a step needs most of them at once.
     """
 
     encoder_params: int
     params: int
     step_macs: float
+    weight_bytes: int
+    state_bytes: int
+    step_bytes: int
+
+
+class LiveMemory(TorchDispatchMode):
+    """Follow the memory of the tensors that operators make, from the first to the last reference.
+
+    Attributes:
+        peak: The most bytes that were alive at once.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live = self.peak = 0
+        self._known: WeakSet[torch.UntypedStorage] = WeakSet()
+
+    def __torch_dispatch__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        """Called by torch in place of each operator."""
+        outputs = func(*args, **kwargs or {})
+        for output in outputs if isinstance(outputs, (tuple, list)) else (outputs,):
+            if isinstance(output, Tensor) and (storage := output.untyped_storage()) not in self._known:
+                self._known.add(storage)
+                self.live += storage.nbytes()
+                weakref.finalize(storage, self._free, storage.nbytes())
+        self.peak = max(self.peak, self.live)
+        return outputs
+
+    def ignore(self, tensors: Iterable[Tensor]) -> None:
+        """Leave tensors that exist already out of the account."""
+        self._known.update(tensor.untyped_storage() for tensor in tensors)
+
+    def _free(self, size: int) -> None:
+        self.live -= size
 
 
 def count_cost(cfg: Config, batch: int = 2) -> Cost:
-    """Run one step of a config's model at its own image sizes, on random pixels, and count.
+    """Run a step of a config's model at its own image size on fake tensors, which have no memory, and count.
 
     Matrix products, convolutions and attention are counted; element-wise work is not, as is usual.
 
     Args:
-        cfg: A config with ``model`` and a training pipeline that cuts views with ``MultiView``.
-        batch: Images in the counted step; BatchNorm needs two.
+        cfg: A pre-training config whose pipeline cuts views with ``MultiView``.
+        batch: Images in the step; BatchNorm needs two.
     """
-    hub = MessageHub.get_current_instance()
-    if hub.get_info('max_iters') is None:
-        hub.update_info('max_iters', 1)  # mmpretrain's moving average asks for it
-    model = build_model(cfg)
-    model.init_weights()
-    views = [torch.randn(batch, 3, size, size) for size in view_sizes(cfg.train_dataloader.dataset.pipeline)]
-    # Attention as plain products: the counter does not know the fused kernels of CPUs.
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        loss, _ = model.parse_losses(model(views, None, mode='loss'))
-        loss.backward()
+    # What these compare and read are values, which fake tensors lack.
+    fixed = {'loss_weighting': dict(type='repre_mm.FixedWeighting')} if 'algorithm' in cfg.model else {}
+    model = build_without_memory(Config({**cfg, 'model': {**cfg.model, **fixed}}))
+    take_over_averages(model)
+    for module in model.modules():
+        if isinstance(module, CosineEMA):
+            module._count = 1
+        elif isinstance(module, DINO):
+            module.epoch = 0
+    wrapper = cfg.get('optim_wrapper') or {}
+    half = str(wrapper.get('type')).endswith(('BFloat16OptimWrapper', 'AmpOptimWrapper'))
+    counter, memory = FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION), LiveMemory()
+    with (
+        warnings.catch_warnings(),
+        FakeTensorMode(allow_non_fake_inputs=True),
+        mock.patch('torch.equal', return_value=True),
+    ):
+        warnings.simplefilter('ignore')  # RePre's tap compares data pointers, which fake tensors do not have
+        model.to_empty(device='cpu')
+        weights = [*model.parameters(), *model.buffers()]
+        memory.ignore(weights)
+        with memory, counter:
+            views = [torch.empty(batch, 3, size, size) for size in view_sizes(cfg.train_dataloader.dataset.pipeline)]
+            with torch.autocast('cpu', torch.bfloat16, enabled=half):
+                loss, _ = model.parse_losses(model(views, None, mode='loss'))
+            loss.backward()
+    trained = [p for p in model.parameters() if p.requires_grad]
     return Cost(
         encoder_params=sum(p.numel() for p in model.backbone.parameters()),
-        params=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        params=sum(p.numel() for p in trained),
         step_macs=counter.get_total_flops() / 2 / batch,
+        weight_bytes=sum(each.nbytes for each in weights),
+        state_bytes=sum(p.nbytes for p in trained) * _averages(wrapper.get('optimizer') or {}),
+        step_bytes=memory.peak,
     )
 
 
-def peak_tflops(device_name: str) -> float | None:
-    """Return the peak of a device in TFLOP/s, or None if it is not listed.
+def _averages(optimizer: dict) -> int:
+    """How many values an optimizer keeps of each parameter."""
+    kind = str(optimizer.get('type')).rpartition('.')[2]
+    return int(bool(optimizer.get('momentum'))) if kind == 'SGD' else 2
 
-    Args:
-        device_name: As ``torch.cuda.get_device_name`` gives it: 'NVIDIA H100 80GB HBM3'.
-    """
-    words = device_name.replace('-', ' ').split()
-    if 'Laptop' in words:
-        return None  # slower by a factor that depends on the laptop
-    for name, peak in PEAK_TFLOPS.items():
-        if all(word in words for word in name.split()):  # as words: an 'A10' is no 'A100'
-            return peak
-    return None
+
+def _forward_flops(query: tuple, key: tuple, value: tuple, *args: object, **kwargs: object) -> int:
+    return sdpa_flop_count(query, key, value)
+
+
+def _backward_flops(gradient: tuple, query: tuple, key: tuple, value: tuple, *args: object, **kwargs: object) -> int:
+    return 2 * sdpa_flop_count(query, key, value)  # without what the kernel computes again
+
+
+# The counter does not know the fused kernels of CPUs.
+_CPU_ATTENTION = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _forward_flops,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _backward_flops,
+}

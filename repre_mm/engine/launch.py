@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 
 from repre_mm.datasets import DatasetError
 from repre_mm.distributed.processes import check_equal_batches, init_distributed
+from repre_mm.engine.adapt import set_length
 from repre_mm.engine.checks.image_folders import folder_faults, image_folders
 from repre_mm.engine.device_augment import augment_on_device
 from repre_mm.engine.runner import ResumableRunner
@@ -72,6 +73,8 @@ def check_data(cfg: Config) -> None:
 def build_runner(cfg: Config) -> Runner:
     """Check the data, join the process group, if any, and build the Runner."""
     check_data(cfg)
+    if 'recipe' in cfg:
+        set_length(cfg)
     augment_on_device(cfg)
     if cfg.launcher != 'none' and cfg.get('train_dataloader') and not is_transfer(cfg):
         check_equal_batches(cfg.train_dataloader)

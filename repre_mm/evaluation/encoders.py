@@ -211,10 +211,10 @@ def _recognised(path: str, release: Release | None) -> str:
 def _from_timm(
     text: str, release: Release | None, options: dict[str, Any], size: int | None, seed: int
 ) -> tuple[nn.Module, list[float], list[float], int]:
-    name, *pairs = text.removeprefix(_TIMM).split(',')
+    name, named_options = timm_model(text)
     # Options from the file's tensors, unless the user names another model or gives others.
     recognised = release.options if release is not None and release.architecture == name.partition('.')[0] else {}
-    options = {**recognised, **dict(_option(text, pair) for pair in pairs), **options}
+    options = {**recognised, **named_options, **options}
     module = TimmBackbone(name, **options)
     own = options.get('img_size') or module.model.pretrained_cfg['input_size'][-1]
     if size not in (None, own) and 'img_size' in inspect.signature(type(module.model).__init__).parameters:
@@ -226,6 +226,16 @@ def _from_timm(
     tag = timm.get_pretrained_cfg(name) if '.' in name else None
     mean, std = (tag.mean, tag.std) if tag else (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
     return module, [255 * value for value in mean], [255 * value for value in std], size
+
+
+def timm_model(text: str) -> tuple[str, dict[str, Any]]:
+    """Split ``timm:MODEL,OPTION=VALUE`` into the model's name and its options.
+
+    Raises:
+        EvaluationError: An option has no value.
+    """
+    name, *pairs = text.removeprefix(_TIMM).split(',')
+    return name, dict(_option(text, pair) for pair in pairs)
 
 
 def _option(text: str, pair: str) -> tuple[str, Any]:

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 from repre_mm.checkpoint import load_pretrained
 from repre_mm.cli.arguments import add_common_arguments, add_transfer_arguments
-from repre_mm.cli.config import checked_config, start_weights
+from repre_mm.cli.config import checked_config, config_of_method, start_weights
 from repre_mm.engine.checks import ConfigError
 from repre_mm.utils.errors import UserError
 
@@ -71,7 +71,7 @@ def parse(*words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     add_common_arguments(parser)
     add_transfer_arguments(parser)
-    given = arguments(resume=False)
+    given = arguments(resume=False, epochs=None, batch_size=None, method=None)
     return argparse.Namespace(**vars(given), **vars(parser.parse_args([str(TINY), *words])))
 
 
@@ -130,3 +130,21 @@ def test_an_encoder_that_does_not_fit_is_found_before_pretraining(tmp_path):
     args.init_from = str(tmp_path / 'swin.pth')
     with pytest.raises(ConfigError, match=r'cannot use .*swin\.pth: it holds a Swin'):
         checked_config(args)
+
+
+def test_options_that_change_the_config_as_a_whole(tmp_path):
+    args = parse('--data', str(make_image_folder(tmp_path / 'images', train=32)), '--work-dir', str(tmp_path / 'run'))
+    args.config = 'repre_mocov3_vit-tiny_toy'
+    args.method, args.network, args.batch_size, args.epochs = 'dino', 'timm:resnet18', 16, 50
+    cfg = checked_config(args)
+    assert cfg.filename.endswith('configs/toy/repre_dino_vit-tiny_toy.py')
+    assert cfg.model.algorithm.backbone.model_name == 'resnet18'
+    assert (cfg.train_dataloader.batch_size, cfg.optim_wrapper.optimizer.lr) == (16, 5e-4)
+    assert cfg.train_cfg.max_epochs == cfg.param_scheduler[1].end == 50
+
+
+def test_config_of_another_method():
+    mocov3 = 'mocov3_vit-small-p16_8xb512-amp-coslr-300e_in1k'
+    assert config_of_method(mocov3, 'simclr').stem == mocov3.replace('mocov3', 'simclr')
+    with pytest.raises(UserError, match=r'--method moby: there is no config .*; choose from mocov3'):
+        config_of_method(mocov3, 'moby')

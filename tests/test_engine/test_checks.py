@@ -67,9 +67,9 @@ def test_values_and_sizes_are_in_one_list():
         'param_scheduler.0.begin': 9,
     }
     faults = config_faults(tiny_config(**wrong))
-    # Where the optimizer cannot be built, its schedules are not judged.
     assert [fault.split(': ')[0].split('=')[0] for fault in faults] == [
         'optim_wrapper.optimizer',
+        'param_scheduler.0.end',
         'train_dataloader.dataset.pipeline',
         'model.algorithm.neck.in_channels',
     ]

@@ -9,7 +9,7 @@ from torch.optim import AdamW
 from repre_mm.datasets import ImageFolder
 from repre_mm.distributed.processes import DistributedDataParallel
 from repre_mm.engine.checks import config_faults
-from repre_mm.engine.checks.names import _arguments_of, name_faults
+from repre_mm.engine.checks.names import arguments_of, name_faults
 from repre_mm.models.backbones import TimmBackbone
 
 
@@ -40,7 +40,7 @@ def test_all_names_in_one_list():
         "train_dataloader.dataset.type: 'ImageFolder' is not a registered dataset; did you mean repre_mm.ImageFolder",
         'pipeline.1.transforms.0.0.scal: RandomResizedCrop takes no such argument; did you mean scale',
         'optim_wrapper.optimizer.weigth_decay: AdamW takes no such argument; did you mean weight_decay?',
-        "custom_keys['loss_weighting'].lr_mul: nothing reads it; did you mean lr_mult?",
+        'custom_keys.loss_weighting.lr_mul: nothing reads it; did you mean lr_mult?',
         'param_scheduler.0.begn: CosineAnnealingLR takes no such argument; did you mean begin',
         "momentum.type: 'MomentumUpdateHook' is not a registered hook; did you mean repre_mm.MomentumUpdateHook?",
         'train_cfg.max_epoch: EpochBasedTrainLoop takes no such argument; did you mean max_epochs',
@@ -71,10 +71,10 @@ class Child(Parent):
 
 
 def test_arguments():
-    assert _arguments_of(Child, inherited=True) == {'name', 'width', 'depth'}
-    assert _arguments_of(Child, inherited=False) is None
-    assert _arguments_of(TimmBackbone, inherited=False) is None  # it hands them to timm
-    assert {'gradient_as_bucket_view', 'device_ids'} <= _arguments_of(DistributedDataParallel, inherited=True)
-    assert {'root', 'indices'} <= _arguments_of(ImageFolder, inherited=True)
+    assert arguments_of(Child, inherited=True) == {'name', 'width', 'depth'}
+    assert arguments_of(Child, inherited=False) is None
+    assert arguments_of(TimmBackbone, inherited=False) is None  # it hands them to timm
+    assert {'gradient_as_bucket_view', 'device_ids'} <= arguments_of(DistributedDataParallel, inherited=True)
+    assert {'root', 'indices'} <= arguments_of(ImageFolder, inherited=True)
     for closed in (AdamW, SwinTransformer):
-        assert 'nonsense' not in _arguments_of(closed, inherited=False)
+        assert 'nonsense' not in arguments_of(closed, inherited=False)

@@ -12,8 +12,6 @@ VIEW = 'train_dataloader.dataset.pipeline.1.transforms'
     ('key', 'value', 'fault'),
     [
         ('optim_wrapper.optimizer.lr', -1.0, 'optim_wrapper.optimizer: AdamW: Invalid learning rate: -1.0'),
-        ('param_scheduler.0.begin', 9, 'param_scheduler.0.end=4: must be above begin=9'),
-        ('param_scheduler.0.begin', 2, 'param_scheduler.0.begin=2: training ends at 2, before this schedule begins'),
         (f'{VIEW}.0.1.prob', 1.5, f'{VIEW}.0.1: RandomFlip: its arguments break `assert 0 <= prob <= 1`'),
         ('default_hooks.logger.interval', 0, 'default_hooks.logger: LoggerHook: '),
     ],

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from repre_mm.engine.cost import count_cost, peak_tflops
+from repre_mm.engine.cost import count_cost
 
 ROOT = Path(__file__).parents[2]
 LINK = r'\| \[[^]]+\]\((?:\.\./)?(configs/[^)]+)\) '
@@ -40,19 +40,3 @@ def test_row_is_what_a_step_costs(path, params, macs):
     cost = count_cost(Config.fromfile(ROOT / path))
     assert f'{cost.encoder_params / 1e6:.1f}' == params
     assert f'{cost.step_macs / 1e9:.{len(macs.split(".")[1])}f}' == macs
-
-
-@pytest.mark.parametrize(
-    ('name', 'peak'),
-    [
-        ('NVIDIA H100 80GB HBM3', 989.0),
-        ('NVIDIA H100 PCIe', 756.0),
-        ('NVIDIA A100-SXM4-80GB', 312.0),
-        ('NVIDIA A10', 125.0),
-        ('NVIDIA A10G', None),
-        ('NVIDIA GeForce RTX 4090 Laptop GPU', None),
-        ('AMD Instinct MI300X', 1307.0),
-    ],
-)
-def test_peak_by_name(name, peak):
-    assert peak_tflops(name) == peak

@@ -32,7 +32,7 @@ def test_first_screen_of_a_training(tmp_path):
     config, work_dir = ROOT / 'tests/fixtures/tiny_config.py', tmp_path / 'run'
     command = [sys.executable, ROOT / 'tools/train.py', config, '--data', images, '--work-dir', work_dir, '--amp']
     env = os.environ | {'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', 'OMP_DISPLAY_ENV': 'true'}
-    options = ['--cfg-options', 'train_cfg.max_epochs=1', 'default_hooks.knn=None']
+    options = ['--epochs', '1', '--cfg-options', 'default_hooks.knn=None']
     done = subprocess.run([*command, *options], env=env, capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
     first_step = next(i for i, line in enumerate(lines) if 'Epoch(train) [1]' in line)

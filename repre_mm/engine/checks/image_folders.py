@@ -12,7 +12,7 @@ from mmengine.config import Config, ConfigDict
 
 from repre_mm.datasets.damage import check_sample
 from repre_mm.datasets.image_folder import MAX_BAD_SHARE, check_arguments, resolve_split
-from repre_mm.datasets.listing import IMAGE_EXTENSIONS, DatasetError, find_images, has_images
+from repre_mm.datasets.listing import IMAGE_EXTENSIONS, DatasetError, find_images, has_images, walk
 from repre_mm.datasets.reading import MAX_PIXELS
 from repre_mm.utils.configs import find_nodes, is_transfer
 
@@ -45,6 +45,27 @@ def image_folders(part: Any) -> Iterator[ConfigDict]:
     return find_nodes(part, 'type', 'repre_mm.ImageFolder')
 
 
+def count_images(dataset: dict, most: int | None = None) -> int | None:
+    """Count the images of a data set, ``most`` at most; None for one that is no folder of images.
+
+    Of detection and segmentation, those without annotations count too.
+
+    Raises:
+        DatasetError: There is no such folder.
+    """
+    if dataset.get('type') == 'repre_mm.ImageFolder':
+        folder = resolve_split(Path(dataset['root']).expanduser(), dataset.get('split'))
+    elif not (folder := _annotated_images(dataset)).is_dir():
+        return None
+    limit = min((each for each in (most, dataset.get('indices')) if isinstance(each, int)), default=None)
+    found = 0
+    for listing in walk(folder, dataset.get('extensions', IMAGE_EXTENSIONS)):
+        found = len(listing.images)
+        if limit is not None and found >= limit:
+            return limit
+    return found
+
+
 def _check_folder(dataset: ConfigDict, sample: bool) -> None:
     share = dataset.get('max_bad_share', MAX_BAD_SHARE)
     check_arguments(dataset.get('labels', 'auto'), share)
@@ -67,7 +88,12 @@ def _check_folder(dataset: ConfigDict, sample: bool) -> None:
 
 def _check_annotated(dataset: ConfigDict) -> None:
     """Check the images of a data set of detection or segmentation; its annotations are checked elsewhere."""
-    prefix = dataset.get('data_prefix') or {}
-    folder = Path(dataset.get('data_root') or '').expanduser() / (prefix.get('img') or prefix.get('img_path') or '')
+    folder = _annotated_images(dataset)
     if has_images(folder):
         check_sample(folder, MAX_BAD_SHARE, adjustable=False)
+
+
+def _annotated_images(dataset: dict) -> Path:
+    prefix = dataset.get('data_prefix') or {}
+    prefix = prefix if isinstance(prefix, dict) else {'img': prefix}
+    return Path(dataset.get('data_root') or '').expanduser() / (prefix.get('img') or prefix.get('img_path') or '')

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from repre_mm.datasets.image_folder import resolve_split
-from repre_mm.datasets.listing import DatasetError, has_images, list_folder
+from repre_mm.engine.checks.image_folders import count_images
 from repre_mm.models.repre import RePreAlgorithm
 from repre_mm.models.selfsup.moby import MoBY
 from repre_mm.models.selfsup.moco import MoCo
@@ -25,6 +25,11 @@ _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 def num_processes() -> int:
     """Return the number of processes that torchrun or Slurm has started; 1 without them."""
     return int(os.environ.get('WORLD_SIZE') or os.environ.get('SLURM_NTASKS') or 1)
+
+
+def global_batch(cfg: Config) -> int:
+    """Return the number of images in a step of all processes."""
+    return cfg.train_dataloader.get('batch_size', 1) * num_processes()
 
 
 def loader_faults(cfg: Config) -> Iterator[str]:
@@ -67,9 +72,8 @@ def batch_faults(cfg: Config, model: nn.Module) -> Iterator[str]:
     if not isinstance(method, BaseSelfSupervisor):
         return
     path = 'model.algorithm' if method is not model else 'model'
-    processes, batch = num_processes(), cfg.train_dataloader.get('batch_size', 1)
-    total = batch * processes
-    said = f'train_dataloader.batch_size={batch}' + (f' on {processes} processes' if processes > 1 else '')
+    processes, total = num_processes(), global_batch(cfg)
+    said = f'train_dataloader.batch_size={total // processes}' + (f' on {processes} processes' if processes > 1 else '')
     if isinstance(method, (MMPretrainMoCo, MoBY)):
         length = (method.queue1 if isinstance(method, MoBY) else method.queue).shape[1]
         if length < total:
@@ -95,22 +99,12 @@ def batch_faults(cfg: Config, model: nn.Module) -> Iterator[str]:
 def drop_last_faults(cfg: Config) -> Iterator[str]:
     """Find an image folder with less than one batch, of which ``drop_last`` leaves nothing."""
     loader = cfg.train_dataloader
-    dataset = loader.dataset
-    if dataset.get('type') != 'repre_mm.ImageFolder' or not loader.get('drop_last'):
+    if loader.dataset.get('type') != 'repre_mm.ImageFolder' or not loader.get('drop_last'):
         return
-    try:
-        folder = resolve_split(Path(dataset.root).expanduser(), dataset.get('split'))
-    except DatasetError:
-        return  # reported by folder_faults
-    processes = num_processes()
-    total = loader.get('batch_size', 1) * processes
-    limit = dataset.get('indices')
-    if has_images(folder, total) and not (isinstance(limit, int) and limit < total):
-        return
-    found = len(list_folder(folder).images)
-    found = min(found, limit) if isinstance(limit, int) else found
-    if -(-found // processes) < loader.get('batch_size', 1) and found:
+    found, processes = count_images(loader.dataset, global_batch(cfg)), num_processes()
+    if -(-found // processes) < loader.get('batch_size', 1):
         said = f' on {processes} processes' if processes > 1 else ''
+        folder = resolve_split(Path(loader.dataset.root).expanduser(), loader.dataset.get('split'))
         yield (
             f'train_dataloader.batch_size={loader.batch_size}{said}: {folder} has {found:,} images, and drop_last=True '
             f'leaves no batch of them; lower it to {max(found // processes, 1)} at most'

@@ -1,4 +1,4 @@
-"""Build transforms, hooks, optimizer and schedules to find values that their constructors refuse."""
+"""Build transforms, hooks and the optimizer to find values that their constructors refuse."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from repre_mm.engine.checks.names import resolve
 from repre_mm.utils.configs import walk
 
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
-_EPOCH_LENGTH = 100  # needed to build a schedule, of no influence here
 
 
 def value_faults(cfg: Config) -> Iterator[str]:
@@ -38,7 +37,10 @@ def value_faults(cfg: Config) -> Iterator[str]:
                 if isinstance(hook, dict) and _builds_anywhere(hook, scope):
                     hook = {name: value for name, value in hook.items() if name != 'priority'}
                     yield from _refused(f'{key}.{name}', registry.HOOKS, hook)
-        yield from _schedule_faults(cfg)
+        optimizer = cfg.optim_wrapper.get('optimizer')
+        if isinstance(optimizer, dict):
+            weights = {'params': [nn.Parameter(torch.zeros(1))]}
+            yield from _refused('optim_wrapper.optimizer', registry.OPTIMIZERS, optimizer, weights)
 
 
 def _builds_anywhere(hook: dict, scope: str) -> bool:
@@ -47,46 +49,14 @@ def _builds_anywhere(hook: dict, scope: str) -> bool:
     return getattr(target, '__module__', '').startswith(('repre_mm.', 'mmengine.hooks.'))
 
 
-def _schedule_faults(cfg: Config) -> Iterator[str]:
-    settings = cfg.optim_wrapper.get('optimizer')
-    if not isinstance(settings, dict):
-        return
-    weights = [nn.Parameter(torch.zeros(1))]
-    try:
-        optimizer = registry.OPTIMIZERS.build(ConfigDict(settings), default_args={'params': weights})
-    except Exception as error:
-        yield f'optim_wrapper.optimizer: {explain(error)}'
-        return
-    schedulers = cfg.get('param_scheduler') or []
-    if isinstance(schedulers, dict):
-        schedulers = [schedulers]
-    last = cfg.train_cfg.get('max_epochs') or cfg.train_cfg.get('max_iters')
-    for index, scheduler in enumerate(schedulers):
-        # Not for multiplying schedulers, which change the optimizer: each gets one of its own.
-        options = {'optimizer': copy.deepcopy(optimizer), 'epoch_length': _EPOCH_LENGTH}
-        path = f'param_scheduler.{index}'
-        begin, end = scheduler.get('begin', 0), scheduler.get('end', float('inf'))
-        if begin >= end:
-            yield f'{path}.end={end}: must be above begin={begin}'
-            continue
-        try:
-            registry.PARAM_SCHEDULERS.build(ConfigDict(scheduler), default_args=options)
-        except Exception as error:
-            yield f'{path}: {explain(error)}'
-            continue
-        same_unit = scheduler.get('by_epoch', True) == bool(cfg.train_cfg.get('max_epochs'))
-        if last and same_unit and begin >= last:
-            yield f'{path}.begin={begin}: training ends at {last}, before this schedule begins'
-
-
-def _refused(path: str, builder: Registry, settings: Any) -> Iterator[str]:
+def _refused(path: str, builder: Registry, settings: Any, defaults: dict | None = None) -> Iterator[str]:
     if isinstance(settings, (list, tuple)):
         for index, child in enumerate(settings):
             yield from _refused(f'{path}.{index}', builder, child)
     if not isinstance(settings, dict):
         return
     try:
-        builder.build(ConfigDict(copy.deepcopy(dict(settings))))
+        builder.build(ConfigDict(copy.deepcopy(dict(settings))), default_args=defaults)
     except Exception as error:
         # One of the parts is to blame, unless each can be built by itself.
         parts = None if str(settings.get('type')).endswith('Albu') else settings.get('transforms')

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from repre_mm.datasets import DatasetError, view_sizes
-from repre_mm.engine.checks.explain import failing_layer
+from repre_mm.engine.checks.explain import failing_layer, first_line
 from repre_mm.models.repre import RePreAlgorithm
 from repre_mm.models.taps import encoder_levels
 
@@ -23,6 +23,7 @@ _ALLOCATING = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, tor
 _DEFAULT_SIZE = (224, 224)
 # An operator without a version for ``meta``, or a forward that takes more than one argument.
 _CANNOT_TELL = (NotImplementedError, TypeError)
+_CROPS = {'RandomResizedCrop': 'scale', 'RandomCrop': 'crop_size', 'CenterCrop': 'crop_size'}
 
 
 class WithoutMemory(TorchFunctionMode):
@@ -80,51 +81,44 @@ def width_faults(cfg: Config, model: nn.Module) -> Iterator[str]:
                 return
             yield f'{path}.backbone: {failing_layer(error, backbone)} on an input of {size[0]} x {size[1]} pixels'
     if maps is not None:
-        yield from _follow(model.algorithm if wrapped else model, settings, path, maps)
+        yield from _misfits(model.algorithm if wrapped else model, settings, path, maps)
     if wrapped:
         yield from _branch_faults(cfg, model)
 
 
-def _follow(model: nn.Module, settings: ConfigDict, path: str, maps: Any) -> Iterator[str]:
+def _misfits(model: nn.Module, settings: ConfigDict, path: str, maps: Any) -> Iterator[str]:
     """Run neck and heads on what the encoder gives."""
     source = f'{path}.backbone'
-    neck = getattr(model, 'neck', None)
-    if neck is not None:
+    for name, module, options in _parts(model, settings, path):
         try:
-            projected = _run(neck, maps)
-        except _CANNOT_TELL:
-            return
-        except Exception as error:
-            yield _misfit(f'{path}.neck', settings.neck, source, maps, neck, error)
-            return
-        source, maps = f'{path}.neck', projected
-    for name, head, options in _heads(model, settings, path):
-        try:
-            out = _run(head, maps)
+            out = _run(module, maps)
         except _CANNOT_TELL:
             continue
         except Exception as error:
-            yield _misfit(name, options, source, maps, head, error)
+            yield _misfit(name, options, source, maps, module, error)
+            if name == f'{path}.neck':
+                return
             continue
-        if name.endswith('predictor') and _widths(out) != _widths(maps):  # it is compared with the projections
+        if name == f'{path}.neck':
+            source, maps = name, out
+        elif name.endswith('predictor') and _widths(out) != _widths(maps):  # it is compared with the projections
             wanted = _widths(maps)[-1]
             yield f'{name}.out_channels={_widths(out)[-1]}: {source} gives {wanted} channels; set it to {wanted}'
     queue = getattr(model, 'queue', getattr(model, 'queue1', None))  # the second is MoBY's
-    if isinstance(queue, Tensor) and len(queue) != _widths(maps)[-1]:
-        wanted = _widths(maps)[-1]
+    if isinstance(queue, Tensor) and len(queue) != (wanted := _widths(maps)[-1]):
         yield f'{path}.feat_dim={len(queue)}: {source} gives {wanted} channels; set it to {wanted}'
 
 
-def _heads(model: nn.Module, settings: ConfigDict, path: str) -> Iterator[tuple[str, nn.Module, ConfigDict]]:
-    """Every module that reads the neck's maps: its place in the config, itself and its part of the config."""
-    for key in ('head', 'decode_head', 'auxiliary_head', 'rpn_head', 'bbox_head'):
-        heads, options = getattr(model, key, None), settings.get(key)
-        if isinstance(heads, nn.ModuleList) and isinstance(options, (list, tuple)):
-            yield from ((f'{path}.{key}.{i}', head, options[i]) for i, head in enumerate(heads))
-        elif isinstance(getattr(heads, 'predictor', None), nn.Module):
-            yield f'{path}.{key}.predictor', heads.predictor, options.predictor
-        elif isinstance(heads, nn.Module) and isinstance(options, dict):
-            yield f'{path}.{key}', heads, options
+def _parts(model: nn.Module, settings: ConfigDict, path: str) -> Iterator[tuple[str, nn.Module, ConfigDict]]:
+    """Yield the neck and every module that reads its maps: place in the config, itself, and its part of the config."""
+    for key in ('neck', 'head', 'decode_head', 'auxiliary_head', 'rpn_head', 'bbox_head'):
+        part, options = getattr(model, key, None), settings.get(key)
+        if isinstance(part, nn.ModuleList) and isinstance(options, (list, tuple)):
+            yield from ((f'{path}.{key}.{i}', head, options[i]) for i, head in enumerate(part))
+        elif isinstance(getattr(part, 'predictor', None), nn.Module):
+            yield f'{path}.{key}.predictor', part.predictor, options.predictor
+        elif isinstance(part, nn.Module) and isinstance(options, dict):
+            yield f'{path}.{key}', part, options
 
 
 def _run(module: nn.Module, values: Any) -> Any:
@@ -155,17 +149,9 @@ def input_sizes(cfg: Config) -> list[Size]:
         return [_pair(size) for size in view_sizes(pipeline)]
     except (DatasetError, TypeError, ValueError):
         pass
-    sizes = [_pair(step[key]) for step in pipeline for key in _crops(step)]
-    preprocessor = cfg.model.get('data_preprocessor') or {}
-    if not sizes and preprocessor.get('size'):
-        sizes = [_pair(preprocessor['size'])]
-    return sizes[-1:]
-
-
-def _crops(step: dict) -> list[str]:
-    keys = {'RandomResizedCrop': 'scale', 'RandomCrop': 'crop_size', 'CenterCrop': 'crop_size'}
-    key = keys.get(str(step.get('type')).rpartition('.')[2])
-    return [key] if key in step else []
+    sizes = [step.get(_CROPS.get(str(step.get('type')).rpartition('.')[2])) for step in pipeline]
+    sizes = [(cfg.model.get('data_preprocessor') or {}).get('size'), *sizes]
+    return [_pair(size) for size in sizes if size][-1:]
 
 
 def _pair(size: int | Sequence[int]) -> Size:
@@ -178,50 +164,48 @@ def _indivisible(backbone: nn.Module, size: Size) -> str | None:
         strides = encoder_levels(backbone).strides
     except TypeError:  # an unknown family, which RePre refuses when it is built
         return None
-    patch = strides[0]
-    if strides[0] != strides[-1] or not (size[0] % patch[0] or size[1] % patch[1]):
+    if strides[0] != strides[-1]:
+        return None
+    return _uneven(size, strides[0], 'a crop', 'the patch', ', or another patch_size of the backbone')
+
+
+def _uneven(size: Size, patch: Size, what: str, by: str, more: str = '') -> str | None:
+    if not (size[0] % patch[0] or size[1] % patch[1]):
         return None
     fits = [max(side // step, 1) * step for side, step in zip(size, patch, strict=True)]
     return (
-        f'train_dataloader.dataset.pipeline: a crop of {size[0]} x {size[1]} pixels is not divisible by the patch of '
-        f'{patch[0]} x {patch[1]}: choose a crop of {fits[0]} x {fits[1]}, or another patch_size of the backbone'
+        f'train_dataloader.dataset.pipeline: {what} of {size[0]} x {size[1]} pixels is not divisible by {by} of '
+        f'{patch[0]} x {patch[1]}: choose a crop of {fits[0]} x {fits[1]}{more}'
     )
 
 
 def _branch_faults(cfg: Config, model: RePreAlgorithm) -> Iterator[str]:
     """Run RePre's own neck and decoder on maps of the encoder's levels."""
     levels, size = encoder_levels(model.backbone), (input_sizes(cfg) or [_DEFAULT_SIZE])[0]
-    rows, columns = model.repre_decoder.patch_size
-    if size[0] % rows or size[1] % columns:
-        if levels.strides[0] == levels.strides[-1]:
-            return  # a ViT, reported already
-        fits = [max(side // step, 1) * step for side, step in zip(size, (rows, columns), strict=True)]
-        yield (
-            f'train_dataloader.dataset.pipeline: view 1 of {size[0]} x {size[1]} pixels is not divisible by the patch '
-            f'of {rows} x {columns} that RePre reconstructs: choose a crop of {fits[0]} x {fits[1]}'
-        )
+    if fault := _uneven(size, model.repre_decoder.patch_size, 'view 1', "the patch of RePre's decoder"):
+        if levels.strides[0] != levels.strides[-1]:  # a ViT's is reported already
+            yield fault
         return
-    maps = [
-        torch.zeros(2, levels.channels[i], *(math.ceil(s / t) for s, t in zip(size, levels.strides[i], strict=True)))
-        for i in model.repre_neck.indices
-    ]
-    given = {'model.neck': cfg.model.get('neck') or {}, 'model.decoder': cfg.model.get('decoder') or {}}
-    part = 'model.neck'
+    maps = []
+    for index in model.repre_neck.indices:
+        grid = [math.ceil(side / step) for side, step in zip(size, levels.strides[index], strict=True)]
+        maps.append(torch.zeros(2, levels.channels[index], *grid, device='meta'))
+    part, needed = 'neck', levels.channels
     try:
         with torch.no_grad():
-            decoded = model.repre_neck.eval()([value.to('meta') for value in maps])
-            part = 'model.decoder'
-            drawn = model.repre_decoder.eval()(decoded)
+            aligned = model.repre_neck.eval()(maps)
+            part, needed = 'decoder', model.repre_neck.out_channels
+            drawn = model.repre_decoder.eval()(aligned)
     except Exception as error:
-        needed = list(levels.channels) if part == 'model.neck' else list(model.repre_neck.out_channels)
+        given = (cfg.model.get(part) or {}).get('in_channels')
         yield (
-            f'{part}.in_channels={given[part].get("in_channels")}: the levels have {needed} channels; leave it out, it '
-            f'is inferred ({str(error).splitlines()[0]})'
+            f'model.{part}.in_channels={given}: the levels have {list(needed)} channels; leave it out, it is inferred '
+            f'({first_line(error)})'
         )
         return
     if tuple(drawn.shape[-2:]) != size:
         yield (
-            f'model.decoder.patch_size={given["model.decoder"].get("patch_size")}: it reconstructs '
+            f'model.decoder.patch_size={cfg.model.decoder.get("patch_size")}: it reconstructs '
             f'{drawn.shape[-2]} x {drawn.shape[-1]} pixels of a view of {size[0]} x {size[1]}; leave it out, it is '
             'inferred'
         )
