@@ -1,5 +1,6 @@
 """The shipped configs: they are what their names say, and run. What they name is tested in test_checks.py."""
 
+import copy
 import math
 import re
 from functools import cache
@@ -14,11 +15,15 @@ from mmengine.registry import DefaultScope
 from mmpretrain.structures import DataSample
 
 from repre_mm.datasets import view_sizes
+from repre_mm.engine.adapt import set_length
+from repre_mm.engine.checks.schedule import schedule_faults, warmup_faults
+from repre_mm.models.selfsup.ema import CosineEMA
 
 ROOT = Path(__file__).parents[1]
 ALL = sorted(str(p.relative_to(ROOT)) for p in (ROOT / 'configs').rglob('*.py') if '_base_' not in p.parts)
 PRETRAIN = [path for path in ALL if path.startswith('configs/pretrain/')]
 TOY = [path for path in ALL if Path(path).parent == Path('configs/toy')]
+RECIPES = [path for path in ALL if path.startswith('configs/recipes/')]
 
 ALGORITHMS = {
     'simclr': 'repre_mm.SimCLR',
@@ -99,7 +104,7 @@ def test_name_says_what_it_is(path):
     assert f'a batch of {gpus * batch} over {gpus} GPUs ({gpus} x {batch})' in header(path)
 
 
-@pytest.mark.parametrize('path', [path for path in PRETRAIN + TOY if '/repre_' in path])
+@pytest.mark.parametrize('path', [path for path in PRETRAIN + TOY + RECIPES if '/repre_' in path])
 def test_pair_differs_by_the_branch_only(path):
     plain, repre = load(plain_of(path)), load(path)
     assert repre.model.type == 'repre_mm.RePreAlgorithm'
@@ -126,7 +131,7 @@ def test_training_ends_with_its_schedules(path):
     assert all(schedule.convert_to_iter_based for schedule in cfg.param_scheduler)
 
 
-@pytest.mark.parametrize('path', PRETRAIN)
+@pytest.mark.parametrize('path', PRETRAIN + RECIPES)
 def test_log_variances_learn_at_a_rate_of_their_own(path):
     optim = load(path).optim_wrapper
     own = optim.paramwise_cfg.custom_keys.loss_weighting
@@ -134,7 +139,7 @@ def test_log_variances_learn_at_a_rate_of_their_own(path):
     assert optim.optimizer.lr * own.lr_mult == pytest.approx(0.02)
 
 
-@pytest.mark.parametrize('path', PRETRAIN + TOY)
+@pytest.mark.parametrize('path', PRETRAIN + TOY + RECIPES)
 def test_hooks_that_a_method_needs(path):
     cfg = load(path)
     hooks = {hook.type: hook for hook in cfg.default_hooks.values() if hook}
@@ -244,6 +249,8 @@ def run_one_step(path: str, batch: int) -> None:
         model = registry.MODELS.build({'data_preprocessor': cfg.data_preprocessor, **cfg.model})
         model.init_weights()
         optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    for target in filter(lambda module: isinstance(module, CosineEMA), model.modules()):
+        target.max_steps = 1  # as MomentumUpdateHook does
     sizes = view_sizes(cfg.train_dataloader.dataset.pipeline)
     assert sizes[0] == cfg.image_size
     views = [torch.randint(0, 256, (batch, 3, size, size), dtype=torch.uint8) for size in sizes]
@@ -255,8 +262,27 @@ def run_one_step(path: str, batch: int) -> None:
     assert not [name for name, value in before.items() if torch.equal(value, weights[name])]
 
 
-@pytest.mark.parametrize('path', TOY)
-def test_toy_config_runs_a_step(path):
+@pytest.mark.parametrize('path', [path for path in RECIPES if '/repre_' not in path])
+@pytest.mark.parametrize('many', [False, True])
+def test_length_of_a_recipe_follows_from_the_images(path, many, monkeypatch):
+    images = (100_000 if many else 1000) * (1 if path.endswith('_cpu.py') else 10)  # as the header says
+    cfg = copy.deepcopy(load(path))
+    batch, seen = cfg.train_dataloader.batch_size, cfg.recipe.images_seen
+    momentum = cfg.model.get('base_momentum')
+    monkeypatch.setattr('repre_mm.engine.checks.schedule.count_images', lambda dataset, most: images)
+    set_length(cfg)
+    epochs, per_epoch = cfg.train_cfg.max_epochs, images // batch
+    assert epochs * per_epoch * batch == pytest.approx(seen, abs=per_epoch * batch / 2)
+    assert [*schedule_faults(cfg), *warmup_faults(cfg)] == []
+    assert cfg.param_scheduler[0].end <= epochs / 10 + 1e-9
+    if momentum:
+        assert math.log1p(-cfg.model.base_momentum) * epochs * per_epoch == pytest.approx(
+            math.log1p(-momentum) * load(path).recipe.steps
+        )
+
+
+@pytest.mark.parametrize('path', TOY + [path for path in RECIPES if path.endswith('_cpu.py')])
+def test_small_config_runs_a_step(path):
     run_one_step(path, batch=8)
 
 

@@ -1,0 +1,36 @@
+# MoCo v3, ViT-Ti/16 at 96 pixels, on a CPU: for 1,000 to 100,000 photographs without labels.
+#
+#   python tools/train.py configs/recipes/mocov3_vit-tiny_cpu.py --data DIR
+#
+# Needs: two cores, 4 GB of memory. The number of epochs follows from the number of photographs, so that 300,000 images
+# are seen; --epochs N sets it. `--check --measure` says how long that takes on your machine.
+# Views, loss and heads, with 1,024 instead of 4,096 hidden channels: MoCo v3 (arXiv 2104.02057). Our choice: the
+# encoder, averaged tokens in place of a class token, a trained patch embedding and the learning rate, all for a few
+# thousand steps; fp32 (--amp where the CPU has bf16 instructions).
+_base_ = '../pretrain/mocov3/mocov3_vit-small-p16_8xb512-amp-coslr-300e_in1k.py'
+
+# The target network follows as fast as in the authors' 93,800 steps, measured by the length of the training.
+recipe = dict(images_seen=300_000, steps=93_800)
+image_size, batch_size, lr = 96, 64, 1e-3
+
+multi_view = _base_.pipeline[0]
+multi_view.transforms = [[dict(crop, scale=image_size), *others] for crop, *others in multi_view.transforms]
+train_dataloader = dict(
+    batch_size=batch_size,
+    num_workers=2,
+    pin_memory=False,
+    dataset=dict(pipeline=[multi_view, dict(type='PackInputs')]),
+)
+
+model = dict(
+    backbone=dict(arch='deit-tiny', img_size=image_size, patch_size=16, out_type='avg_featmap', stop_grad_conv1=False),
+    neck=dict(in_channels=192, hid_channels=1024),
+    head=dict(predictor=dict(hid_channels=1024)),
+)
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(lr=lr),
+    paramwise_cfg=dict(custom_keys=dict(loss_weighting=dict(lr_mult=0.02 / lr))),
+)
+auto_scale_lr = dict(base_batch_size=batch_size)
+default_hooks = dict(logger=dict(interval=20), knn=dict(image_size=image_size, workers=2))
