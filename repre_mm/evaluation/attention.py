@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from mmpretrain.models.utils.attention import MultiheadAttention
-from timm.layers import Attention
+from timm.models.vision_transformer import Attention
 from torch import Tensor, nn
 
 from repre_mm.models.taps import EncoderLevels, LevelTap, encoder_levels
