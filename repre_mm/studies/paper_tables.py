@@ -90,7 +90,7 @@ def collect(folder: Path) -> Results:
         content = _read(path)
         if isinstance(content, dict) and isinstance(content.get('linear'), dict):
             _add_linear(results, path, content)
-    for path in sorted({config.parent for config in folder.rglob('*.py')}):
+    for path in sorted({file.parent for file in folder.rglob('*.py') if file.parent.name != 'vis_data'}):
         _add_transfer(results, *read_runs([path]))
     return results
 

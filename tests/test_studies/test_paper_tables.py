@@ -64,12 +64,16 @@ def _linear(scores: dict, path: Path, config: str, top1: float, protocol: str = 
 def _work_dir(path: Path, name: str, pretrained: str | None, metrics: list[dict]) -> None:
     """A work dir as a Runner leaves it: the config and the scalars."""
     path.mkdir(parents=True)
-    Config(dict(pretrained=pretrained, default_scope='mmdet')).dump(path / f'{name}.py')
-    backend = LocalVisBackend(save_dir=str(path / '20260101_000000/vis_data'))
+    config = Config(dict(pretrained=pretrained, default_scope='mmdet'))
+    config.dump(path / f'{name}.py')
+    logs = path / '20260101_000000/vis_data'
+    backend = LocalVisBackend(save_dir=str(logs))
     visualizer = Visualizer(vis_backends=None, save_dir=None, name=str(path))
     visualizer._vis_backends = {'local': backend}
+    visualizer.add_config(config)
     for step, scalars in enumerate(metrics, 1):
-        visualizer.add_scalars(scalars, step=step)
+        visualizer.add_scalars(scalars, step=step, file_path='20260101_000000.json')
+    assert {file.name for file in logs.iterdir()} >= {'config.py', 'scalars.json', '20260101_000000.json'}
     visualizer.close()
 
 
