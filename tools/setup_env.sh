@@ -17,7 +17,7 @@ case ${1:-} in '' | ops) LEVEL=${1:-base} ;; *) echo "usage: tools/setup_env.sh 
 case $FAMILY-$LEVEL in
     onedl-*) VENV=.venv LOCK=requirements.lock ;;
     openmmlab-base) VENV=.venv-openmmlab LOCK=requirements-openmmlab.lock ;;
-    openmmlab-ops) echo "set-up: OpenMMLab's mmcv is not compiled here: mim install mmcv mmdet mmsegmentation" >&2 && exit 1 ;;
+    openmmlab-ops) echo "set-up: OpenMMLab's mmcv is not compiled here: see docs/install.md" >&2 && exit 1 ;;
     *) echo "set-up: FAMILY=$FAMILY: onedl or openmmlab" >&2 && exit 1 ;;
 esac
 PY=$VENV/bin/python
