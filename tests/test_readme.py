@@ -1,0 +1,112 @@
+"""Belongs to README.md: the commands of its tables, run as they stand on toy scenes, in a clone and by `repre`."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fixtures.stack import needs
+
+from repre_mm.cli.main import COMMANDS
+
+ROOT = Path(__file__).resolve().parents[1]
+ROWS = [line.split('|')[-2] for line in (ROOT / 'README.md').read_text().splitlines() if line.startswith('| ')]
+TOOLS = re.compile('`((?:python tools/|bash tools/|--(?:cfg-options|traceback))[^`]*)`')
+COMMAND_LINES = [line for row in ROWS for line in TOOLS.findall(row) if 'slurm' not in line]
+SUBCOMMANDS = {f'python tools/{file}.py': f'repre {name}' for name, (file, _) in COMMANDS.items()}
+
+ENCODER = 'toy.py work_dirs/toy/epoch_3.pth'
+CLS, CITYSCAPES, PARTS = (f'data/toy_scenes/{name}' for name in ('cls', 'cityscapes', 'parts/annotations/parts_'))
+#: What the capital words mean; '...' means that more of them may follow.
+WORDS = {
+    'CHECKPOINT': 'work_dirs/setr/iter_2.pth',
+    'CONFIG': 'toy.py',
+    'DIR': CLS,
+    'ENCODER': ENCODER,
+    'FILE': 'work_dirs/toy/epoch_3.pth',
+    'OUT': 'encoder.pth',
+    'RESULTS_DIR': 'work_dirs',
+    'WORK_DIR': 'work_dirs/toy',
+    '...': '',
+    '8': '2',
+}
+#: The same for single commands, which are about segmentation.
+SEGMENTATION = {'CONFIG': 'setr.py', 'DIR': CITYSCAPES, 'ENCODER': ENCODER.replace(' ', ':')}
+#: What a command needs besides what the README says of it: other arguments, or fewer trainings.
+ADDED = {
+    'linear_probe.py': f'{ENCODER} --data {CLS}',
+    'linear_eval.py': f'{ENCODER} --data {CLS} --epochs 1',
+    'ablation.py': f"--study features --method 'MoCo v3' --epochs 3 --data {CLS}",
+    'part_study.py': f'--encoders toy=toy.py:work_dirs/toy/epoch_3.pth --protocol quick --out parts '
+    f'--train-ann {PARTS}train.json --train-images {CLS}/train --val-ann {PARTS}val.json --val-images {CLS}/val',
+    'patch_retrieval.py': f'{ENCODER} --data {CLS}/val --query query.jpg --box 8 8 16 16',
+}
+
+
+def completed(line: str) -> str:
+    """A command of the README with every placeholder filled in."""
+    words = WORDS | (SEGMENTATION if '--pretrained' in line or 'tools/test.py' in line else {})
+    if line.startswith('--'):  # options of a training: the sharded one takes two processes
+        line = f'{"bash tools/dist_train.sh CONFIG 2" if "Sharded" in line else "python tools/train.py CONFIG"} {line}'
+    line = ' '.join([words.get(word, word) for word in line.split()])
+    return ' '.join([line, *(words for tool, words in ADDED.items() if f'/{tool}' in line)])
+
+
+def run(command: str, folder: Path, **environment: str) -> subprocess.CompletedProcess:
+    environment = {**os.environ, 'PATH': f'{folder / "bin"}:{os.environ["PATH"]}', **environment}
+    done = subprocess.run(['bash', '-c', command], cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, f'{command}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}'
+    return done
+
+
+@pytest.fixture(scope='module')
+def clone(tmp_path_factory) -> Path:
+    """A folder with what a clone has, toy scenes, a pre-trained encoder and a segmenter."""
+    folder = tmp_path_factory.mktemp('clone')
+    for name in ('configs', 'tools'):
+        (folder / name).symlink_to(ROOT / name)
+    (folder / 'bin').mkdir()
+    (folder / 'bin/python').write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    (folder / 'bin/repre').write_text(f'#!/bin/sh\nexec {sys.executable} -m repre_mm.cli.main "$@"\n')
+    for program in (folder / 'bin').iterdir():
+        program.chmod(0o755)
+    run('repre toy-scenes data/toy_scenes --num-train 256 --num-val 32 --num-scenes-train 4 --num-scenes-val 2', folder)
+    shutil.copy(next((folder / CLS / 'val').rglob('*.jpg')), folder / 'query.jpg')
+    base = "_base_ = 'configs/toy/repre_mocov3_vit-tiny_toy.py'\n"
+    (folder / 'toy.py').write_text(f'{base}train_cfg = dict(max_epochs=3)\n')
+    base = "_base_ = 'configs/toy/transfer/setr-naive_vit-tiny_toy.py'\n"
+    (folder / 'setr.py').write_text(f'{base}train_cfg = dict(max_iters=2, val_interval=2)\nparam_scheduler = []\n')
+    run('repre train toy.py', folder)
+    return folder
+
+
+@pytest.fixture(scope='module')
+def segmenter(clone) -> None:
+    needs('mmseg')
+    run(f'repre train setr.py --data {CITYSCAPES}', clone)
+
+
+def test_every_placeholder_of_the_tables_is_known():
+    assert len(COMMAND_LINES) > 20
+    for line in COMMAND_LINES:
+        assert set(re.findall(r'\b[A-Z]{3,}(?:_[A-Z]+)?\b', line)) <= set(WORDS), line
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('way', ['clone', 'repre'])
+@pytest.mark.parametrize('line', COMMAND_LINES)
+def test_command_runs_as_it_stands(line, way, clone, request):
+    if 'tools/test.py' in line:
+        request.getfixturevalue('segmenter')
+    if '--pretrained' in line:
+        needs('mmseg')
+    command = completed(line)
+    if way == 'repre':
+        program = ' '.join(command.split()[:2])
+        if program not in SUBCOMMANDS:
+            pytest.skip('a shell script, for clones')
+        command = command.replace(program, SUBCOMMANDS[program])
+    run(command, clone)
