@@ -8,9 +8,9 @@ from typing import Any
 from repre_mm.version import __version__
 
 # Imported when they are first used: `import repre_mm` alone stays quick.
-_API = {'Encoder': 'encoder', 'export': 'encoder', 'load_encoder': 'encoder'}
+_API = {'Encoder': 'encoder', 'export': 'encoder', 'load_encoder': 'encoder', 'pretrain': 'pretraining'}
 
-__all__ = ['Encoder', '__version__', 'export', 'load_encoder']
+__all__ = ['Encoder', '__version__', 'export', 'load_encoder', 'pretrain']
 
 
 def __getattr__(name: str) -> Any:
