@@ -18,8 +18,19 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint', help='checkpoint file')
     add_encoder_options(parser)
     group = add_transfer_arguments(parser)
+    group.add_argument('--split', metavar='NAME', help='split of --data to score (default: val)')
     group.add_argument('--pictures', type=int, default=16, metavar='N', help='images to draw (default: %(default)s)')
-    return parser.parse_args()
+    group.add_argument(
+        '--score-threshold',
+        type=float,
+        default=0.3,
+        metavar='S',
+        help='draw objects from this score (default: %(default)s)',
+    )
+    args = parser.parse_args()
+    if not 0 <= args.score_threshold <= 1:
+        parser.error(f'--score-threshold {args.score_threshold} must lie in [0, 1]')
+    return args
 
 
 def main() -> None:
@@ -30,7 +41,7 @@ def main() -> None:
     from repre_mm.distributed.processes import leave_distributed
     from repre_mm.engine.launch import build_runner
     from repre_mm.evaluation.pretraining import evaluate_pretraining
-    from repre_mm.transfer.loading import load_trained
+    from repre_mm.transfer.loading import load_trained, name_damaged_files
     from repre_mm.transfer.predictions import PredictionPicturesHook
     from repre_mm.utils.configs import is_transfer, starts_from_encoder
     from repre_mm.utils.errors import UserError
@@ -48,8 +59,9 @@ def main() -> None:
         load_trained(runner, args.checkpoint, trust=args.trust)
     result = {}
     if is_transfer(cfg):
+        name_damaged_files(runner)
         result['pictures'] = str(Path(cfg.work_dir) / 'pictures')
-        runner.register_hook(PredictionPicturesHook(Path(result['pictures']), args.pictures))
+        runner.register_hook(PredictionPicturesHook(result['pictures'], args.pictures, args.score_threshold))
     scores = {name: float(score) for name, score in runner.test().items()}
     if is_main_process():
         print(json.dumps({**scores, **result}, indent=2))

@@ -83,14 +83,11 @@ def fine_tune(task: Task, data: Path, work_dir: Path, checkpoint: Path | None, s
 
     from repre_mm.engine.initial_weights import start_from
     from repre_mm.engine.launch import build_runner
-    from repre_mm.toy_scenes.objects import CLASSES
-    from repre_mm.toy_scenes.textures import STUFF
     from repre_mm.transfer.predictions import PredictionPicturesHook
     from repre_mm.transfer.settings import set_up_transfer
 
     cfg = Config.fromfile(task.config)
-    classes = [*STUFF, *CLASSES] if task.data == 'cityscapes' else None
-    set_up_transfer(cfg, str(data / task.data), classes, loaders=('train', 'val', 'test'))
+    set_up_transfer(cfg, str(data / task.data), loaders=('train', 'val', 'test'))
     cfg.launcher, cfg.work_dir, cfg.experiment_name = 'none', str(work_dir), str(work_dir)
     shorten(cfg, share)
     cfg.train_cfg.val_interval = cfg.train_cfg.get('max_epochs', cfg.train_cfg.get('max_iters')) + 1  # tested below

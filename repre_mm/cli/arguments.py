@@ -97,6 +97,18 @@ def add_transfer_arguments(parser: argparse.ArgumentParser) -> argparse._Argumen
         '(default: what the data says). It takes every word up to the next option: give it last',
     )
     group.add_argument(
+        '--masks',
+        metavar='DIR',
+        help='segmentation: folder of masks, for images in --data; both hold train and val (test), or {split} in the '
+        'name stands for these, or all is in one folder (default: --data is laid out as Cityscapes)',
+    )
+    group.add_argument(
+        '--ignore-label',
+        type=int,
+        metavar='N',
+        help='segmentation: the label of void in the masks, beside 255; the labels above it move down by one',
+    )
+    group.add_argument(
         '--image-size',
         nargs='+',
         type=int,

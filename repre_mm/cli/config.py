@@ -108,14 +108,22 @@ def _change_model(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def _point_to_data(cfg: Config, args: argparse.Namespace) -> None:
-    """Apply ``--data``, ``--classes`` and ``--image-size``."""
-    classes, image_size = getattr(args, 'classes', None), getattr(args, 'image_size', None)
+    """Apply what the command line says of the data; print what a config of detection or segmentation finds there."""
+    options = {name: getattr(args, name, None) for name in ('classes', 'image_size', 'masks', 'ignore_label', 'split')}
     if is_transfer(cfg):
+        split = options.pop('split')
+        if split and not args.data:
+            raise UserError(f'--split {split} goes with --data DIR')
         # A test needs no training data.
-        set_up_transfer(cfg, args.data, classes, image_size, ('test',) if 'checkpoint' in args else ('train', 'val'))
-    elif classes or image_size:
-        raise UserError('--classes and --image-size are for detection and segmentation only')
-    elif args.data:
+        loaders = ('test',) if 'checkpoint' in args else ('train', 'val')
+        found = set_up_transfer(cfg, args.data, loaders=loaders, test_split=split or 'val', **options)
+        if int(os.environ.get('RANK') or os.environ.get('SLURM_PROCID') or 0) == 0:
+            print('\n'.join(found), flush=True)
+        return
+    given = [f'--{name.replace("_", "-")}' for name, value in options.items() if value is not None]
+    if given:
+        raise UserError(f'{" and ".join(given)}: for detection and segmentation only')
+    if args.data:
         set_data_root(cfg, args.data)
 
 

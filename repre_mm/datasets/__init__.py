@@ -1,6 +1,7 @@
 """Datasets of images, and the steps of their pipelines."""
 
 from repre_mm.datasets.formats.few_labels import StratifiedSubset
+from repre_mm.datasets.formats.masks import MaskFolder
 from repre_mm.datasets.image_folder import ImageFolder
 from repre_mm.datasets.listing import DatasetError, find_images
 from repre_mm.datasets.loading import LoadImage, LoadLabelMap
@@ -15,6 +16,7 @@ __all__ = [
     'ImageReadError',
     'LoadImage',
     'LoadLabelMap',
+    'MaskFolder',
     'StratifiedSubset',
     'find_images',
     'read_image',

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 
 from mmengine.runner import Runner
-from torch import nn
 
 from repre_mm.checkpoint import CheckpointError, read_checkpoint
+from repre_mm.datasets import LoadImage, LoadLabelMap
 from repre_mm.utils.modules import unwrap
 
 
@@ -27,14 +27,26 @@ def load_trained(runner: Runner, path: str | os.PathLike, *, trust: bool = False
             'for with --data, and its classes with --classes if they were given then'
         )
     try:
-        _unwrapped(runner).load_state_dict(checkpoint.get('state_dict', checkpoint))
+        unwrap(runner.model).load_state_dict(checkpoint.get('state_dict', checkpoint))
     except RuntimeError as error:
         first = '\n'.join(str(error).splitlines()[:4])
         raise CheckpointError(f'{path} does not fit {runner.cfg.filename}, was it trained with it? {first}') from error
 
 
-def _unwrapped(runner: Runner) -> nn.Module:
-    return unwrap(runner.model)
+def name_damaged_files(runner: Runner) -> None:
+    """Let a detector's or segmentor's test read files with this project's steps, whose errors name the file.
+
+    The config has OpenMMLab's steps, which its inferencers look for, and which take a cut JPEG for a half-grey image.
+    """
+    dataset = runner.test_dataloader.dataset
+    while not hasattr(dataset, 'pipeline'):
+        dataset = dataset.dataset
+    steps = dataset.pipeline.transforms
+    for index, step in enumerate(steps):
+        if type(step).__name__ == 'LoadImageFromFile' and step.color_type == 'color' and not step.to_float32:
+            steps[index] = LoadImage(channel_order='bgr')
+        elif type(step).__module__.startswith('mmseg.') and type(step).__name__ == 'LoadAnnotations':
+            steps[index] = LoadLabelMap()
 
 
 def _few(names: list[str], limit: int = 5) -> str:

@@ -15,8 +15,6 @@ from mmengine.structures import BaseDataElement
 
 from repre_mm.visualization import draw_labels, draw_objects, save_png, sheet
 
-CAPTIONS = ('image', 'ground truth', 'prediction')
-
 
 class PredictionPicturesHook(Hook):
     """Save ``FOLDER/NAME.png`` for the first test images: image, ground truth and prediction side by side.
@@ -24,7 +22,7 @@ class PredictionPicturesHook(Hook):
     Args:
         folder: Where the pictures go.
         num_images: How many images.
-        score_threshold: Objects below this score are not drawn.
+        score_threshold: Objects below this score are not drawn; the pictures state it.
         keep: Keep the pictures in ``rows`` too.
 
     Attributes:
@@ -54,7 +52,8 @@ class PredictionPicturesHook(Hook):
             image = mmcv.imread(sample.img_path, channel_order='rgb')
             draw = self._segments if 'pred_sem_seg' in sample else self._objects
             row = (draw_labels(image, np.full(image.shape[:2], 255), names), *draw(image, sample, names))
-            save_png(sheet([row], CAPTIONS), self.folder / f'{Path(sample.img_path).stem}.png')
+            found = 'prediction' if 'pred_sem_seg' in sample else f'prediction, scores from {self.score_threshold:g}'
+            save_png(sheet([row], ['image', 'ground truth', found]), self.folder / f'{Path(sample.img_path).stem}.png')
             self._drawn += 1
             if self.keep:
                 self.rows.append(row)

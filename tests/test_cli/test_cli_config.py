@@ -112,7 +112,7 @@ def test_faults_of_data_and_launcher_are_in_one_list(tmp_path, monkeypatch):
     ('words', 'message'),
     [
         (['--pretrained'], '--pretrained is for fine-tuning, detection and segmentation: write --init-from a.pth'),
-        (['--image-size'], '--classes and --image-size are for detection and segmentation only'),
+        (['--image-size'], '--image-size: for detection and segmentation only'),
     ],
 )
 def test_options_that_pretraining_does_not_take(tmp_path, words, message):

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from repre_mm.datasets.formats import coco
-from repre_mm.datasets.formats.coco import check_coco_split, find_coco_split, read_categories
+from repre_mm.datasets.formats.coco import check_coco_split, count_objects, find_coco_split, read_categories
 from repre_mm.datasets.listing import DatasetError
 
 CATEGORIES = [{'id': 7, 'name': 'zebra'}, {'id': 3, 'name': 'ant'}]
@@ -47,6 +47,12 @@ def test_categories_keep_the_order_of_the_file_wherever_they_stand(tmp_path, mon
     assert list(read_categories(path).items()) == [(7, 'zebra'), (3, 'ant')]
     path.write_text(json.dumps({'categories': CATEGORIES, 'images': [{'file_name': 'a.jpg'}]}, indent=2))
     assert list(read_categories(path).items()) == [(7, 'zebra'), (3, 'ant')]
+
+
+def test_objects_are_counted(tmp_path):
+    objects = [{'id': i, 'image_id': 1, 'category_id': c, 'bbox': [0, 0, 1, 1]} for i, c in enumerate((7, 3, 7))]
+    write(tmp_path, annotations=objects)
+    assert count_objects(tmp_path / 'annotations/instances_train2017.json') == (1, {7: 2, 3: 1})
 
 
 def test_missing_folder_and_missing_file(tmp_path):

@@ -17,4 +17,4 @@ def test_faults_are_named(tmp_path):
     (fault,) = layout_faults(coco)
     assert f'names 1 of 3 images that are not in {coco}/train2017, the first is {images[-1].name}' in fault
     (fault,) = layout_faults(cityscapes)
-    assert f'the label map {label} cannot be read' in fault
+    assert f'the mask {label} cannot be read' in fault

@@ -1,6 +1,5 @@
 """What the command line says of data, classes and sizes is written into the config, or refused."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -15,46 +14,6 @@ from repre_mm.utils.errors import UserError
 @pytest.fixture(scope='module')
 def scenes(tmp_path_factory) -> Path:
     return make_scenes(tmp_path_factory.mktemp('scenes'))
-
-
-def test_some_of_the_categories(scenes, tmp_path):
-    cfg = transfer_config(DETECTION, scenes, tmp_path / 'run')
-    set_up_transfer(cfg, classes=['truck', 'bird'])
-    assert cfg.train_dataloader.dataset.metainfo.classes == ['bird', 'truck']  # in the order of the file
-    assert cfg.model.roi_head.bbox_head.num_classes == 2
-    with pytest.raises(DatasetError, match='--classes dragon: no such category'):
-        set_up_transfer(cfg, classes=['dragon'])
-
-
-def test_data_described_in_the_config(scenes, tmp_path):
-    """Categories, and a validation set elsewhere, in the lines that mmdet has for them; in a wrapper too."""
-    other = tmp_path / 'other.json'
-    cfg = Config.fromfile(DETECTION)
-    for loader in ('train', 'val'):
-        dataset = cfg[f'{loader}_dataloader'].dataset
-        dataset.data_root = str(scenes / 'coco')
-        dataset.metainfo = dict(classes=('truck', 'bird'))
-    other.write_text((scenes / 'coco' / cfg.val_dataloader.dataset.ann_file).read_text())
-    cfg.val_dataloader.dataset.ann_file = str(other)
-    cfg.train_dataloader.dataset = dict(type='RepeatDataset', times=2, dataset=cfg.train_dataloader.dataset)
-    set_up_transfer(cfg)
-    assert cfg.train_dataloader.dataset.dataset.metainfo.classes == ['bird', 'truck']
-    assert cfg.model.roi_head.mask_head.num_classes == 2
-    assert cfg.val_evaluator.ann_file == str(other)
-    cfg.val_dataloader.dataset.metainfo.classes = cfg.train_dataloader.dataset.dataset.metainfo.classes = ['dragon']
-    with pytest.raises(DatasetError, match=r'metainfo\.classes dragon: no such category'):
-        set_up_transfer(cfg)
-
-
-def test_categories_that_differ_between_the_splits(scenes, tmp_path):
-    cfg = transfer_config(DETECTION, scenes, tmp_path / 'run')
-    content = json.loads(Path(cfg.val_dataloader.dataset.ann_file).read_text())
-    content['categories'].reverse()
-    other = tmp_path / 'val.json'
-    other.write_text(json.dumps(content))
-    cfg.val_dataloader.dataset.ann_file = str(other)
-    with pytest.raises(DatasetError, match='differ, in their order: labels would not mean the same'):
-        set_up_transfer(cfg)
 
 
 def test_image_size(scenes, tmp_path):

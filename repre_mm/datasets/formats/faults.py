@@ -6,8 +6,10 @@ import json
 import os
 from pathlib import Path
 
-from repre_mm.datasets.formats.cityscapes import check_labels, find_cityscapes_split, find_classes, is_cityscapes
+from repre_mm.datasets.formats.classes import find_classes
 from repre_mm.datasets.formats.coco import check_coco_split, find_coco_split
+from repre_mm.datasets.formats.labels import count_pixels
+from repre_mm.datasets.formats.masks import CITYSCAPES_SUFFIXES, VOID, find_pairs, is_cityscapes, locate_split
 from repre_mm.datasets.listing import DatasetError
 
 _CITYSCAPES_CLASSES = 19
@@ -16,7 +18,7 @@ _CITYSCAPES_CLASSES = 19
 def layout_faults(root: str | os.PathLike) -> list[str]:
     """List what would stop a training of detection or segmentation; nothing for a plain folder of images.
 
-    Every image that a COCO file names is looked for; of Cityscapes' label maps some are read.
+    Every image that a COCO file names is looked for; every mask of Cityscapes' layout is read.
 
     Args:
         root: The data set's folder.
@@ -28,13 +30,13 @@ def layout_faults(root: str | os.PathLike) -> list[str]:
         check = _check_cityscapes
     else:
         return []
-    faults: dict[str, None] = {}  # a set: classes are counted over both splits, which then have the same fault
+    faults = []
     for split in ('train', 'val'):
         try:
             check(root, split)
         except DatasetError as error:
-            faults[str(error)] = None
-    return list(faults)
+            faults.append(str(error))
+    return faults
 
 
 def _check_coco(root: Path, split: str) -> None:
@@ -56,6 +58,10 @@ def _check_coco(root: Path, split: str) -> None:
 
 
 def _check_cityscapes(root: Path, split: str) -> None:
-    found = find_cityscapes_split(root, split)
-    count = _CITYSCAPES_CLASSES if is_cityscapes(root) else len(find_classes(root)[0])
-    check_labels(found, count)
+    images, masks = (root / folder for folder in locate_split(root, None, split)['data_prefix'].values())
+    counts = count_pixels(find_pairs(images, masks, *CITYSCAPES_SUFFIXES))
+    named = find_classes(root)
+    count = _CITYSCAPES_CLASSES if is_cityscapes(root) else len(named[0]) if named else VOID
+    wrong = counts[:, count:VOID].any(1).sum()
+    if wrong:
+        raise DatasetError(f'{wrong:,} of {len(counts):,} masks under {masks} have labels beyond the {count} classes')
