@@ -8,23 +8,16 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from repre_mm.datasets.listing import DatasetError
 
 _FIRST_CHUNK = 1 << 16  # bytes: enough for the categories of most data sets
 
 
-@dataclass(frozen=True)
-class CocoSplit:
-    """One split.
-
-    Attributes:
-        ann_file: The JSON with ``images``, ``annotations`` and ``categories``.
-        images: The folder that its ``file_name`` entries are relative to.
-    """
+class CocoSplit(NamedTuple):
+    """One split: its annotation file, and the folder that the ``file_name`` entries are relative to."""
 
     ann_file: Path
     images: Path

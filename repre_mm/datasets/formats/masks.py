@@ -22,14 +22,11 @@ CITYSCAPES_SUFFIXES = ('_leftImg8bit', '_gtFine_labelTrainIds')
 
 @DATASETS.register_module()
 class MaskFolder(BaseDataset):
-    """Images in one folder, and one mask for each at the same place in another; of any image format.
-
-    A mask holds one label per pixel. A sample has the keys of mmseg's datasets.
+    """Images in one folder, masks of one label per pixel in another; samples have the keys of mmseg's datasets.
 
     Args:
         data_prefix: ``img_path`` and ``seg_map_path``, the two folders.
-        image_suffix: End of the images' names, before the extension.
-        mask_suffix: End of the masks' names, before the extension.
+        image_suffix, mask_suffix: See :func:`find_pairs`.
         ignore_label: The label of void, beside 255. The labels above it move down by one.
         part: ``'all'``; ``'val'``, every tenth image; or ``'train'``, the others.
         **settings: Of mmengine's ``BaseDataset``: ``metainfo`` with ``classes``, ``pipeline`` and others.
