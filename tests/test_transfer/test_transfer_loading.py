@@ -1,5 +1,6 @@
 """An encoder to start from is loaded where it fits, and refused where it does not."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,10 +8,11 @@ import torch
 from fixtures.transfer import SEGMENTATION, make_encoder_checkpoint, make_scenes, transfer_config
 
 from repre_mm.checkpoint import CheckpointError
+from repre_mm.datasets import ImageReadError
 from repre_mm.engine import initial_weights
 from repre_mm.engine.initial_weights import start_from
 from repre_mm.engine.launch import build_runner
-from repre_mm.transfer.loading import load_trained
+from repre_mm.transfer.loading import load_trained, name_damaged_files
 
 
 @pytest.fixture(scope='module')
@@ -62,3 +64,17 @@ def test_what_an_encoder_cannot_be_combined_with(scenes, tmp_path, monkeypatch):
     monkeypatch.setattr(initial_weights, 'is_sharded', lambda model: True)
     with pytest.raises(ValueError, match=r'encoder.pth cannot fill a model whose parameters are split'):
         start_from(runner, tmp_path / 'encoder.pth')
+
+
+@pytest.mark.parametrize('key', ['img_path', 'seg_map_path'])
+def test_a_test_names_damaged_files(scenes, tmp_path, key):
+    data = tmp_path / 'scenes'
+    shutil.copytree(scenes, data)
+    runner = build_runner(transfer_config(SEGMENTATION, data, tmp_path / 'run', test=True))
+    dataset = runner.test_dataloader.dataset
+    path = Path(dataset.get_data_info(0)[key])
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    name_damaged_files(runner)
+    with pytest.raises(ImageReadError, match=str(path)):
+        dataset[0]
+    assert dataset[1]['inputs'].shape == (3, 128, 192)

@@ -6,7 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fixtures.transfer import DETECTION, SEGMENTATION, make_encoder_checkpoint, make_scenes, transfer_config
+from fixtures.transfer import (
+    DETECTION,
+    SEGMENTATION,
+    TOY,
+    VIT_DETECTION,
+    make_encoder_checkpoint,
+    make_scenes,
+    transfer_config,
+)
+from mmengine.config import Config
+from mmengine.registry import MODELS
 from mmengine.runner import Runner
 from PIL import Image
 
@@ -14,8 +24,10 @@ from repre_mm.checkpoint import CheckpointError, read_checkpoint
 from repre_mm.engine.initial_weights import start_from
 from repre_mm.engine.launch import build_runner
 from repre_mm.toy_scenes.objects import CLASSES
+from repre_mm.transfer import predictions
 from repre_mm.transfer.loading import load_trained
 from repre_mm.transfer.predictions import PredictionPicturesHook
+from repre_mm.visualization import sheet
 
 CONFIGS = {'detection': DETECTION, 'segmentation': SEGMENTATION}
 SCORES = {
@@ -82,7 +94,9 @@ def test_heads_follow_the_data(trained):
         assert model.decode_head.conv_seg.out_channels == model.auxiliary_head.conv_seg.out_channels == count
 
 
-def test_scores_and_pictures(trained, scenes):
+def test_scores_and_pictures(trained, scenes, monkeypatch):
+    captions = []
+    monkeypatch.setattr(predictions, 'sheet', lambda rows, names: captions.append(names[2]) or sheet(rows, names))
     validated = {key: trained.runner.message_hub.get_scalar(f'val/{key}').current() for key in SCORES[trained.task]}
     cfg = transfer_config(CONFIGS[trained.task], scenes, trained.work_dir, test=True)
     runner = build_runner(cfg)
@@ -91,6 +105,7 @@ def test_scores_and_pictures(trained, scenes):
     runner.register_hook(hook)
     scores = runner.test()
     assert len(hook.rows) == 3
+    assert set(captions) == {'prediction, scores from 0' if trained.task == 'detection' else 'prediction'}
     assert SCORES[trained.task] <= set(scores)
     for key, value in validated.items():
         assert math.isclose(scores[key], value, abs_tol=1e-6), 'the loaded model scores as the trained one did'
@@ -140,3 +155,15 @@ def test_resume_keeps_what_was_trained(scenes, tmp_path):
 
     runner.train()
     assert runner.iter == 2
+
+
+def test_a_plain_vit_detects(scenes, tmp_path):
+    cfg = transfer_config(VIT_DETECTION, scenes, tmp_path / 'run')
+    encoder = MODELS.build(Config.fromfile(TOY.parent / 'repre_mocov3_vit-tiny_toy.py').model.algorithm.backbone)
+    torch.save(
+        {'state_dict': {f'backbone.{key}': value for key, value in encoder.state_dict().items()}}, tmp_path / 'a'
+    )
+    runner = build_runner(cfg)
+    assert start_from(runner, tmp_path / 'a').filled == 1
+    runner.train()
+    assert runner.message_hub.get_scalar('val/coco/bbox_mAP').current() >= 0
