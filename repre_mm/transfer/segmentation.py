@@ -62,10 +62,9 @@ def set_up_segmentation(
     names, colours = _named_classes(data, masks, classes)
     if not names and not build_dataset(cfg, every[0]).metainfo.get('classes'):
         names = numbered(_count_classes(cfg, every, data, masks))
-        said = [
-            f'nothing names the classes: the masks have {len(names)}, labels 0 to {len(names) - 1}. If one of them is '
-            f'void, add --ignore-label N, for instance {len(names) - 1}; name the others with --classes'
-        ]
+        said = [f'nothing names the classes: the masks have {len(names)}, labels 0 to {len(names) - 1}; see --classes']
+        if ignore_label is None:
+            said.append(f'if one of them is void, add --ignore-label N, for instance {len(names) - 1}')
     for dataset in every if names else ():
         dataset.metainfo = {'classes': names}
         if dataset.type == _MASK_FOLDER:  # mmseg's own have a palette
