@@ -95,7 +95,7 @@ def test_faults_of_config_and_command_line_are_in_one_list(tmp_path, monkeypatch
     starts = [
         'train_cfg.max_epoch: ',
         'train_dataloader.batchsize: ',
-        '--classes and --image-size ',
+        '--classes: for detection and segmentation only',
         '--launcher pytorch ',
     ]
     assert [fault.strip().startswith(start) for fault, start in zip(faults, starts, strict=True)] == [True] * 4
