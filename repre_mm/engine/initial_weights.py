@@ -64,15 +64,6 @@ def start_from(runner: Runner, path: str | os.PathLike | None, **options: Any) -
     return report
 
 
-def check_load_from(runner: Runner, path: str, checkpoint: dict[str, Any]) -> None:
-    """Check that a checkpoint that was just loaded into a runner's model filled its encoder.
-
-    Raises:
-        CheckpointError: It filled less than :data:`MIN_LOADED`.
-    """
-    _check(runner, 'load_from', path, checkpoint)
-
-
 def check_init_cfg(runner: Runner) -> None:
     """Check that ``init_cfg=dict(type='Pretrained', ...)`` of the model or its encoder filled the encoder.
 
@@ -84,12 +75,16 @@ def check_init_cfg(runner: Runner) -> None:
         given = getattr(module, 'init_cfg', None) or []
         for cfg in [given] if isinstance(given, dict) else given:
             if cfg['type'] in ('Pretrained', PretrainedInit):
-                _check(
-                    runner, 'init_cfg', cfg['checkpoint'], CheckpointLoader.load_checkpoint(cfg['checkpoint'], 'cpu')
-                )
+                path = cfg['checkpoint']
+                check_loaded(runner, 'init_cfg', path, CheckpointLoader.load_checkpoint(path, 'cpu'))
 
 
-def _check(runner: Runner, key: str, path: str, checkpoint: dict[str, Any]) -> None:
+def check_loaded(runner: Runner, key: str, path: str, checkpoint: dict[str, Any]) -> None:
+    """Check that a checkpoint that ``key`` of the config names was loaded into the runner's encoder.
+
+    Raises:
+        CheckpointError: It filled less than :data:`MIN_LOADED`.
+    """
     state = checkpoint.get('state_dict', checkpoint.get('model', checkpoint))
     model = unwrap(runner.model)
     encoder = getattr(model, 'backbone', model)

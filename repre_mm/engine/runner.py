@@ -14,7 +14,7 @@ from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, R
 from repre_mm.checkpoint import CheckpointError, read_checkpoint
 from repre_mm.distributed.sharding import is_sharded, split_optimizer_state, whole_states
 from repre_mm.engine.first_screen import filter_console, training_summary
-from repre_mm.engine.initial_weights import check_init_cfg, check_load_from
+from repre_mm.engine.initial_weights import check_init_cfg, check_loaded
 from repre_mm.engine.resilience.background import wait_for_background
 from repre_mm.engine.resilience.replay import make_replayable, seed_step
 from repre_mm.engine.resilience.saving import ResumePoint, newest_checkpoint, resume_point, verify_checkpoint
@@ -184,7 +184,7 @@ class ResumableRunner(Runner):
             CheckpointError: It cannot be read, or fills too little of the encoder.
         """
         checkpoint = super().load_checkpoint(filename, *args, **kwargs)
-        check_load_from(self, filename, checkpoint)
+        check_loaded(self, 'load_from', filename, checkpoint)
         return checkpoint
 
     def resume(self, filename: str, *args, **kwargs) -> None:

@@ -1,4 +1,4 @@
-"""Two ranks, each with half of the batch, against one process with all of it."""
+"""DDP and SyncBatchNorm together: two ranks with half of the batch each, against one process with all of it."""
 
 import shutil
 

@@ -1,4 +1,4 @@
-"""``device_augment = True``: what it makes of a config, and that such runs train and resume exactly."""
+"""``device_augment = True`` changes a config as documented, and such runs train and resume exactly."""
 
 import argparse
 import copy

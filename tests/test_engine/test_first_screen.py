@@ -1,4 +1,4 @@
-"""What a training says at its start, and what goes to its log file only."""
+"""The summary at the start of a training, and what goes to its log file only."""
 
 import logging
 import os

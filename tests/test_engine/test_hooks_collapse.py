@@ -1,4 +1,4 @@
-"""The numbers that tell a collapse, and the warnings: once, in words, and not for a healthy model."""
+"""Measures of a collapse, and warnings: once per collapse, none for a healthy model."""
 
 import math
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""Steps with gradients that are no numbers are skipped, counted, and in the end stop the run."""
+"""Steps with NaN or infinite gradients are skipped and counted, and too many in a row end the run."""
 
 import pytest
 import torch

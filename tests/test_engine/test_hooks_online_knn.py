@@ -1,4 +1,4 @@
-"""The kNN score along the way: of the network that the method's authors evaluate."""
+"""The kNN score during training is that of the network that the method's authors evaluate."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ class _Runner:
     """As much of a Runner as the hook uses."""
 
     def __init__(self, model):
-        self.model, self.epoch, self.max_epochs = model, 0, 1
+        self.model, self.epoch, self.max_epochs, self.iter, self.cfg = model, 0, 1, 0, {}
         self.logger, self.visualizer = MMLogger.get_current_instance(), self
         self.message_hub, self.scalars = MessageHub.get_current_instance(), {}
 

@@ -91,7 +91,7 @@ def test_diagnosis_names_and_places():
         '  rank 1, process 7 on host: step 4, for 9 s, in x.py:1 (f) <- hangs',
     ]
     text = WatchdogHook(timeout=60)._diagnosis({0: note(5)}, [1], silent=True)
-    assert text.splitlines()[-1] == '  rank 1: never heard of <- hangs'
+    assert text.splitlines()[-1] == '  rank 1: never reported <- hangs'
 
 
 def test_one_process_has_no_watchdog():

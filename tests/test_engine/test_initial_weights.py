@@ -62,6 +62,18 @@ def test_both_encoders_start_from_the_file(first, images, tmp_path):
     )
 
 
+def test_it_starts_at_the_score_of_the_run_before(images, tmp_path):
+    knn = {'default_hooks.knn': dict(type='repre_mm.OnlineKNNHook')}
+    first = make_runner(images, tmp_path / 'first', **knn)
+    first.train()
+    again = make_runner(images, tmp_path / 'again', init_from=str(tmp_path / 'first'), train_cfg=ONE_EPOCH, **knn)
+    start_from(again, tmp_path / 'first/epoch_2.pth')
+    again.train()
+    scores = [runner.message_hub.get_scalar('val/knn_top1').data[0] for runner in (first, again)]
+    assert len(scores[1]) == 2  # at the start, and after the epoch
+    assert scores[1][0] == scores[0][-1]
+
+
 def test_a_resumed_run_keeps_its_own_weights(first, images, tmp_path):
     make_runner(images, tmp_path, train_cfg=ONE_EPOCH).train()
     assert start_from(make_runner(images, tmp_path, resume=True), first / 'epoch_1.pth') is None

@@ -1,4 +1,4 @@
-"""Every method on a ViT and on a Swin, plain and inside RePre, through the Runner: train, checkpoint, resume, go on."""
+"""Every method, plain and inside RePre, on a ViT and on a Swin, through the Runner: train, save, resume, continue."""
 
 import argparse
 import math

@@ -1,4 +1,4 @@
-"""The tensors-only reader inside mmengine: put in place on request, and once per machine for web addresses."""
+"""The tensors-only reader in mmengine: installed on request; downloads happen once per machine."""
 
 import pytest
 import torch

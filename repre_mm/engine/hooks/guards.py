@@ -36,7 +36,7 @@ class AccumulationGuardHook(Hook):
     image meets B - 1 others, not N * B - 1.
 
     Args:
-        allow: Accumulate all the same, with a warning.
+        allow: Accumulate anyway, with a warning.
     """
 
     def __init__(self, allow: bool = False) -> None:
@@ -59,7 +59,7 @@ class AccumulationGuardHook(Hook):
         if not self.allow:
             raise ValueError(
                 f'{problem}. For more negatives use more processes, which share theirs, or a larger batch with '
-                'gradient checkpointing (default_hooks.step.checkpoint=True); to accumulate all the same, set '
+                'gradient checkpointing (default_hooks.step.checkpoint=True); to accumulate anyway, set '
                 'default_hooks.accumulation.allow=True'
             )
         runner.logger.warning(problem)

@@ -46,7 +46,7 @@ class OnlineKNNHook(Hook):
         image_size: Side of the evaluation crop, in pixels.
         mean: Of the training's normalisation, in units of [0, 255].
         std: Likewise.
-        interval: Epochs between two scores; the last epoch is always scored.
+        interval: Epochs between two scores. The last epoch is always scored, and the start after ``--init-from``.
         k: Neighbours.
         batch_size: Images per forward.
         workers: Loading processes.
@@ -89,6 +89,8 @@ class OnlineKNNHook(Hook):
         # With split parameters all processes encode together.
         if get_world_size() > 1 and not is_sharded(runner.model):
             self._check_time(runner)
+        if runner.cfg.get('init_from') and runner.iter == 0 and self._loaders is not None:
+            self._log_scores(runner, 0)
 
     def _check_time(self, runner: Runner) -> None:
         """Give up the score if the other processes would wait for it longer than the timeout of a collective."""
@@ -123,8 +125,10 @@ class OnlineKNNHook(Hook):
     def after_train_epoch(self, runner: Runner) -> None:
         """Score on schedule."""
         epoch = runner.epoch + 1
-        if self._loaders is None or (epoch % self.interval and epoch != runner.max_epochs):
-            return
+        if self._loaders is not None and (epoch % self.interval == 0 or epoch == runner.max_epochs):
+            self._log_scores(runner, epoch)
+
+    def _log_scores(self, runner: Runner, epoch: int) -> None:
         # Loaders draw a seed from the global stream: scoring must not change the training that follows.
         with torch.random.fork_rng():
             scores = {name: self._score(encoder) for name, encoder in self._networks(runner).items()}

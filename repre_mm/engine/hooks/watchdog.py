@@ -33,7 +33,7 @@ class WatchdogHook(Hook):
     Without it such a training waits for the timeout of its collectives, half an hour with gloo, and does not say for
     which process. Here a thread of each process writes its progress into the store through which the processes found
     each other. If its process makes none for ``timeout`` seconds, the thread reads the others' notes: a process hangs
-    that no longer writes any, or else the one furthest behind that waits for nobody.
+    that no longer writes any, or else the one furthest behind that does not wait for others.
 
     Work between epochs and validations may take any time, as only one process may do it.
 
@@ -161,7 +161,7 @@ class WatchdogHook(Hook):
         for rank in sorted({*notes, *culprits}):
             note, mark = notes.get(rank), ' <- hangs' if rank in culprits else ''
             place = '{process}: {where}, for {seconds} s, in {code}'.format(**note) if note else None
-            lines.append(f'  rank {rank}, {place}{mark}' if place else f'  rank {rank}: never heard of{mark}')
+            lines.append(f'  rank {rank}, {place}{mark}' if place else f'  rank {rank}: never reported{mark}')
         return '\n'.join(lines)
 
     def _end(self, message: str) -> None:

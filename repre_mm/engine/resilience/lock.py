@@ -22,7 +22,7 @@ class WorkDirInUseError(UserError):
 def lock_work_dir(work_dir: str | os.PathLike) -> None:
     """Claim a work dir, made if need be, for this process until it ends; on the main rank only.
 
-    The operating system releases the lock when the process ends, in whatever way; a file left behind blocks nobody. A
+    The operating system releases the lock when the process ends, however it ends; the file that stays does not block. A
     POSIX record lock also holds between machines on NFS, and data-loading workers do not inherit it.
 
     Raises:
@@ -38,7 +38,7 @@ def lock_work_dir(work_dir: str | os.PathLike) -> None:
     try:
         fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        holder = os.read(handle, 1000).decode(errors='replace').strip() or 'it does not say which'
+        holder = os.read(handle, 1000).decode(errors='replace').strip() or 'unknown'
         os.close(handle)
         raise WorkDirInUseError(
             f'another training writes to {work_dir} ({holder}): wait until it ends, stop it, or choose another folder '
