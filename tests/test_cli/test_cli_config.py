@@ -77,12 +77,12 @@ def parse(*words: str) -> argparse.Namespace:
 
 def test_options_are_applied(tmp_path):
     images = str(make_image_folder(tmp_path / 'images'))
-    options = ('--cfg-options', 'train_dataloader.batch_size=2', 'model.neck.num_levels=2')
+    options = ('--cfg-options', 'train_dataloader.batch_size=2', 'model.neck.num_levels=2', 'init_from=random')
     cfg = checked_config(parse('--data', images, '--work-dir', str(tmp_path / 'run'), '--amp', *options))
     assert cfg.train_dataloader.dataset.root == cfg.data_root == images
     assert cfg.work_dir == str(tmp_path / 'run')
     assert cfg.optim_wrapper.type == 'repre_mm.BFloat16OptimWrapper'
-    assert (cfg.train_dataloader.batch_size, cfg.model.neck.num_levels) == (2, 2)
+    assert (cfg.train_dataloader.batch_size, cfg.model.neck.num_levels, cfg.init_from) == (2, 2, 'random')
 
 
 def test_faults_of_config_and_command_line_are_in_one_list(tmp_path, monkeypatch):

@@ -70,6 +70,7 @@ READ_KEYS = {
     'default_scope',
     'device_augment',
     'data_root',
+    'init_from',
     'pretrained',
     'recipe',
 }
