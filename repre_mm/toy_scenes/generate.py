@@ -28,6 +28,7 @@ from repre_mm.toy_scenes.writers import (
     write_coco,
     write_image,
 )
+from repre_mm.utils.atomic import write_json
 from repre_mm.utils.processes import process_pool
 
 VERSION = 1
@@ -100,7 +101,7 @@ def make_toy_scenes(
         return manifest
 
     root.mkdir(parents=True, exist_ok=True)
-    (root / _UNFINISHED).write_text(json.dumps(manifest, indent=2))
+    (root / _UNFINISHED).touch()
     for task in TASKS:
         if (root / task).exists():
             shutil.rmtree(root / task)
@@ -117,8 +118,9 @@ def make_toy_scenes(
                 _make_scenes(root, split, manifest, run)
     if 'cityscapes' in tasks:
         (root / 'cityscapes/classes.txt').write_text('\n'.join(TRAIN_IDS) + '\n')
-    # Renaming is atomic: the manifest exists only if all other files do.
-    os.replace(root / _UNFINISHED, root / _MANIFEST)
+    # The manifest, written whole or not at all, exists only if all other files do.
+    write_json(manifest, root / _MANIFEST)
+    (root / _UNFINISHED).unlink()
     return manifest
 
 
