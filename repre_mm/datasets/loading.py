@@ -8,7 +8,7 @@ from typing import Literal
 from mmcv.transforms import BaseTransform
 from mmengine.logging import print_log
 
-from repre_mm.datasets.reading import MAX_PIXELS, ImageReadError, read_image
+from repre_mm.datasets.reading import MAX_PIXELS, ImageReadError, ValueRange, decode_image, read_bytes
 from repre_mm.registry import TRANSFORMS
 
 
@@ -41,31 +41,46 @@ class _ReadFile(BaseTransform):
 
 @TRANSFORMS.register_module()
 class LoadImage(_ReadFile):
-    """Read ``results['img_path']`` with :func:`read_image`: the first step of a pipeline.
+    """Read ``results['img_path']`` as :func:`read_image` does: the first step of a pipeline.
 
-    Required key: ``img_path``. Added keys: ``img`` (uint8, (H, W, 3)), ``img_shape`` and ``ori_shape`` (both (H, W)).
+    Required key: ``img_path``. Optional keys, which :class:`repre_mm.ImageFolder` sets: ``img_bytes``, the file already
+    read; ``max_pixels`` and ``value_range``, in place of this step's. Added keys: ``img`` (uint8, (H, W, 3)),
+    ``img_shape`` and ``ori_shape`` (both (H, W)).
 
     Args:
         channel_order: ``'rgb'``, or ``'bgr'`` for the colour transforms of mmpretrain and mmcv, whose ``ColorJitter``
             takes blue for red on RGB images. With ``'bgr'`` the data preprocessor must say ``to_rgb=True``.
         max_pixels: See :func:`read_image`.
         skip_damaged: Log a damaged file and return None, instead of raising; for training with mmdet and mmseg.
+        value_range: See :func:`read_image`.
 
     Raises:
         ImageReadError: In a call: the file cannot be read.
     """
 
     def __init__(
-        self, channel_order: Literal['rgb', 'bgr'] = 'rgb', max_pixels: int = MAX_PIXELS, skip_damaged: bool = False
+        self,
+        channel_order: Literal['rgb', 'bgr'] = 'rgb',
+        max_pixels: int = MAX_PIXELS,
+        skip_damaged: bool = False,
+        value_range: ValueRange = 'depth',
     ) -> None:
         super().__init__(skip_damaged)
         if channel_order not in ('rgb', 'bgr'):
             raise ValueError(f"channel_order must be 'rgb' or 'bgr', not {channel_order!r}")
         self.channel_order = channel_order
         self.max_pixels = max_pixels
+        self.value_range = value_range
 
     def _read(self, results: dict) -> dict:
-        results['img'] = read_image(results['img_path'], max_pixels=self.max_pixels, channel_order=self.channel_order)
+        data = results.pop('img_bytes', None) or read_bytes(results['img_path'])
+        results['img'] = decode_image(
+            results['img_path'],
+            data,
+            channel_order=self.channel_order,
+            max_pixels=results.get('max_pixels', self.max_pixels),
+            value_range=results.get('value_range', self.value_range),
+        )
         results['img_shape'] = results['ori_shape'] = results['img'].shape[:2]
         return results
 

@@ -1,15 +1,22 @@
 """Read image files of any common format, orientation and colour mode; recognise damaged ones."""
 
+import importlib.util
 import io
 import os
 import warnings
+from collections.abc import Iterable
 from typing import Literal
 
 import cv2
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
+from repre_mm.datasets.listing import DatasetError
 from repre_mm.utils.errors import UserError
+
+#: What becomes black and white in images of 16 and 32 bits. Two values; or ``'depth'``: 0 and the largest value of the
+#: smallest depth of 8, 10, 12, 14 and 16 bits that holds the image; or ``'percentile'``: its own 0.1 and 99.9 %.
+ValueRange = Literal['depth', 'percentile'] | tuple[float, float]
 
 #: Larger images are refused: 100 million pixels are 300 MB once decoded. ImageNet's largest image has 19 million.
 MAX_PIXELS = 100_000_000
@@ -21,6 +28,10 @@ KINDS_OF_DAMAGE = ('unreadable', 'empty', 'not an image', 'truncated', 'corrupt'
 _SOF_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _SOS_MARKER = 0xDA
 _END_OF_IMAGE = b'\xff\xd9'
+_HEIC = ('.heic', '.heif')
+# ISO 14496-12 and 23008-12: 'ftyp', and the brands of images coded as HEVC.
+_HEIC_BRANDS = (b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1', b'msf1')
+_NO_HEIC = "Install what reads it, pip install 'repre_mm[data]', or convert to JPEG"
 _EXIF = b'Exif\x00\x00'
 _OPENCV_FLAGS = {
     1: cv2.IMREAD_COLOR,
@@ -50,13 +61,17 @@ class ImageReadError(UserError, RuntimeError):
 
 
 def read_image(
-    path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS, channel_order: Literal['rgb', 'bgr'] = 'rgb'
+    path: str | os.PathLike,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    channel_order: Literal['rgb', 'bgr'] = 'rgb',
+    value_range: ValueRange = 'depth',
 ) -> np.ndarray:
     """Read an image file as 8-bit RGB or BGR, upright.
 
     The format is recognised by content, whatever the extension. The EXIF orientation is applied. Greyscale, palette,
-    CMYK and YCbCr images become RGB; 16-bit greyscale is scaled to 8 bit; transparent pixels are laid over white; of an
-    animation the first frame is taken. Colour profiles are ignored, as by OpenCV, torchvision and mmcv.
+    CMYK and YCbCr images become RGB; 16 bits are scaled to 8; transparent pixels are laid over white; of an animation
+    the first frame is taken. Colour profiles are ignored, as by OpenCV, torchvision and mmcv.
 
     Complete grey and YCbCr/RGB JPEGs are decoded by OpenCV, which is faster; everything else goes through Pillow, which
     detects truncation. OpenCV 4 alone would return a truncated JPEG as a half-grey image.
@@ -65,27 +80,52 @@ def read_image(
         path: The image file.
         max_pixels: Refuse larger images (height times width) before decoding them.
         channel_order: Order of the channels in the result.
+        value_range: What becomes black and white in images of 16 and 32 bits; see :data:`ValueRange`.
 
     Returns:
         (H, W, 3) contiguous uint8.
 
     Raises:
         ImageReadError: The file is missing, unreadable, empty, not an image, truncated, larger than ``max_pixels``, or
-            has 32-bit pixels, whose range is undefined.
+            has 32-bit pixels, whose range ``'depth'`` cannot tell.
+        DatasetError: It is HEIC, and pillow-heif is not installed.
     """
-    return decode_image(path, read_bytes(path), max_pixels=max_pixels, channel_order=channel_order)
+    options = {'max_pixels': max_pixels, 'channel_order': channel_order, 'value_range': value_range}
+    return decode_image(path, read_bytes(path), **options)
 
 
-def read_bytes(path: str | os.PathLike) -> bytes:
-    """Read an image file whole; raises :class:`ImageReadError` for a missing, unreadable or empty one."""
+def read_bytes(path: str | os.PathLike, offset: int = 0, size: int | None = None, name: str | None = None) -> bytes:
+    """Read an image file, or a part of it that errors call ``name``.
+
+    Raises:
+        ImageReadError: It is missing, unreadable or empty.
+    """
     try:
         with open(path, 'rb') as file:
-            data = file.read()
+            file.seek(offset)
+            data = file.read(size)
     except OSError as error:
-        raise ImageReadError(path, error.strerror or str(error), 'unreadable') from error
+        raise ImageReadError(name or path, error.strerror or str(error), 'unreadable') from error
     if not data:
-        raise ImageReadError(path, 'the file is empty (0 bytes)', 'empty')
+        raise ImageReadError(name or path, 'the file is empty (0 bytes)', 'empty')
     return data
+
+
+def check_range(value_range: object) -> None:
+    """Raise a :class:`DatasetError` for what is no :data:`ValueRange`; None is one."""
+    if value_range in (None, 'depth', 'percentile'):
+        return
+    low_high = value_range if isinstance(value_range, (list, tuple)) and len(value_range) == 2 else (0, 0)
+    if not all(isinstance(value, (int, float)) for value in low_high) or low_high[0] >= low_high[1]:
+        raise DatasetError(f"value_range={value_range!r}: must be 'depth', 'percentile' or two rising numbers")
+
+
+def check_library(place: str, names: Iterable[str]) -> None:
+    """Raise a :class:`DatasetError` where there are HEIC files among these, and no library that reads them."""
+    if importlib.util.find_spec('pillow_heif') is None:
+        count = sum(name.lower().endswith(_HEIC) for name in names)
+        if count:
+            raise DatasetError(f'{count:,} images under {place} are HEIC. {_NO_HEIC}')
 
 
 def jpeg_shape(data: bytes) -> tuple[int, int] | None:
@@ -114,6 +154,7 @@ def decode_image(
     max_pixels: int = MAX_PIXELS,
     channel_order: Literal['rgb', 'bgr'] = 'rgb',
     reduction: Literal[1, 2, 4, 8] = 1,
+    value_range: ValueRange = 'depth',
 ) -> np.ndarray:
     """Decode the bytes of a file, as :func:`read_image` does.
 
@@ -124,9 +165,11 @@ def decode_image(
         channel_order: Order of the channels in the result.
         reduction: Decode at this fraction of the sides, rounded up. Only JPEGs that OpenCV decodes are reduced; others
             keep their size.
+        value_range: See :func:`read_image`.
 
     Raises:
         ImageReadError: See :func:`read_image`.
+        DatasetError: See :func:`read_image`.
     """
     header = _parse_jpeg_header(data)
     if header is not None:
@@ -136,7 +179,7 @@ def decode_image(
             image = _decode_opencv(data, reduction)
             if image is not None:
                 return image if channel_order == 'bgr' else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    image = _decode_pillow(path, data, max_pixels)
+    image = _decode_pillow(path, data, max_pixels, value_range)
     return image if channel_order == 'rgb' else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
 
 
@@ -180,16 +223,19 @@ def _decode_opencv(data: bytes, reduction: int) -> np.ndarray | None:
         return None  # Pillow tries next, and has the better message
 
 
-def _decode_pillow(path: str | os.PathLike, data: bytes, max_pixels: int) -> np.ndarray:
+def _decode_pillow(path: str | os.PathLike, data: bytes, max_pixels: int, value_range: ValueRange) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             # Pillow warns of large sizes, which _check_size judges, and of damaged metadata, which is not used.
             warnings.simplefilter('ignore')
-            image = Image.open(io.BytesIO(data))
+            image = _open_heic(path, data) if _is_heic(data) else Image.open(io.BytesIO(data))
             _check_size(path, image.height, image.width, max_pixels)
-            image = _to_rgb(path, ImageOps.exif_transpose(image))
-            return np.array(image)
-    except (ImageReadError, MemoryError):
+            if _has_deep_colours(image, data):
+                image.load()  # Pillow notices damage, but takes the upper 8 bits only
+                deep = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+                return cv2.cvtColor(_to_8_bits(deep, value_range), cv2.COLOR_BGR2RGB)
+            return np.array(_to_rgb(path, ImageOps.exif_transpose(image), value_range))
+    except (UserError, MemoryError):
         raise
     except Image.UnidentifiedImageError as error:
         cause = f'not an image that Pillow knows (starts with {data[:12]!r})'
@@ -201,15 +247,48 @@ def _decode_pillow(path: str | os.PathLike, data: bytes, max_pixels: int) -> np.
         raise ImageReadError(path, f'{type(error).__name__}: {error}', 'truncated' if cut else 'corrupt') from error
 
 
-def _to_rgb(path: str | os.PathLike, image: Image.Image) -> Image.Image:
-    # Older Pillow gives 16-bit PNG and PPM as 32-bit integers.
-    if image.mode.startswith('I;16') or (image.mode == 'I' and image.format in ('PNG', 'PPM')):
-        grey = np.rint(np.asarray(image, dtype=np.float32) / 257)
-        return Image.fromarray(grey.astype(np.uint8)).convert('RGB')
-    if image.mode in ('I', 'F'):
-        cause = f'32-bit pixels (mode {image.mode}) have no defined range: convert it to 8 bit'
-        raise ImageReadError(path, cause, 'undefined range')
+def _is_heic(data: bytes) -> bool:
+    return data[4:8] == b'ftyp' and data[8:12] in _HEIC_BRANDS
+
+
+def _open_heic(path: str | os.PathLike, data: bytes) -> Image.Image:
+    try:
+        from pillow_heif import HeifImageFile
+    except ImportError as error:
+        raise DatasetError(f'{os.fspath(path)} is HEIC. {_NO_HEIC}') from error
+    # The class itself, not its registration in Pillow, which would change it for everybody in this process.
+    return HeifImageFile(io.BytesIO(data))
+
+
+def _has_deep_colours(image: Image.Image, data: bytes) -> bool:
+    """Whether an image has 16 bits for each of three colours, of which Pillow keeps 8."""
+    if image.format == 'TIFF':
+        depths = image.tag_v2.get(258, (8,))  # BitsPerSample
+        return len(depths) == 3 and depths[0] == 16
+    return image.format == 'PNG' and data[24] == 16 and data[25] == 2  # bit depth and colour type of IHDR
+
+
+def _to_rgb(path: str | os.PathLike, image: Image.Image, value_range: ValueRange) -> Image.Image:
+    # Modes of 16 and 32 bits; older Pillow gives 16-bit PNG and PPM as 32-bit integers.
+    if image.mode.startswith('I') or image.mode == 'F':
+        deep = image.mode == 'F' or (image.mode == 'I' and image.format not in ('PNG', 'PPM'))
+        if deep and value_range == 'depth':
+            cause = f'32-bit pixels (mode {image.mode}) have no defined range: set value_range, or convert to 8 bits'
+            raise ImageReadError(path, cause, 'undefined range')
+        return Image.fromarray(_to_8_bits(np.asarray(image), value_range)).convert('RGB')
     if image.mode in ('RGBA', 'LA', 'PA', 'La', 'RGBa') or 'transparency' in image.info:
         image = image.convert('RGBA')
         return Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image).convert('RGB')
     return image.convert('RGB')
+
+
+def _to_8_bits(pixels: np.ndarray, value_range: ValueRange) -> np.ndarray:
+    """Scale pixels to [0, 255] by a range; what lies outside is clipped."""
+    if value_range == 'depth':
+        low, high = 0, next(2**bits - 1 for bits in (8, 10, 12, 14, 16) if pixels.max() < 2**bits)
+    elif value_range == 'percentile':
+        low, high = np.percentile(pixels, (0.1, 99.9))
+    else:
+        low, high = value_range
+    scale = 255 / max(high - low, 1e-12)
+    return np.rint(np.clip((pixels.astype(np.float32) - low) * scale, 0, 255)).astype(np.uint8)

@@ -22,5 +22,5 @@ def test_load_image(tmp_path):
     with pytest.raises(ValueError, match='channel_order'):
         LoadImage(channel_order='hsv')
     assert repr(LoadImage(skip_damaged=True)) == (
-        "LoadImage(skip_damaged=True, channel_order='rgb', max_pixels=100000000)"
+        "LoadImage(skip_damaged=True, channel_order='rgb', max_pixels=100000000, value_range='depth')"
     )

@@ -1,6 +1,7 @@
 """Reading of image files: formats, orientation, modes, damage."""
 
 import pickle
+import sys
 import zlib
 
 import cv2
@@ -9,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image, ImageOps
 
-from repre_mm.datasets import ImageReadError, read_image
+from repre_mm.datasets import DatasetError, ImageReadError, read_image
 
 
 @pytest.fixture
@@ -182,3 +183,78 @@ def test_error_survives_pickling():
     error = pickle.loads(pickle.dumps(ImageReadError('a.jpg', 'gone')))
     assert (error.path, error.cause) == ('a.jpg', 'gone')
     assert str(error) == 'cannot read image a.jpg: gone'
+
+
+@pytest.mark.parametrize('suffix', ['png', 'tif'])
+@pytest.mark.parametrize('colour', [False, True])
+def test_twelve_bits_are_scaled_by_their_depth(tmp_path, suffix, colour):
+    grey = np.array([[0, 1000, 2000, 4095]], np.uint16)
+    pixels = np.stack([grey, grey // 2, grey // 4], axis=-1) if colour else grey
+    path = tmp_path / f'a.{suffix}'
+    cv2.imwrite(str(path), pixels[..., ::-1] if colour else pixels)
+    assert_array_equal(read_image(path)[0, :, 0], [0, 62, 125, 255])
+    assert_array_equal(read_image(path, value_range=(1000, 2000))[0, :, 0], [0, 0, 255, 255])
+    assert_array_equal(read_image(path, value_range=(0, 65535))[0, :, 0], [0, 4, 8, 16])
+    if colour:
+        assert_array_equal(read_image(path, channel_order='bgr')[0, 3], [64, 127, 255])
+        path.write_bytes(path.read_bytes()[:-20])
+        with pytest.raises(ImageReadError):
+            read_image(path)
+
+
+def test_a_percentile_leaves_out_hot_pixels(tmp_path):
+    pixels = np.full((100, 100), 700, np.uint16)
+    pixels[:, 50:] = 900
+    pixels[0, :3] = 65535
+    Image.fromarray(pixels).save(tmp_path / 'a.tif')
+    image = read_image(tmp_path / 'a.tif', value_range='percentile')
+    assert image[50, 0, 0] == 0 and image[50, 99, 0] == 255
+    assert read_image(tmp_path / 'a.tif').max(initial=0, where=np.arange(100)[:, None, None] > 0) == 4
+
+
+@pytest.mark.parametrize('dtype', [np.float32, np.int32])
+def test_32_bits_need_a_range(tmp_path, dtype):
+    Image.fromarray(np.array([[-1, 0, 1, 2]], dtype)).save(tmp_path / 'a.tif')
+    with pytest.raises(ImageReadError, match='set value_range, or convert to 8 bits'):
+        read_image(tmp_path / 'a.tif')
+    assert_array_equal(read_image(tmp_path / 'a.tif', value_range=(0, 1))[0, :, 0], [0, 0, 255, 255])
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+def test_sixteen_bit_colour_is_upright(tmp_path, pixels, orientation):
+    # OpenCV writes no EXIF: a chunk of it goes before the pixels by hand.
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    cv2.imwrite(str(tmp_path / 'a.png'), pixels[..., ::-1].astype(np.uint16) * 257)
+    data = (tmp_path / 'a.png').read_bytes()
+    body = b'eXIf' + exif.tobytes()[6:]
+    chunk = (len(body) - 4).to_bytes(4, 'big') + body + zlib.crc32(body).to_bytes(4, 'big')
+    (tmp_path / 'a.png').write_bytes(data[:33] + chunk + data[33:])
+    plain = Image.fromarray(pixels)
+    plain.save(tmp_path / 'b.png', exif=exif)
+    assert_array_equal(read_image(tmp_path / 'a.png'), read_image(tmp_path / 'b.png'))
+
+
+def test_heic(tmp_path, pixels):
+    pillow_heif = pytest.importorskip('pillow_heif')
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    upright = Image.fromarray(pixels)
+    stored = upright.transpose(Image.Transpose.ROTATE_90)
+    pillow_heif.from_pillow(upright).save(tmp_path / 'a.heic', quality=95)
+    assert_allclose(read_image(tmp_path / 'a.heic').astype(int), pixels, atol=24)
+    pillow_heif.from_pillow(stored).save(tmp_path / 'b.heic', quality=95, exif=exif.tobytes())
+    assert read_image(tmp_path / 'b.heic').shape == pixels.shape
+    with pytest.raises(ImageReadError, match='40 x 24 = 960 pixels, more than the limit of 959'):
+        read_image(tmp_path / 'a.heic', max_pixels=959)
+    (tmp_path / 'a.heic').write_bytes((tmp_path / 'a.heic').read_bytes()[:-100])
+    with pytest.raises(ImageReadError):
+        read_image(tmp_path / 'a.heic')
+    assert 'HEIF' not in Image.registered_extensions().values()  # Pillow itself is as it was
+
+
+def test_heic_without_its_library(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'pillow_heif', None)
+    (tmp_path / 'a.jpg').write_bytes(b'\x00\x00\x00\x18ftypheic' + bytes(100))
+    with pytest.raises(DatasetError, match=r"a\.jpg is HEIC\. Install what reads it, pip install 'repre_mm\[data\]'"):
+        read_image(tmp_path / 'a.jpg')

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from mmcv.transforms import BaseTransform
 
-from repre_mm.datasets.reading import MAX_PIXELS, decode_image, jpeg_shape, read_bytes
+from repre_mm.datasets.reading import MAX_PIXELS, ValueRange, decode_image, jpeg_shape, read_bytes
 from repre_mm.datasets.views.pixels import planes_first
 from repre_mm.datasets.views.steps import RandomResizedCrop, Step, build_step
 from repre_mm.registry import TRANSFORMS
@@ -23,7 +23,8 @@ class FastMultiView(BaseTransform):
     fast because crop and resizing are one vectorised step, all steps stay in 8 bits and in OpenCV, and the image is
     decoded once, at 1/2, 1/4 or 1/8 of its size where every view is smaller than that.
 
-    Required key: ``img_path``, or ``img`` from another reader, uint8 (H, W, 3) in BGR. Changed key: ``img``, a list of
+    Required key: ``img_path``, or ``img`` from another reader, uint8 (H, W, 3) in BGR. Optional keys: see
+    :class:`repre_mm.LoadImage`. Changed key: ``img``, a list of
     the views, uint8 (size, size, 3) in BGR: the data preprocessor must say ``to_rgb=True``. Added keys: ``img_shape``
     and ``ori_shape``, both (H, W) of the whole image, upright.
 
@@ -33,6 +34,7 @@ class FastMultiView(BaseTransform):
             ``RandomFlip``, ``RandomApply``, ``ColorJitter``, ``RandomGrayscale``, ``GaussianBlur``, ``Solarize``, as in
             ``configs/_base_/views``.
         max_pixels: Refuse larger files, see :func:`repre_mm.datasets.read_image`.
+        value_range: See :func:`repre_mm.datasets.read_image`.
 
     Raises:
         ValueError: There is no fast version of a view; the message says why.
@@ -40,7 +42,11 @@ class FastMultiView(BaseTransform):
     """
 
     def __init__(
-        self, num_views: int | Sequence[int], transforms: Sequence[Sequence[dict]], max_pixels: int = MAX_PIXELS
+        self,
+        num_views: int | Sequence[int],
+        transforms: Sequence[Sequence[dict]],
+        max_pixels: int = MAX_PIXELS,
+        value_range: ValueRange = 'depth',
     ) -> None:
         counts = [num_views] if isinstance(num_views, int) else list(num_views)
         if len(counts) != len(transforms):
@@ -52,6 +58,7 @@ class FastMultiView(BaseTransform):
                 raise ValueError(f'each view must start with its one RandomResizedCrop, not so {configs}')
             self.views += [(steps[0], steps[1:])] * count
         self.max_pixels = max_pixels
+        self.value_range = value_range
 
     def transform(self, results: dict) -> dict:
         """Turn ``results['img_path']`` into the list of views ``results['img']``."""
@@ -60,23 +67,25 @@ class FastMultiView(BaseTransform):
             shape = image.shape[:2]
             boxes = self._draw(*shape)
         else:
-            image, shape, boxes = self._read(results['img_path'])
+            image, shape, boxes = self._read(results)
         results['img_shape'] = results['ori_shape'] = shape
         results['img'] = [self._cut(image, view, box) for view, box in zip(self.views, boxes, strict=True)]
         return results
 
-    def _read(self, path: str) -> tuple[np.ndarray, tuple[int, int], list[_Box]]:
+    def _read(self, results: dict) -> tuple[np.ndarray, tuple[int, int], list[_Box]]:
         """Decode the image, reduced if possible; return it, its height and width in the file, and boxes in it."""
-        data = read_bytes(path)
+        path = results['img_path']
+        data = results.pop('img_bytes', None) or read_bytes(path)
+        max_pixels = results.get('max_pixels', self.max_pixels)
         shape = jpeg_shape(data)
         if shape is None:
-            image = decode_image(path, data, max_pixels=self.max_pixels, channel_order='bgr')
+            value_range = results.get('value_range', self.value_range)
+            image = decode_image(path, data, max_pixels=max_pixels, channel_order='bgr', value_range=value_range)
             shape = image.shape[:2]
             return image, shape, self._draw(*shape)
         boxes = self._draw(*shape)
-        image = decode_image(
-            path, data, max_pixels=self.max_pixels, channel_order='bgr', reduction=self._reduction(boxes)
-        )
+        reduction = self._reduction(boxes)
+        image = decode_image(path, data, max_pixels=max_pixels, channel_order='bgr', reduction=reduction)
         # Not always the reduction asked for: a file that OpenCV cannot decode comes at full size.
         factor = round(max(shape) / max(image.shape))
         return image, shape, [_reduce(box, factor, image.shape) for box in boxes]
