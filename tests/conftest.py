@@ -6,6 +6,7 @@ from itertools import count
 import pytest
 import torch
 from fixtures.models import ENCODERS
+from fixtures.s3 import s3  # noqa: F401
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope
 

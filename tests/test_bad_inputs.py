@@ -30,10 +30,13 @@ def folder():
 
 
 @pytest.mark.parametrize('case', CASES, ids=lambda case: f'{case.group}-{case.what}')
-def test_one_message_and_nothing_else(case, folder):
+def test_one_message_and_nothing_else(case, folder, tmp_path, monkeypatch):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
     assert case.culprit and case.fix
     if case.unprivileged and not rights_can_be_dropped():
         pytest.skip('needs a user without rights, who can read the code')
+    for package in case.needs:
+        pytest.importorskip(package)
     outcome = run_case(case, folder)
     assert not outcome.crashed, outcome.message
     assert outcome.failed

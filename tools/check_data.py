@@ -1,6 +1,6 @@
-"""Decode every image of a data set and name the damaged ones: ``python tools/check_data.py DIR [--json FILE]``.
+"""Decode every image of a data set and name the damaged ones: ``python tools/check_data.py DATA [--json FILE]``.
 
-DIR holds images at any depth; in the layout of COCO or Cityscapes, its annotation files and label maps are checked too.
+In a folder with the layout of COCO or Cityscapes, the annotation files and label maps are checked too.
 Exit status 1: too many files are damaged, or a training would not start.
 """
 
@@ -12,15 +12,21 @@ from pathlib import Path
 
 
 def parse_args() -> argparse.Namespace:
+    from repre_mm.cli.arguments import add_decoding_arguments
+
     parser = argparse.ArgumentParser(description='Decode every image of a data set and name the damaged ones.')
-    parser.add_argument('folder', metavar='DIR', type=Path, help='images, at any depth')
+    parser.add_argument(
+        'data',
+        metavar='DATA',
+        help='a folder of images, a list (.txt, .csv), shards (.tar), .parquet, or a URL of these',
+    )
     parser.add_argument(
         '--max-bad-share',
         type=float,
         metavar='SHARE',
         help='tolerated share of damaged files, in [0, 1] (default: 0.1)',
     )
-    parser.add_argument('--max-pixels', type=int, help='refuse larger images (default: 100 million pixels)')
+    add_decoding_arguments(parser)
     parser.add_argument('--workers', type=int, help='number of processes (default: one per core)')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write all findings here')
     args = parser.parse_args()
@@ -28,8 +34,6 @@ def parse_args() -> argparse.Namespace:
         parser.error(f'--max-bad-share {args.max_bad_share} must lie in [0, 1]: 0.01 is 1 %')
     if args.workers is not None and args.workers < 1:
         parser.error(f'--workers {args.workers} must be at least 1')
-    if args.max_pixels is not None and args.max_pixels < 1:
-        parser.error(f'--max-pixels {args.max_pixels} must be at least 1')
     if args.json and not args.json.parent.is_dir():
         parser.error(f'--json {args.json}: there is no folder {args.json.parent}')
     return args
@@ -37,29 +41,30 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    from repre_mm.datasets import DatasetError
-    from repre_mm.datasets.damage import examine_folder
+    from repre_mm.datasets import DatasetError, open_source
+    from repre_mm.datasets.damage import examine
     from repre_mm.datasets.formats.faults import layout_faults
     from repre_mm.datasets.image_folder import MAX_BAD_SHARE
     from repre_mm.datasets.reading import MAX_PIXELS
 
     limit = MAX_BAD_SHARE if args.max_bad_share is None else args.max_bad_share
     try:
-        report = examine_folder(
-            args.folder,
+        report = examine(
+            open_source(args.data),
             workers=args.workers or len(os.sched_getaffinity(0)),
             max_pixels=args.max_pixels or MAX_PIXELS,
+            value_range=args.range or 'depth',
         )
     except DatasetError as error:
         sys.exit(f'error: {error}')
-    faults = layout_faults(args.folder)
+    faults = layout_faults(args.data)
     if args.json:
         args.json.write_text(json.dumps({**report.to_dict(), 'layout': faults}, indent=2) + '\n')
 
-    for file in report.damaged:
-        print(f'{args.folder / file.path}: {file.damage}: {file.cause}')
+    for image in report.damaged:
+        print(f'{image.path}: {image.damage}: {image.cause}')
     for path, cause in report.unreadable.items():
-        print(f'{args.folder / path}: a folder that cannot be listed: {cause}')
+        print(f'{Path(args.data) / path}: a folder that cannot be listed: {cause}')
     for fault in faults:
         print(f'layout: {fault}')
     print(

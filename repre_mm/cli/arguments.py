@@ -7,6 +7,8 @@ from functools import partial
 
 from mmengine.config import DictAction
 
+from repre_mm.datasets.reading import check_range
+
 
 class SettingsAction(DictAction):
     """Read ``KEY=VALUE`` as mmengine does, and refuse words without ``=``."""
@@ -29,7 +31,13 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that training and testing share."""
     parser.add_argument('config', help='config file')
     parser.add_argument('--work-dir', help='where logs, checkpoints and pictures go (default: work_dirs/CONFIG_NAME)')
-    parser.add_argument('--data', metavar='DIR', help="folder of data; replaces the config's data_root")
+    parser.add_argument(
+        '--data',
+        metavar='DATA',
+        help="replaces the config's data_root: a folder; for images also a list (.txt, .csv), shards-{000..003}.tar, "
+        '.parquet, .lmdb or a URL of these',
+    )
+    add_decoding_arguments(parser)
     parser.add_argument('--amp', action='store_true', help='bf16 autocast, on GPU and CPU')
     parser.add_argument(
         '--cfg-options',
@@ -44,6 +52,47 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     add_traceback_argument(parser)
     # torchrun passes it as an argument in some versions and as a variable in all.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+class RangeAction(argparse.Action):
+    """Read two rising numbers, or the word ``percentile``."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: list[str],
+        option_string: str | None = None,
+    ) -> None:
+        """Called by argparse."""
+        try:
+            value = 'percentile' if values == ['percentile'] else tuple(float(word) for word in values)
+            check_range(value)
+        except ValueError:
+            parser.error(
+                f"{option_string} {' '.join(values)}: give two rising numbers, such as 0 4095, or 'percentile'"
+            )
+        setattr(namespace, self.dest, value)
+
+
+def add_decoding_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how images are decoded; see :func:`repre_mm.datasets.read_image`."""
+    parser.add_argument(
+        '--max-pixels', type=_count, metavar='N', help='refuse larger images (default: 100 million pixels)'
+    )
+    parser.add_argument(
+        '--range',
+        nargs='+',
+        action=RangeAction,
+        metavar='VALUE',
+        help="what becomes black and white in 16 and 32-bit images: two numbers, or 'percentile' (of each image)",
+    )
+
+
+def _count(word: str) -> int:
+    if not word.isdigit() or int(word) < 1:
+        raise argparse.ArgumentTypeError(f'{word} must be at least 1')
+    return int(word)
 
 
 def add_traceback_argument(parser: argparse.ArgumentParser) -> None:

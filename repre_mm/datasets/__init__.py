@@ -6,6 +6,7 @@ from repre_mm.datasets.image_folder import ImageFolder
 from repre_mm.datasets.listing import DatasetError, find_images
 from repre_mm.datasets.loading import LoadImage, LoadLabelMap
 from repre_mm.datasets.reading import ImageReadError, read_image
+from repre_mm.datasets.sources import Source, open_source
 from repre_mm.datasets.views import FastMultiView
 from repre_mm.datasets.views.sizes import view_sizes
 
@@ -17,8 +18,10 @@ __all__ = [
     'LoadImage',
     'LoadLabelMap',
     'MaskFolder',
+    'Source',
     'StratifiedSubset',
     'find_images',
+    'open_source',
     'read_image',
     'view_sizes',
 ]

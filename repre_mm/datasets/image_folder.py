@@ -1,10 +1,9 @@
-"""A folder of images as a dataset: flat, nested, or one folder per class; damaged files are replaced."""
+"""Images of a folder, of a list, of shards or of a server as a dataset; damaged ones are replaced."""
 
 import logging
 import os
 import random
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -12,8 +11,10 @@ from mmengine.dataset import BaseDataset
 from mmengine.dataset.base_dataset import force_full_init
 from mmengine.logging import print_log
 
-from repre_mm.datasets.listing import IMAGE_EXTENSIONS, DatasetError, find_images
-from repre_mm.datasets.reading import ImageReadError
+from repre_mm.datasets.labels import find_labels
+from repre_mm.datasets.listing import IMAGE_EXTENSIONS, DatasetError
+from repre_mm.datasets.reading import ImageReadError, ValueRange, check_library, check_range
+from repre_mm.datasets.sources import open_source
 from repre_mm.registry import DATASETS
 
 #: Default share of unreadable files above which a training stops.
@@ -22,41 +23,42 @@ MAX_BAD_SHARE = 0.1
 # first 20 in 1 of 13.
 _READS_BEFORE_JUDGING = 100
 _READ, _BAD = 1, 2
-_SPLIT_NAMES = ('train', 'val', 'test')
 
 
 @DATASETS.register_module()
 class ImageFolder(BaseDataset):
-    """Every image under a folder, at any depth.
+    """Every image of a folder, at any depth, or of another place; see :func:`repre_mm.datasets.sources.open_source`.
 
-    Symbolic links are followed, hidden files and folders are skipped, paths are sorted. The folder is listed and
-    checked at construction.
+    The place is listed and checked at construction.
 
-    A file that cannot be read is replaced by another one, drawn by its index so that a rerun draws the same; its path,
-    the cause and the number of bad files so far are logged once, as an error, which shows from every rank. The
-    data-loading workers of a process count together. Above ``max_bad_share`` of bad files reading stops. With
-    ``test_mode=True`` nothing is replaced: an evaluation is over all files or fails.
+    An image that cannot be read is replaced by another one, drawn by its index so that a rerun draws the same; its
+    name, the cause and the number of bad images so far are logged once, as an error, which shows from every rank. The
+    data-loading workers of a process count together. Above ``max_bad_share`` of bad images reading stops. With
+    ``test_mode=True`` nothing is replaced: an evaluation is over all images or fails.
 
     Args:
-        root: The folder.
-        split: A sub-folder of ``root``. ``'train'`` means all of ``root`` where there is neither a ``train`` nor a
-            ``val`` sub-folder. ``None`` reads all of ``root``.
+        root: The place: a folder, a list (``.txt``, ``.csv``), ``shards-{000..003}.tar``, ``.parquet``, a URL, ...
+        split: A sub-folder of ``root``, or what ``{split}`` in ``root`` stands for. ``'train'`` means all of ``root``
+            where there is neither a ``train`` nor a ``val`` sub-folder. ``None`` reads all of ``root``.
         labels: ``True``: the folders directly below ``root`` or its split are the classes, numbered in the order of
-            their sorted names; ``False``: no labels; ``'auto'``: labels if every image lies in such a folder and there
-            are at least two, other than ``train``, ``val`` and ``test``.
-        pipeline: Transforms; the first is ``repre_mm.LoadImage``, the last packs the inputs.
+            their sorted names, or the place has labels of its own; ``False``: no labels; ``'auto'``: labels if every
+            image lies in such a folder and there are at least two, other than ``train``, ``val`` and ``test``, or if
+            every image has a label.
+        pipeline: Transforms; the first is ``repre_mm.LoadImage`` or ``repre_mm.FastMultiView``, the last packs.
         extensions: Extensions of images, in any case.
         metainfo: As in mmengine. ``classes`` in it fixes the names and the order of the classes, for instance to those
-            of the training split; a folder that is not among them is an error.
+            of the training split; a class that is not among them is an error.
         indices: As in mmengine: these images, or the first ``indices`` of them.
         test_mode: Do not replace unreadable images.
         max_refetch: Give up on an item after this many unreadable replacements in a row.
         max_bad_share: Stop when more than this share of the files read so far is bad, judged from 100 reads on, or from
             the whole of a smaller set.
+        max_pixels: Refuse larger images; default: as the pipeline says.
+        value_range: What becomes black and white in 16 and 32-bit images; see :func:`repre_mm.datasets.read_image`.
 
     Raises:
-        DatasetError: At construction: the folder is missing, unreadable, without images, or not laid out as ``split``,
-            ``labels`` and ``metainfo`` demand. In ``__getitem__``: too many bad files.
+        DatasetError: At construction: the place is missing, unreadable, without images, or not laid out as ``split``,
+            ``labels`` and ``metainfo`` demand. In ``__getitem__``: too many bad files, or a server does not answer.
         ImageReadError: In ``__getitem__``, with ``test_mode=True``.
     """
 
@@ -72,12 +74,16 @@ class ImageFolder(BaseDataset):
         test_mode: bool = False,
         max_refetch: int = 20,
         max_bad_share: float = MAX_BAD_SHARE,
+        max_pixels: int | None = None,
+        value_range: ValueRange | None = None,
     ) -> None:
-        check_arguments(labels, max_bad_share)
-        self.folder = resolve_split(Path(root).expanduser(), split)
+        check_arguments(labels, max_bad_share, max_pixels, value_range)
+        self.source = open_source(root, split, extensions)
+        self.folder = self.source.place
         self.labels = labels
-        self.extensions = tuple(extensions)
         self.max_bad_share = max_bad_share
+        given = {'max_pixels': max_pixels, 'value_range': value_range}
+        self._decoding = {key: value for key, value in given.items() if value is not None}
         super().__init__(
             metainfo=metainfo,
             data_root='',
@@ -99,34 +105,46 @@ class ImageFolder(BaseDataset):
         self._reset_counts()
 
     def load_data_list(self) -> list[dict]:
-        """List the folder: dicts of ``img_path`` (relative to it) and, where labelled, ``gt_label``."""
-        paths = find_images(self.folder, self.extensions)
-        classes = self._find_classes(paths)
-        noun = 'image' if len(paths) == 1 else 'images'
-        if classes is None:
-            print_log(f'found {len(paths):,} {noun} under {self.folder}', logger='current')
-            return [{'img_path': path} for path in paths]
-        self._metainfo['classes'] = tuple(classes)
-        print_log(
-            f'found {len(paths):,} {noun} in {len(classes)} class folders under {self.folder}',
-            logger='current',
+        """List the place: the entries of its source, with ``gt_label`` in place of ``label`` where labelled."""
+        entries = self.source.list_all()
+        check_library(self.source.place, (entry['img_path'] for entry in entries))
+        found = f'found {len(entries):,} {"image" if len(entries) == 1 else "images"}'
+        labels = (
+            None
+            if self.labels is False
+            else find_labels(self.source, entries, required=self.labels is True, known=self._metainfo.get('classes'))
         )
-        label_of = {name: label for label, name in enumerate(classes)}
-        return [{'img_path': path, 'gt_label': label_of[path.split(os.sep, 1)[0]]} for path in paths]
+        if labels is not None:
+            self._metainfo['classes'] = labels.classes
+            found += f' in {len(labels.classes)} {"class folders" if self.source.tree else "classes"}'
+        kinds = ', '.join(f'{count:,} {kind}' for kind, count in self.source.passed_over.most_common(5))
+        left = f'; passed over by their extension: {kinds}' if kinds else ''
+        print_log(f'{found} under {self.folder}{left}', logger='current')
+        for index, entry in enumerate(entries):
+            entry.pop('label', None)
+            if labels is not None:
+                entry['gt_label'] = labels.numbers[index]
+        return entries
 
     @force_full_init
     def get_data_info(self, idx: int) -> dict:
         """Return the entry of one image: complete ``img_path``, ``sample_idx`` and, with labels, ``gt_label``."""
         info = super().get_data_info(idx)
         # Only the part below the folder is stored: 74 bytes an image for names as long as ImageNet's.
-        info['img_path'] = os.path.join(self.folder, info['img_path'])
+        info['img_path'] = self.source.name(info)
         return info
+
+    def prepare_data(self, idx: int) -> Any:
+        """Read one image and pass it through the pipeline."""
+        entry = super().get_data_info(idx)
+        data = {'img_path': self.source.name(entry), 'img_bytes': self.source.read(entry)}
+        return self.pipeline({**entry, **data, **self._decoding})
 
     def get_cat_ids(self, idx: int) -> list[int]:
         """Return the class of one image as a list, as ``mmengine.dataset.ClassBalancedDataset`` needs it."""
         info = self.get_data_info(idx)
         if 'gt_label' not in info:
-            raise DatasetError(f'{self.folder} has no labels: there are no class folders or labels=False')
+            raise DatasetError(f'{self.folder} has no labels: there are none in it, or labels=False')
         return [info['gt_label']]
 
     def __getitem__(self, idx: int) -> Any:
@@ -171,36 +189,10 @@ class ImageFolder(BaseDataset):
         more = (self._seen == _BAD).sum().item() - len(lines)
         return '\n'.join([*lines, f'  and {more:,} more'] if more > 0 else lines)
 
-    def _find_classes(self, paths: Sequence[str]) -> list[str] | None:
-        """Find the names of the classes in the order of their labels; None for images without labels."""
-        if self.labels is False:
-            return None
-        stray = next((path for path in paths if os.sep not in path), None)
-        found = sorted({path.split(os.sep, 1)[0] for path in paths if os.sep in path})
-        if self.labels == 'auto':
-            if stray is not None or len(found) < 2:
-                return None
-            if set(found) <= set(_SPLIT_NAMES):
-                names = ', '.join(found)
-                print_log(f'reading {names} of {self.folder} together: split=None', 'current', logging.WARNING)
-                return None
-        if stray is not None:
-            raise DatasetError(
-                f'labels=True needs every image in a class folder directly below {self.folder}, '
-                f'but {stray} lies outside of one'
-            )
-        known = self._metainfo.get('classes')
-        if known is None:
-            return found
-        if unknown := sorted(set(found) - set(known)):
-            raise DatasetError(
-                f'class folder {unknown[0]!r} (and {len(unknown) - 1} more) under {self.folder} '
-                f'is not among the {len(known)} names in metainfo["classes"]'
-            )
-        return list(known)
 
-
-def check_arguments(labels: bool | str, max_bad_share: float) -> None:
+def check_arguments(
+    labels: bool | str, max_bad_share: float, max_pixels: int | None = None, value_range: ValueRange | None = None
+) -> None:
     """Check arguments of :class:`ImageFolder`.
 
     Raises:
@@ -210,19 +202,6 @@ def check_arguments(labels: bool | str, max_bad_share: float) -> None:
         raise DatasetError(f"labels={labels!r}: must be True, False or 'auto'")
     if not (isinstance(max_bad_share, (int, float)) and 0 <= max_bad_share <= 1):
         raise DatasetError(f'max_bad_share={max_bad_share!r}: must lie in [0, 1]; 0.1 is 10 %')
-
-
-def resolve_split(root: Path, split: str | None) -> Path:
-    """Find the folder of a split of ``root``; see :class:`ImageFolder`.
-
-    Raises:
-        DatasetError: There is no such split.
-    """
-    if split is None or not root.is_dir():
-        return root
-    folder = root / split
-    if folder.is_dir():
-        return folder
-    if split == 'train' and not (root / 'val').is_dir():
-        return root
-    raise DatasetError(f'split={split!r}: there is no folder {folder}. For all images of {root} set split=None')
+    if max_pixels is not None and not (isinstance(max_pixels, int) and max_pixels > 0):
+        raise DatasetError(f'max_pixels={max_pixels!r}: must be a whole number, 1 at least')
+    check_range(value_range)

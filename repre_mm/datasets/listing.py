@@ -10,11 +10,14 @@ from tqdm import tqdm
 
 from repre_mm.utils.errors import UserError
 
-IMAGE_EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.gif', '.webp', '.tif', '.tiff', '.ppm', '.pgm')
+IMAGE_EXTENSIONS = (
+    *('.jpg', '.jpeg', '.png', '.bmp', '.gif', '.webp', '.tif', '.tiff', '.ppm', '.pgm'),
+    *('.heic', '.heif'),
+)
 
 
 class DatasetError(UserError):
-    """A folder that cannot serve as a dataset; the message names the path and the fix."""
+    """Data that cannot be used; the message names the place and the fix."""
 
 
 @dataclass
@@ -33,10 +36,6 @@ class Listing:
     broken_links: list[str] = field(default_factory=list)
     unreadable: dict[str, str] = field(default_factory=dict)
 
-    def other_kinds(self) -> Counter[str]:
-        """Extension -> number of files other than images."""
-        return Counter(os.path.splitext(name)[1].lower() or '(no extension)' for name in self.others)
-
 
 def find_images(folder: str | os.PathLike, extensions: Sequence[str] = IMAGE_EXTENSIONS) -> list[str]:
     """Find all images under a folder, at any depth; see :func:`list_folder`.
@@ -50,11 +49,28 @@ def find_images(folder: str | os.PathLike, extensions: Sequence[str] = IMAGE_EXT
     listing = list_folder(folder, extensions)
     refuse_unreadable(folder, listing)
     if not listing.images:
-        raise DatasetError(
-            f'no images under {folder}: looked for {" ".join(extensions)}, found {_describe_others(listing)}. '
-            'Name the folder that holds them'
-        )
+        others = other_kinds(listing.others)
+        others['(broken link)'] = len(listing.broken_links)
+        raise DatasetError(no_images(folder, extensions, others))
     return listing.images
+
+
+def no_images(place: str | os.PathLike, extensions: Sequence[str], others: Counter[str]) -> str:
+    """Word the error of a place that holds no image, but other files of these kinds."""
+    kinds = [f'{count:,} {kind} file{"s" if count > 1 else ""}' for kind, count in others.most_common(5) if count]
+    found = ', '.join(kinds) or 'no files at all'
+    packed = [kind for kind in ('.tar', '.parquet') if others[kind]]
+    fix = (
+        f"For what is in its {packed[0]} files say '{place}/*{packed[0]}'"
+        if packed
+        else 'Name the folder that holds them'
+    )
+    return f'no images under {place}: looked for {" ".join(extensions)}, found {found}. {fix}'
+
+
+def other_kinds(names: Sequence[str]) -> Counter[str]:
+    """Count files by their extension."""
+    return Counter(os.path.splitext(name)[1].lower() or '(no extension)' for name in names)
 
 
 def refuse_unreadable(folder: str | os.PathLike, listing: Listing) -> None:
@@ -83,18 +99,16 @@ def list_folder(folder: str | os.PathLike, extensions: Sequence[str] = IMAGE_EXT
     """
     folder = Path(folder)
     if not folder.exists():
-        raise DatasetError(f'no such folder: {folder}{_nearest_parent(folder)}')
+        parent = next((parent for parent in folder.absolute().parents if parent.is_dir()), None)
+        raise DatasetError(f'no such folder: {folder} (the nearest that exists is {parent})')
     if not folder.is_dir():
-        raise DatasetError(f'not a folder but a file: {folder}')
+        raise DatasetError(
+            f'not a folder but a file: {folder}. Name a folder, a list (.txt, .csv), .tar or .parquet, or unpack it'
+        )
     *_, listing = tqdm(walk(folder, extensions), desc=f'listing {folder}', unit=' folders', delay=2, disable=None)
     for paths in (listing.images, listing.others, listing.broken_links):
         paths.sort()
     return listing
-
-
-def has_images(folder: str | os.PathLike, count: int = 1, extensions: Sequence[str] = IMAGE_EXTENSIONS) -> bool:
-    """Whether a folder holds at least ``count`` images; stops at that number, so that large sets cost little."""
-    return any(len(listing.images) >= count for listing in walk(folder, extensions))
 
 
 def walk(
@@ -146,17 +160,3 @@ def _list_one(
     except OSError as error:
         listing.unreadable[relative] = error.strerror or str(error)
     return sorted(folders)
-
-
-def _describe_others(listing: Listing) -> str:
-    others = listing.other_kinds()
-    if listing.broken_links:
-        others['(broken link)'] = len(listing.broken_links)
-    if not others:
-        return 'no files at all'
-    return ', '.join(f'{count:,} {kind} file{"s" if count > 1 else ""}' for kind, count in others.most_common(5))
-
-
-def _nearest_parent(folder: Path) -> str:
-    parent = next((parent for parent in folder.absolute().parents if parent.is_dir()), None)
-    return f' (the nearest that exists is {parent})' if parent else ''

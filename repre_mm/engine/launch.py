@@ -10,12 +10,13 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from repre_mm.datasets import DatasetError
+from repre_mm.datasets.reading import ValueRange
 from repre_mm.distributed.processes import check_equal_batches, init_distributed
 from repre_mm.engine.adapt import set_length
 from repre_mm.engine.checks.image_folders import folder_faults, image_folders
 from repre_mm.engine.device_augment import augment_on_device
 from repre_mm.engine.runner import ResumableRunner
-from repre_mm.utils.configs import is_transfer
+from repre_mm.utils.configs import find_nodes, is_transfer
 from repre_mm.utils.errors import UserError, plain_message
 from repre_mm.utils.package import find_config, load_config
 
@@ -48,6 +49,7 @@ def read_config(args: argparse.Namespace) -> Config:
         cfg.optim_wrapper.type = 'repre_mm.BFloat16OptimWrapper'
         for key in ('loss_scale', 'dtype'):
             cfg.optim_wrapper.pop(key, None)
+    set_decoding(cfg, getattr(args, 'max_pixels', None), getattr(args, 'range', None))
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / path.stem)
     return cfg
@@ -58,6 +60,14 @@ def set_data_root(cfg: Config, root: str) -> None:
     cfg.data_root = root
     for dataset in image_folders(cfg._cfg_dict):
         dataset.root = root
+
+
+def set_decoding(cfg: Config, max_pixels: int | None, value_range: ValueRange | None) -> None:
+    """Say in every place of the config that reads images how to decode them; None leaves what it says."""
+    given = {'max_pixels': max_pixels, 'value_range': value_range}
+    for kind in ('ImageFolder', 'LoadImage', 'FastMultiView'):
+        for node in find_nodes(cfg._cfg_dict, 'type', f'repre_mm.{kind}'):
+            node.update({key: value for key, value in given.items() if value is not None})
 
 
 def check_data(cfg: Config) -> None:

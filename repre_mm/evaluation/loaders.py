@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
-from repre_mm.datasets import ImageFolder
+from repre_mm.datasets import ImageFolder, open_source
 from repre_mm.utils.errors import UserError
 
 
@@ -54,6 +55,7 @@ def image_folder_loader(
     strict: bool = True,
     augment: bool = False,
     interpolation: str = 'bicubic',
+    decoding: Mapping[str, Any] | None = None,
 ) -> DataLoader:
     """Load all crops and labels of ``root/split/<class>/*``, in a fixed order unless augmented.
 
@@ -69,6 +71,7 @@ def image_folder_loader(
         augment: :func:`training_pipeline` in random order, drawn from ``loader.generator``, instead of
             :func:`evaluation_pipeline` in the order of the paths.
         interpolation: Of the evaluation crop.
+        decoding: ``max_pixels`` and ``value_range`` of :class:`repre_mm.datasets.ImageFolder`.
 
     Returns:
         Batches of (images (B, 3, H, W) uint8 RGB, labels (B,) int64); ``loader.dataset.metainfo['classes']`` names the
@@ -80,10 +83,10 @@ def image_folder_loader(
     """
     if not root:
         raise EvaluationError('no data folder: name one (--data DIR), or set data_root in the config')
-    folder = Path(root).expanduser() / split
-    if not folder.is_dir():
+    source = open_source(root, split)
+    if source.tree and Path(source.place) == Path(root).expanduser():  # all of it, for want of such a folder
         raise EvaluationError(
-            f'there is no folder {folder}: the data must be laid out as {root}/{{train,val}}/<class>/'
+            f'there is no folder {source.place}/{split}: the data must be laid out as {root}/{{train,val}}/<class>/'
         )
     dataset = ImageFolder(
         str(root),
@@ -91,6 +94,7 @@ def image_folder_loader(
         labels=True,
         test_mode=strict,
         metainfo=None if classes is None else {'classes': tuple(classes)},
+        **(decoding or {}),
         pipeline=training_pipeline(image_size) if augment else evaluation_pipeline(image_size, interpolation),
     )
     return DataLoader(
@@ -123,8 +127,8 @@ class ImageSource:
     _BATCH = 64
 
     def __init__(self, root: str | os.PathLike, workers: int = 2) -> None:
-        self.root = Path(root).expanduser()
-        self.split = 'val' if (self.root / 'val').is_dir() else None
+        self.root = os.path.expanduser(root)
+        self.split = 'val' if '{split}' in self.root or os.path.isdir(os.path.join(self.root, 'val')) else None
         self.workers = workers
         dataset = self._dataset([])
         self.classes: tuple[str, ...] | None = dataset.metainfo.get('classes')
@@ -164,4 +168,4 @@ class ImageSource:
         return torch.cat(list(tqdm(loader, desc=f'loading {len(indices)} images', unit='batch')))
 
     def _dataset(self, pipeline: list) -> ImageFolder:
-        return ImageFolder(str(self.root), split=self.split, pipeline=pipeline)
+        return ImageFolder(self.root, split=self.split, pipeline=pipeline)

@@ -12,8 +12,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from tqdm import tqdm
 
-from repre_mm.datasets import find_images
-from repre_mm.datasets.image_folder import resolve_split
+from repre_mm.datasets import open_source
 from repre_mm.engine.launch import build_runner
 from repre_mm.evaluation import PROTOCOLS as LINEAR_PROTOCOLS
 from repre_mm.evaluation import EncoderName, evaluate_config, linear_eval, load_frozen_encoder
@@ -44,7 +43,7 @@ def prepare(settings: Settings, cells: Sequence[Cell], work_dir: Path, configs: 
     """
     if not cells:
         raise UserError('nothing to train: the studies have no cell of these methods and encoders')
-    train_images, _ = (len(find_images(resolve_split(Path(settings.data), split))) for split in ('train', 'val'))
+    train_images, _ = (len(open_source(settings.data, split).list_all()) for split in ('train', 'val'))
     if settings.epochs is not None and settings.epochs < 1:
         raise UserError(f'--epochs {settings.epochs} must be positive')
     if settings.gpus < 1:

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from repre_mm.datasets import DatasetError
-from repre_mm.datasets.damage import FEWEST, SAMPLE, FileReport, check_sample, examine_file, examine_folder
+from repre_mm.datasets.damage import FEWEST, SAMPLE, ImageReport, check_sample, examine, examine_image
+from repre_mm.datasets.sources.folder import Folder
 
 ROOT = Path(__file__).parents[2]
 NOISE = np.random.default_rng(0).integers(0, 256, (24, 40, 3), dtype=np.uint8)
@@ -77,7 +78,7 @@ SOUND = [f'{index}.png' for index in range(9)]
 def test_kinds_of_damage(tmp_path, kind):
     make, name = DAMAGED[kind]
     make(tmp_path / name)
-    report = examine_file(tmp_path, name)
+    report = examine_image(Folder(str(tmp_path)), {'img_path': name})
     assert report.damage == kind
     assert report.cause
     assert report.pixels is None
@@ -87,7 +88,8 @@ def test_a_sound_file(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     size = save(tmp_path / 'a.jpg', exif=exif).stat().st_size
-    assert examine_file(tmp_path, 'a.jpg') == FileReport('a.jpg', size, pixels=(40, 24))
+    report = examine_image(Folder(str(tmp_path)), {'img_path': 'a.jpg'})
+    assert report == ImageReport(f'{tmp_path}/a.jpg', size, pixels=(40, 24))
 
 
 @pytest.fixture
@@ -105,10 +107,12 @@ def sick_folder(tmp_path):
 
 @pytest.mark.parametrize('workers', [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_folder_is_counted(sick_folder, workers):
-    report = examine_folder(sick_folder, workers=workers, progress=False)
+    report = examine(Folder(str(sick_folder)), workers=workers, progress=False)
     assert report.num_images == len(DAMAGED) + len(SOUND)
     assert dict(report.damage) == dict.fromkeys(DAMAGED, 1)
-    assert [file.path for file in report.damaged] == sorted(f'below/{name}' for _, name in DAMAGED.values())
+    assert [file.path for file in report.damaged] == sorted(
+        f'{sick_folder}/below/{name}' for _, name in DAMAGED.values()
+    )
     assert report.bad_share == len(DAMAGED) / report.num_images
     assert (report.smallest, report.largest) == (24, 40)
     assert report.others == {'.part': 1, '.txt': 1}
@@ -128,7 +132,7 @@ def test_a_folder_without_permission_is_listed_and_the_others_read(sick_folder, 
         return scandir(path)
 
     monkeypatch.setattr(listing.os, 'scandir', refuse)
-    report = examine_folder(sick_folder, progress=False)
+    report = examine(Folder(str(sick_folder)), progress=False)
     assert report.unreadable == {'below': 'Permission denied'}
     assert report.num_images == len(SOUND)
     assert not report.damaged
@@ -160,17 +164,17 @@ def put(folder: Path, good: int, bad: int) -> Path:
 
 def test_a_small_set_is_judged_exactly(tmp_path):
     folder = put(tmp_path, good=36, bad=4)
-    check_sample(folder, 0.1)
+    check_sample(Folder(str(folder)), 0.1)
     with pytest.raises(DatasetError, match=r'4 of 40 images under .*max_bad_share=0\.09.*check_data\.py') as info:
-        check_sample(folder, 0.09)
+        check_sample(Folder(str(folder)), 0.09)
     assert f'{folder}/0/0000.png: the file is empty' in str(info.value)
 
 
 def test_a_large_set_is_sampled(tmp_path):
     folder = put(tmp_path, good=400, bad=200)
-    check_sample(folder, 0.5)
+    check_sample(Folder(str(folder)), 0.5)
     with pytest.raises(DatasetError, match=rf'of {SAMPLE} images drawn under') as info:
-        check_sample(folder, 0.1)
+        check_sample(Folder(str(folder)), 0.1)
     bad = int(str(info.value).split()[0])
     assert 0.2 * SAMPLE < bad < 0.5 * SAMPLE  # a third, give or take 5 standard deviations
 
@@ -178,14 +182,14 @@ def test_a_large_set_is_sampled(tmp_path):
 def test_a_small_folder_weighs_no_more_than_its_files(tmp_path):
     put(tmp_path / 'many', good=1000, bad=0)
     put(tmp_path / 'few', good=0, bad=40)
-    check_sample(tmp_path, 0.1)
+    check_sample(Folder(str(tmp_path)), 0.1)
     with pytest.raises(DatasetError):
-        check_sample(tmp_path, 0.005)
+        check_sample(Folder(str(tmp_path)), 0.005)
 
 
 def test_too_little_time_judges_nothing(tmp_path):
     assert FEWEST > 50
-    check_sample(put(tmp_path, good=0, bad=50), 0.1, seconds=0.0)
+    check_sample(Folder(str(put(tmp_path, good=0, bad=50))), 0.1, seconds=0.0)
 
 
 def test_a_folder_without_permission_is_refused(sick_folder, monkeypatch):
@@ -198,4 +202,4 @@ def test_a_folder_without_permission_is_refused(sick_folder, monkeypatch):
     with pytest.raises(
         DatasetError, match=f'permission denied: cannot list the folder {sick_folder}/.*make it readable'
     ):
-        check_sample(sick_folder, 1.0)
+        check_sample(Folder(str(sick_folder)), 1.0)

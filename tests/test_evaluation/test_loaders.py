@@ -6,6 +6,7 @@ import torch
 from fixtures.data import make_image_folder
 from PIL import Image
 
+from repre_mm.datasets import DatasetError
 from repre_mm.evaluation.loaders import EvaluationError, ImageSource, image_folder_loader
 
 
@@ -40,8 +41,10 @@ def test_labels_follow_the_training_classes(data_root, tmp_path):
 
 
 def test_missing_split(data_root):
-    with pytest.raises(EvaluationError, match=r'no folder .*test.*\{train,val\}/<class>/'):
+    with pytest.raises(DatasetError, match=r"split='test': there is no folder .*/test\."):
         image_folder_loader(data_root, 'test', 32)
+    with pytest.raises(EvaluationError, match=r'no folder .*/val/\w+/train.*\{train,val\}/<class>/'):
+        image_folder_loader(f'{data_root}/val/red', 'train', 32)
 
 
 def test_augmented_loader_is_random_by_its_generator_alone(data_root):
@@ -71,7 +74,7 @@ def test_source_takes_val_and_the_classes(source):
 
 
 def test_flat_folder_has_images_but_no_classes(source):
-    flat = ImageSource(source.root / 'val/dark')
+    flat = ImageSource(f'{source.root}/val/dark')
     assert flat.count == 6 and flat.labels is None
     with pytest.raises(EvaluationError, match='must be in'):
         flat.sample_classes(2, 2)

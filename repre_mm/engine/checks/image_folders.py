@@ -11,9 +11,11 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from repre_mm.datasets.damage import check_sample
-from repre_mm.datasets.image_folder import MAX_BAD_SHARE, check_arguments, resolve_split
-from repre_mm.datasets.listing import IMAGE_EXTENSIONS, DatasetError, find_images, has_images, walk
-from repre_mm.datasets.reading import MAX_PIXELS
+from repre_mm.datasets.image_folder import MAX_BAD_SHARE, check_arguments
+from repre_mm.datasets.labels import find_labels
+from repre_mm.datasets.listing import IMAGE_EXTENSIONS, DatasetError
+from repre_mm.datasets.sources import open_source
+from repre_mm.datasets.sources.folder import Folder
 from repre_mm.utils.configs import find_nodes, is_transfer
 
 
@@ -28,7 +30,7 @@ def folder_faults(cfg: Config, sample: bool = True) -> Iterator[str]:
     loaders = [cfg.get('train_dataloader'), cfg.get('val_dataloader') if cfg.get('val_cfg') is not None else None]
     # One process per machine: the others would read the same files.
     sample = sample and int(os.environ.get('LOCAL_RANK') or os.environ.get('SLURM_LOCALID') or 0) == 0
-    checks = [partial(_check_folder, node, sample and not node.get('test_mode')) for node in image_folders(loaders)]
+    checks = [partial(_check_images, node, sample and not node.get('test_mode')) for node in image_folders(loaders)]
     if sample and is_transfer(cfg):
         checks.append(partial(_check_annotated, cfg.train_dataloader.dataset))
     for check in checks:
@@ -46,51 +48,49 @@ def image_folders(part: Any) -> Iterator[ConfigDict]:
 
 
 def count_images(dataset: dict, most: int | None = None) -> int | None:
-    """Count the images of a data set, ``most`` at most; None for one that is no folder of images.
+    """Count the images of a data set, ``most`` at most; None for one without any.
 
     Of detection and segmentation, those without annotations count too.
 
     Raises:
-        DatasetError: There is no such folder.
+        DatasetError: There is no such place.
     """
+    extensions = dataset.get('extensions', IMAGE_EXTENSIONS)
     if dataset.get('type') == 'repre_mm.ImageFolder':
-        folder = resolve_split(Path(dataset['root']).expanduser(), dataset.get('split'))
-    elif not (folder := _annotated_images(dataset)).is_dir():
+        source = open_source(dataset['root'], dataset.get('split'), extensions)
+    elif (folder := _annotated_images(dataset)).is_dir():
+        source = Folder(str(folder), extensions)
+    else:
         return None
-    limit = min((each for each in (most, dataset.get('indices')) if isinstance(each, int)), default=None)
-    found = 0
-    for listing in walk(folder, dataset.get('extensions', IMAGE_EXTENSIONS)):
-        found = len(listing.images)
-        if limit is not None and found >= limit:
-            return limit
-    return found
+    return source.count(min((each for each in (most, dataset.get('indices')) if isinstance(each, int)), default=None))
 
 
-def _check_folder(dataset: ConfigDict, sample: bool) -> None:
-    share = dataset.get('max_bad_share', MAX_BAD_SHARE)
-    check_arguments(dataset.get('labels', 'auto'), share)
-    root = Path(dataset.root).expanduser()
-    if root.is_file():
-        raise DatasetError(f'{root} is a file, not a folder of images: unpack it, and name the folder with --data DIR')
-    if not root.is_dir():
+def _check_images(dataset: ConfigDict, sample: bool) -> None:
+    labels, share = dataset.get('labels', 'auto'), dataset.get('max_bad_share', MAX_BAD_SHARE)
+    decoding = {key: dataset.get(key) for key in ('max_pixels', 'value_range')}
+    check_arguments(labels, share, **decoding)
+    root = str(dataset.root)
+    source = open_source(root, dataset.get('split'), dataset.get('extensions', IMAGE_EXTENSIONS))
+    if isinstance(source, Folder) and not Path(source.place).exists():
         made = ', or make toy scenes with `python tools/make_toy_scenes.py data/toy_scenes`'
         raise DatasetError(
-            f'the data folder {root} does not exist. Name yours with --data DIR' + (made if 'toy' in str(root) else '')
+            f'the data folder {root} does not exist. Name yours with --data DIR' + (made if 'toy' in root else '')
         )
-    folder = resolve_split(root, dataset.get('split'))
-    extensions = dataset.get('extensions', IMAGE_EXTENSIONS)
-    if not has_images(folder, 1, extensions):
-        find_images(folder, extensions)  # raises, saying what is there instead
+    if not source.tree and labels is not False:
+        known = dataset.get('metainfo', {}).get('classes')
+        find_labels(source, source.list_all(), required=labels is True, known=known)
     if sample:
         first = (dataset.get('pipeline') or [{}])[0]
-        check_sample(folder, share, extensions=extensions, max_pixels=first.get('max_pixels', MAX_PIXELS))
+        check_sample(source, share, **{key: value or first.get(key) for key, value in decoding.items()})
+    elif not source.count(1):
+        raise source.empty()
 
 
 def _check_annotated(dataset: ConfigDict) -> None:
     """Check the images of a data set of detection or segmentation; its annotations are checked elsewhere."""
-    folder = _annotated_images(dataset)
-    if has_images(folder):
-        check_sample(folder, MAX_BAD_SHARE, adjustable=False)
+    source = Folder(str(_annotated_images(dataset)))
+    if source.count(1):
+        check_sample(source, MAX_BAD_SHARE, adjustable=False)
 
 
 def _annotated_images(dataset: dict) -> Path:

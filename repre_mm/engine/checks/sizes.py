@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 from mmengine.config import Config
 from mmpretrain.models import MoCo as MMPretrainMoCo
@@ -12,7 +11,7 @@ from mmpretrain.models.selfsup import BaseSelfSupervisor
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from repre_mm.datasets.image_folder import resolve_split
+from repre_mm.datasets import open_source
 from repre_mm.engine.checks.image_folders import count_images
 from repre_mm.models.repre import RePreAlgorithm
 from repre_mm.models.selfsup.moby import MoBY
@@ -104,7 +103,7 @@ def drop_last_faults(cfg: Config) -> Iterator[str]:
     found, processes = count_images(loader.dataset, global_batch(cfg)), num_processes()
     if -(-found // processes) < loader.get('batch_size', 1):
         said = f' on {processes} processes' if processes > 1 else ''
-        folder = resolve_split(Path(loader.dataset.root).expanduser(), loader.dataset.get('split'))
+        folder = open_source(loader.dataset.root, loader.dataset.get('split')).place
         yield (
             f'train_dataloader.batch_size={loader.batch_size}{said}: {folder} has {found:,} images, and drop_last=True '
             f'leaves no batch of them; lower it to {max(found // processes, 1)} at most'

@@ -42,7 +42,7 @@ class OnlineKNNHook(Hook):
     process, would exceed the timeout of their collectives; a few timed batches tell.
 
     Args:
-        dataset: Config of the image folder (``type``, ``root``); ``--data`` replaces its root.
+        dataset: Config of the images: ``type``, ``root``, ``max_pixels``, ``value_range``; ``--data`` is its root.
         image_size: Side of the evaluation crop, in pixels.
         mean: Of the training's normalisation, in units of [0, 255].
         std: Likewise.
@@ -66,6 +66,7 @@ class OnlineKNNHook(Hook):
         workers: int = 2,
     ) -> None:
         self.root = dataset['root']
+        self.decoding = {key: dataset[key] for key in ('max_pixels', 'value_range') if key in dataset}
         self.image_size, self.mean, self.std = image_size, mean, std
         self.interval, self.k, self.batch_size, self.workers = interval, k, batch_size, workers
         self._loaders: tuple[DataLoader, DataLoader] | None = None
@@ -74,7 +75,7 @@ class OnlineKNNHook(Hook):
         """Look for labelled images before the first step."""
         if not is_main_process() and not is_sharded(runner.model):
             return
-        options = {'batch_size': self.batch_size, 'workers': self.workers, 'strict': False}
+        options = {'batch_size': self.batch_size, 'workers': self.workers, 'strict': False, 'decoding': self.decoding}
         try:
             bank = image_folder_loader(self.root, 'train', self.image_size, **options)
             classes = bank.dataset.metainfo['classes']

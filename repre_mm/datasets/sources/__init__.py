@@ -1,0 +1,81 @@
+"""Places that images are read from, one class a file, chosen by what a place is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from repre_mm.datasets.listing import IMAGE_EXTENSIONS, DatasetError
+from repre_mm.datasets.sources.base import Entry, Source
+from repre_mm.datasets.sources.folder import Folder
+from repre_mm.datasets.sources.hugging_face import HUB, HuggingFace, is_saved
+from repre_mm.datasets.sources.list_file import ListFile
+from repre_mm.datasets.sources.lmdb import Lmdb, is_lmdb
+from repre_mm.datasets.sources.parquet import Parquet
+from repre_mm.datasets.sources.remote import RemoteFolder
+from repre_mm.datasets.sources.tar import TarShards
+from repre_mm.datasets.storage import explained, is_remote, open_filesystem
+
+__all__ = ['Entry', 'Source', 'open_source']
+
+_SPLIT = '{split}'
+_BY_EXTENSION: dict[str, type[Source]] = {
+    '.tar': TarShards,
+    '.parquet': Parquet,
+    '.txt': ListFile,
+    '.csv': ListFile,
+    '.tsv': ListFile,
+}
+
+
+def open_source(
+    place: str | os.PathLike, split: str | None = None, extensions: Sequence[str] = IMAGE_EXTENSIONS
+) -> Source:
+    """Choose the source of a place by what it is.
+
+    Args:
+        place: A folder; ``.txt``, ``.csv`` or ``.tsv``: a list; ``.tar`` or ``.parquet``: files, with patterns such as
+            ``shards-{000..003}.tar`` or ``*.tar``; ``.lmdb``; what ``datasets`` saved, or ``hf:NAME``. All but the last
+            three may be URLs that fsspec reads. ``{split}`` in it stands for the split.
+        split: ``'train'``, ``'val'``, ... or None for everything. A folder has them as sub-folders; ``'train'`` means
+            all of a place without splits.
+        extensions: Extensions of images, in any case.
+
+    Raises:
+        DatasetError: There is no such place or split, or a package to read it is missing.
+    """
+    place = os.fspath(place)
+    if _SPLIT in place and split is not None:
+        place, split = place.replace(_SPLIT, split), None
+    if not is_remote(place):
+        place = str(Path(place).expanduser())
+    if place.startswith(HUB) or is_saved(place):
+        return HuggingFace(place, split)
+    kind = _BY_EXTENSION.get(os.path.splitext(place)[1].lower())
+    if kind is None and is_lmdb(place):
+        kind = Lmdb
+    if kind is None:
+        if is_remote(place):
+            return RemoteFolder(_split_folder(place.rstrip('/'), split, _is_remote_folder), extensions)
+        return Folder(_split_folder(place, split, os.path.isdir), extensions)
+    if split not in (None, 'train'):
+        raise DatasetError(
+            f'{place} has no split {split!r}: write {_SPLIT} where the names differ, as in data-{_SPLIT}.tar'
+        )
+    return kind(place, extensions)
+
+
+def _is_remote_folder(url: str) -> bool:
+    with explained(url):
+        filesystem, path = open_filesystem(url)
+        return filesystem.isdir(path)
+
+
+def _split_folder(root: str, split: str | None, is_folder: Callable[[str], bool]) -> str:
+    if split is None or not is_folder(root):
+        return root
+    folder = f'{root.rstrip("/")}/{split}'
+    if is_folder(folder) or (split == 'train' and not is_folder(f'{root.rstrip("/")}/val')):
+        return folder if is_folder(folder) else root
+    raise DatasetError(f'split={split!r}: there is no folder {folder}. For all images of {root} set split=None')
