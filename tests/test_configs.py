@@ -17,6 +17,7 @@ from mmpretrain.structures import DataSample
 from repre_mm.datasets import view_sizes
 from repre_mm.engine.adapt import set_length
 from repre_mm.engine.checks.schedule import schedule_faults, warmup_faults
+from repre_mm.models.selfsup.dino import DINO
 from repre_mm.models.selfsup.ema import CosineEMA
 
 ROOT = Path(__file__).parents[1]
@@ -249,8 +250,11 @@ def run_one_step(path: str, batch: int) -> None:
         model = registry.MODELS.build({'data_preprocessor': cfg.data_preprocessor, **cfg.model})
         model.init_weights()
         optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
-    for target in filter(lambda module: isinstance(module, CosineEMA), model.modules()):
-        target.max_steps = 1  # as MomentumUpdateHook does
+    for module in model.modules():  # what MomentumUpdateHook and DINOHook tell them
+        if isinstance(module, CosineEMA):
+            module.max_steps = 1
+        elif isinstance(module, DINO):
+            module.epoch = 0
     sizes = view_sizes(cfg.train_dataloader.dataset.pipeline)
     assert sizes[0] == cfg.image_size
     views = [torch.randint(0, 256, (batch, 3, size, size), dtype=torch.uint8) for size in sizes]

@@ -1,0 +1,27 @@
+# SimCLR, Swin-T at 224 pixels, on one GPU of 24 GB: for 10,000 to 1,000,000 photographs without labels.
+#
+#   python tools/train.py configs/recipes/simclr_swin-tiny_24gb.py --data DIR
+#
+# Needs: 16 GB of GPU memory, 12 h on an RTX 3090, 5 h on an RTX 4090, with 8 CPU cores or more for loading. Both are
+# arithmetic (`--check`), tried on no GPU yet; what it reaches has not been measured. The number of epochs follows from
+# the number of photographs, so that 20 million images are seen (5 % of what 300 epochs of ImageNet show); --epochs N
+# and --batch-size N change it.
+# Views, loss: SimCLR (arXiv 2002.05709); head: MoCo v3 (arXiv 2104.02057). Our choice: the encoder, a learning rate
+# that follows the authors' by the square root of the batch, for fewer steps than theirs. Trained for other batches by
+# --batch-size, it follows linearly.
+_base_ = '../pretrain/simclr/simclr_vit-small-p16_8xb512-amp-coslr-300e_in1k.py'
+
+recipe = dict(images_seen=20_000_000)
+batch_size = 96
+lr = 0.0032 * (batch_size / 4096) ** 0.5
+
+train_dataloader = dict(batch_size=batch_size, num_workers=8)
+model = dict(
+    backbone=dict(_delete_=True, type='SwinTransformer', arch='tiny', img_size=224, drop_path_rate=0.0),
+    neck=dict(in_channels=768, with_avg_pool=True),
+)
+optim_wrapper = dict(
+    optimizer=dict(lr=lr), paramwise_cfg=dict(custom_keys=dict(loss_weighting=dict(lr_mult=0.02 / lr)))
+)
+auto_scale_lr = dict(base_batch_size=batch_size)
+default_hooks = dict(knn=dict(workers=8))
