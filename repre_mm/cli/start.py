@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import sys
 import warnings
 from collections.abc import Callable
 
@@ -24,7 +25,10 @@ def prepare_process() -> None:
     time that the others need: docs/stack.md has the numbers. libgomp reads the variable when torch loads it.
     """
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+    hidden = sys.modules.setdefault('mmdet', None)  # mmpretrain imports all of it, for one layer of a detector
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter('ignore')  # deprecations inside the stack
         import mmpretrain.datasets
         import mmpretrain.models  # noqa: F401
+    if hidden is None:
+        del sys.modules['mmdet']

@@ -107,9 +107,7 @@ def test_a_warmup_of_one_step_is_what_the_check_says():
     assert_close(torch.tensor(rates), torch.full((5,), 0.01))
 
 
-@pytest.mark.parametrize(
-    ('then', 'fault'), [(24, None), (12, 'param_scheduler.0.end=3, not 6; a resume keeps')]
-)
+@pytest.mark.parametrize(('then', 'fault'), [(24, None), (12, 'param_scheduler.0.end=3, not 6; a resume keeps')])
 def test_a_resume_keeps_its_schedule(then, fault, tmp_path):
     meta = {'iter': 12, 'batches_per_epoch': 4}
     torch.save({'meta': meta, 'optimizer': {}, 'param_schedulers': [{'end': then}]}, tmp_path / 'epoch_3.pth')
