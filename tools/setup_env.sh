@@ -194,7 +194,7 @@ print(f'cu{torch.version.cuda}-{re.sub("[^A-Za-z0-9.]+", "_", archs)}'.lower())
 PY
 }
 
-ops_work() { "$PY" -c 'import sys; from repre_mm.doctor import check_mmcv_ops as check; sys.exit(check()[0].level != "ok")'; }
+ops_work() { "$PY" -c 'import sys; from repre_mm.doctor import check_mmcv_ops as check; sys.exit(check().level != "ok")'; }
 
 # With build isolation the build would see no torch and leave the ops out without an error.
 compile_ops() { # WHEEL FOLDER, JOBS
