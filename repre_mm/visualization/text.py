@@ -12,4 +12,4 @@ from PIL import ImageFont
 @cache
 def letters(size: int) -> ImageFont.FreeTypeFont:
     """Load DejaVu Sans from matplotlib, ``size`` pixels high: Pillow's own font lacks accents and signs such as ≤."""
-    return ImageFont.truetype(Path(matplotlib.get_data_path(), 'fonts/ttf/DejaVuSans.ttf'), size)
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path(), 'fonts/ttf/DejaVuSans.ttf')), size)
