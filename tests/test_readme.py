@@ -76,7 +76,7 @@ def clone(tmp_path_factory) -> Path:
     run('repre toy-scenes data/toy_scenes --num-train 256 --num-val 32 --num-scenes-train 4 --num-scenes-val 2', folder)
     shutil.copy(next((folder / CLS / 'val').rglob('*.jpg')), folder / 'query.jpg')
     base = "_base_ = 'configs/toy/repre_mocov3_vit-tiny_toy.py'\n"
-    (folder / 'toy.py').write_text(f'{base}train_cfg = dict(max_epochs=3)\n')
+    (folder / 'toy.py').write_text(f'{base}train_cfg = dict(max_epochs=3)\nparam_scheduler = []\n')
     base = "_base_ = 'configs/toy/transfer/setr-naive_vit-tiny_toy.py'\n"
     (folder / 'setr.py').write_text(f'{base}train_cfg = dict(max_iters=2, val_interval=2)\nparam_scheduler = []\n')
     run('repre train toy.py', folder)
