@@ -204,7 +204,8 @@ def check_vit(config: str, file: Path, golden: list[float], release: Release, ro
     encoder = transfer_encoder(config, release, routes)
     report = pretrained(encoder, file)
     assert report.complete
-    assert set(report.unexpected) <= {'ln1.weight', 'ln1.bias', 'ln2.weight', 'ln2.bias'}  # no final norm before a head
+    # No final norm before a head; MAE's fine-tuned one stands behind the pooling.
+    assert {name.partition('.')[0] for name in report.unexpected} <= {'ln1', 'ln2', 'fc_norm'}
     assert_golden(encoder(images(release))[-1], golden)
 
 
