@@ -52,6 +52,7 @@ def online_scores(model, data_root) -> dict[str, float]:
     logged = {}
     cfg = Config.fromfile(CONFIG)
     runner = SimpleNamespace(
+        cfg=cfg,
         model=model,
         epoch=0,
         max_epochs=1,
