@@ -37,8 +37,9 @@ def draw_missing(runs: Sequence) -> None:
     ]
     if not missing:
         return
-    import visualize  # beside this file
+    from repre_mm.cli.main import load_tool
 
+    visualize = load_tool('visualize', 'repre_visualize')
     for number, (run, kind) in enumerate(missing, start=1):
         print(f'picture {number} of {len(missing)}: {kind} of {run.name}', flush=True)
         try:

@@ -102,7 +102,6 @@ def test_command_draws_what_is_missing(tmp_path, monkeypatch, capsys):
     cfg.dump(run / 'config.py')
     torch.save({'state_dict': load_repre(cfg, 'random').state_dict(), 'meta': {}}, run / 'epoch_1.pth')
     save_png(np.zeros((20, 20, 3), np.uint8), run / 'attention_heads.png')
-    monkeypatch.syspath_prepend(root / 'tools')
     monkeypatch.setattr('sys.argv', ['report.py', str(run), '--draw'])
     runpy.run_path(str(root / 'tools/report.py'), run_name='__main__')
     drawn = {path.stem for path in (run / 'pictures').iterdir()}
