@@ -100,7 +100,7 @@ def main() -> None:
 
 What next:
   all on one page    make report
-  your own images    .venv/bin/python tools/train.py {CONFIG.relative_to(ROOT)} --data DIR
+  your own images    .venv/bin/repre train recipes/repre_mocov3_vit-tiny_cpu --data DIR
   score a checkpoint .venv/bin/python tools/test.py {CONFIG.relative_to(ROOT)} {checkpoint} --data {args.data}/cls
   full-size configs  configs/pretrain/
 """)
