@@ -15,9 +15,8 @@ recipe = dict(images_seen=100_000_000, steps=93_800)
 batch_size = 768
 lr = 0.0024 * (batch_size / 4096) ** 0.5
 
-train_dataloader = dict(batch_size=batch_size, num_workers=8)
+train_dataloader = dict(batch_size=batch_size)
 optim_wrapper = dict(
     optimizer=dict(lr=lr), paramwise_cfg=dict(custom_keys=dict(loss_weighting=dict(lr_mult=0.02 / lr)))
 )
 auto_scale_lr = dict(base_batch_size=batch_size)
-default_hooks = dict(knn=dict(workers=8))
