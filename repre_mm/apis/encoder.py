@@ -19,6 +19,7 @@ from repre_mm.apis.graphs import GRAPHS, export_graph
 from repre_mm.apis.hub import SCHEMES, load_from_hub
 from repre_mm.apis.images import Crops, ImageLike, collate_crops, collect_images
 from repre_mm.checkpoint.export import export_encoder
+from repre_mm.engine.resilience.saving import newest_checkpoint
 from repre_mm.evaluation.encoders import RANDOM, EncoderName, load_frozen_encoder
 from repre_mm.evaluation.features import extract_features, global_features
 from repre_mm.evaluation.frozen import FrozenEncoder
@@ -209,16 +210,13 @@ def _parse(source: str | os.PathLike | Sequence[str]) -> EncoderName:
 
 
 def _of_run(folder: Path) -> tuple[str, str]:
-    """Config and newest checkpoint of a run."""
-    configs = sorted(folder.glob('*.py'))
-    pointer = folder / 'last_checkpoint'
-    if not configs or not pointer.is_file():
-        missing = 'config (*.py)' if not configs else 'last_checkpoint'
-        raise UserError(f'{folder} is no folder of a run: it holds no {missing}')
-    checkpoint = Path(pointer.read_text().strip())
-    if not checkpoint.is_file():  # the run was moved
-        checkpoint = folder / checkpoint.name
-    return str(max(configs, key=lambda path: path.stat().st_mtime)), str(checkpoint)
+    """Config and newest sound checkpoint of a run."""
+    configs = sorted(folder.glob('*.py'), key=lambda path: path.stat().st_mtime)
+    point = newest_checkpoint(folder)
+    if not configs or point is None:
+        missing = 'checkpoint of a training' if configs else 'config (*.py)'
+        raise UserError(f'{folder} is no folder of a run, since it holds no {missing}: name the work dir of a training')
+    return str(configs[-1]), str(point.path)
 
 
 def export(encoder: Encoder, out: str | os.PathLike, to: str = 'mmpretrain') -> dict[str, Any]:

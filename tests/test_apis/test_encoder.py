@@ -34,8 +34,11 @@ def run(tmp_path_factory, photos) -> Path:
     cfg.model.algorithm.backbone.out_type = 'cls_token'
     cfg.dump(folder / 'tiny_config.py')
     torch.manual_seed(0)
-    torch.save({'state_dict': load_repre(cfg, 'random').state_dict(), 'meta': {}}, folder / 'epoch_1.pth')
-    (folder / 'last_checkpoint').write_text(str(folder / 'epoch_1.pth'))
+    weights = load_repre(cfg, 'random').state_dict()
+    torch.save({'state_dict': weights, 'optimizer': {}, 'meta': {'iter': 3, 'epoch': 1}}, folder / 'epoch_1.pth')
+    torch.save({'state_dict': weights, 'optimizer': {}, 'meta': {'iter': 6, 'epoch': 2}}, folder / 'epoch_2.pth')
+    with (folder / 'epoch_2.pth').open('r+b') as file:  # the newest is damaged: the one before it counts
+        file.truncate(1000)
     return folder
 
 
