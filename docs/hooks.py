@@ -45,7 +45,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
         else:
             target = Path(os.path.relpath(inside or _copy(path), here)).as_posix()
         markdown = markdown.replace(link[0], f'[{text}]({target}{anchor})')
-    return markdown
+    return markdown.replace('<this repository>', config.repo_url or '<this repository>')
 
 
 def on_page_content(html: str, page: Any, config: Any, files: Files) -> str:

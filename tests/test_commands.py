@@ -1,4 +1,4 @@
-"""Belongs to README.md: the commands of its tables, run as they stand on toy scenes, in a clone and by `repre`."""
+"""Belongs to docs/commands.md: its tables' commands, run as they stand on toy scenes, in a clone and by `repre`."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from fixtures.stack import needs
 from repre_mm.cli.main import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
-ROWS = [line.split('|')[-2] for line in (ROOT / 'README.md').read_text().splitlines() if line.startswith('| ')]
+ROWS = [line.split('|')[-2] for line in (ROOT / 'docs/commands.md').read_text().splitlines() if line.startswith('| ')]
 TOOLS = re.compile('`((?:python tools/|bash tools/|--(?:cfg-options|traceback))[^`]*)`')
 COMMAND_LINES = [line for row in ROWS for line in TOOLS.findall(row) if 'slurm' not in line]
 SUBCOMMANDS = {f'python tools/{file}.py': f'repre {name}' for name, (file, _) in COMMANDS.items()}
@@ -35,7 +35,7 @@ WORDS = {
 }
 #: The same for single commands, which are about segmentation.
 SEGMENTATION = {'CONFIG': 'setr.py', 'DIR': CITYSCAPES, 'ENCODER': ENCODER.replace(' ', ':')}
-#: What a command needs besides what the README says of it: other arguments, or fewer trainings.
+#: What a command needs besides what the page says of it: other arguments, or fewer trainings.
 ADDED = {
     'linear_probe.py': f'{ENCODER} --data {CLS}',
     'linear_eval.py': f'{ENCODER} --data {CLS} --epochs 1',
@@ -47,7 +47,7 @@ ADDED = {
 
 
 def completed(line: str) -> str:
-    """A command of the README with every placeholder filled in."""
+    """A command of the page with every placeholder filled in."""
     words = WORDS | (SEGMENTATION if '--pretrained' in line or 'tools/test.py' in line else {})
     if line.startswith('--'):  # options of a training: the sharded one takes two processes
         line = f'{"bash tools/dist_train.sh CONFIG 2" if "Sharded" in line else "python tools/train.py CONFIG"} {line}'
