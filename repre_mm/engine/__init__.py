@@ -3,6 +3,7 @@
 from repre_mm.engine.hooks.checkpoint import SafeCheckpointHook
 from repre_mm.engine.hooks.collapse import CollapseHook
 from repre_mm.engine.hooks.dino import ClipGradPerParameterHook, DINOHook
+from repre_mm.engine.hooks.gradient_balance import GradientBalanceHook
 from repre_mm.engine.hooks.guards import AccumulationGuardHook, WeightingGuardHook
 from repre_mm.engine.hooks.momentum import MomentumUpdateHook
 from repre_mm.engine.hooks.nonfinite import NonFiniteError, NonFiniteHook
@@ -25,6 +26,7 @@ __all__ = [
     'CollapseHook',
     'DINOHook',
     'FastStepHook',
+    'GradientBalanceHook',
     'LayerDecayConstructor',
     'LocalVisBackend',
     'MomentumUpdateHook',
