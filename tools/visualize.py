@@ -4,7 +4,7 @@ WHAT is one of
   reconstruction  inputs, reconstructions and errors (of a RePre checkpoint)
   attention       where the encoder looks: class-token attention, or similarity to the pooled vector
   components      patch tokens by their first three principal components, as colours
-  embedding       t-SNE or UMAP of the vectors of some classes
+  embedding       t-SNE of the vectors of some classes
   retrieval       the nearest images of some queries
   curves          training curves: WHAT is followed by work dirs instead, `visualize.py curves WORK_DIR...`
 
@@ -60,8 +60,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     sub.add_argument('--layer', type=int, default=-1, help='block or stage, from 0, or from the end (default: last)')
     sub = compare(command('components', 'principal components of patch tokens', 6))
     sub.add_argument('--layer', type=int, default=-1, help='block or stage, from 0, or from the end (default: last)')
-    sub = compare(command('embedding', 't-SNE or UMAP of labelled images', None))
-    sub.add_argument('--method', choices=['tsne', 'umap'], default='tsne', help='default: %(default)s')
+    sub = compare(command('embedding', 't-SNE of labelled images', None))
     sub.add_argument('--classes', type=int, default=20, help='random ones (default: %(default)s)')
     sub.add_argument('--per-class', type=int, default=50, help='images of each at most (default: %(default)s)')
     sub = compare(command('retrieval', 'nearest images of some queries', 6))
@@ -78,9 +77,8 @@ def default_out(args: argparse.Namespace) -> Path:
     """``pictures/`` beside the checkpoint; variants of a picture have names of their own."""
     weights = args.encoder[-1].rpartition(':')[2]
     folder = Path(weights).parent if Path(weights).suffix else Path('.')
-    variant = next((v for v in (getattr(args, 'show', 'mean'), getattr(args, 'method', 'tsne')) if v != 'mean'), None)
-    parts = [args.what, variant if variant not in (None, 'tsne') else '']
-    return folder / 'pictures' / f'{"_".join(part for part in parts if part)}.png'
+    show = getattr(args, 'show', 'mean')
+    return folder / 'pictures' / f'{args.what}{"" if show == "mean" else f"_{show}"}.png'
 
 
 def encoder_names(args: argparse.Namespace, sources: list[list[str]]) -> list[str]:
@@ -131,7 +129,7 @@ def draw_encoders(args: argparse.Namespace):
     source = image_source(args, encoders[names[0]].data_root)
     if args.what == 'embedding':
         indices = source.sample_classes(args.classes, args.per_class, args.seed)
-        return pictures.embedding_picture(encoders, source, indices, method=args.method, seed=args.seed)
+        return pictures.embedding_picture(encoders, source, indices, seed=args.seed)
     if args.what == 'retrieval':
         indices = source.sample(args.bank, args.seed)
         return pictures.retrieval_picture(encoders, source, indices, queries=args.num_images, top=args.top)

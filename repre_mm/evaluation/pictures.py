@@ -108,12 +108,12 @@ def components_picture(
     for encoder in encoders.values():
         inputs = encoder.normalised(source.load(indices, encoder.image_size))
         colours = component_colours(level_map(encoder.module, inputs, layer))
-        rows.append([enlarged(one, _TILE, smooth=False) for one in colours])
+        rows.append([enlarged(one, _TILE) for one in colours])
     return sheet(rows, None, ['image', *encoders])
 
 
 def embedding_picture(
-    encoders: dict[str, FrozenEncoder], source: ImageSource, indices: Sequence[int], *, method: str, seed: int = 0
+    encoders: dict[str, FrozenEncoder], source: ImageSource, indices: Sequence[int], *, seed: int = 0
 ) -> Figure:
     """Draw vectors of labelled images in the plane, one panel per encoder (RePre, Figure 4, right).
 
@@ -121,16 +121,13 @@ def embedding_picture(
         encoders: See the top of this file.
         source: One with classes.
         indices: As :meth:`ImageSource.sample_classes` draws them.
-        method: See :func:`repre_mm.visualization.embedding.project`.
         seed: Of the projection.
     """
-    points = {
-        name: project(_vectors(encoder, source, indices).numpy(), method, seed) for name, encoder in encoders.items()
-    }
+    points = {name: project(_vectors(encoder, source, indices).numpy(), seed) for name, encoder in encoders.items()}
     labels = source.labels[list(indices)]
     present = np.unique(labels)
     names = [source.classes[label] for label in present]
-    return embedding_figure(points, np.searchsorted(present, labels), names, {'tsne': 't-SNE', 'umap': 'UMAP'}[method])
+    return embedding_figure(points, np.searchsorted(present, labels), names)
 
 
 def retrieval_picture(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Sequence
 
 import matplotlib
@@ -13,12 +12,21 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from repre_mm.utils.errors import UserError
-from repre_mm.visualization.runs import Run, Series
+from repre_mm.visualization.runs import Run
 
 #: Colours of Okabe and Ito that show on white and on black and are distinct for any colour vision.
 COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#8C8C8C')
 _DASHES = ('-', '--', ':', '-.')
 _INK = '#20242a'
+_STYLE = {f'{part}.color': _INK for part in ('text', 'xtick', 'ytick', 'grid')} | {
+    'axes.edgecolor': _INK,
+    'axes.labelcolor': _INK,
+    'axes.spines.top': False,
+    'axes.spines.right': False,
+    'axes.grid': True,
+    'grid.alpha': 0.15,
+    'text.parse_math': False,  # names of runs may hold a $
+}
 
 #: Logged quantities, the most interesting first, and their titles; others follow under their own names.
 QUANTITIES = {
@@ -48,16 +56,8 @@ def run_style(index: int) -> dict[str, str]:
     return {'color': COLOURS[index % len(COLOURS)], 'linestyle': _DASHES[index // len(COLOURS) % len(_DASHES)]}
 
 
-def curve_figure(runs: Sequence[Run], quantity: str) -> Figure:
-    """Draw one quantity of all runs, small enough for a phone, without a legend."""
-    with _style():
-        figure = Figure(figsize=(3.9, 2.7), layout='constrained')
-        _draw(figure.subplots(), runs, quantity)
-    return figure
-
-
-def curves_figure(runs: Sequence[Run], quantities: Sequence[str] | None = None) -> Figure:
-    """Draw a panel per quantity (all by default), runs overlaid, with a legend.
+def curves_figure(runs: Sequence[Run], quantities: Sequence[str] | None = None, legend: bool = True) -> Figure:
+    """Draw a panel per quantity (all by default), runs overlaid; a panel is small enough for a phone.
 
     Raises:
         UserError: No run has logged anything, or none has one of the quantities.
@@ -71,70 +71,43 @@ def curves_figure(runs: Sequence[Run], quantities: Sequence[str] | None = None) 
             raise UserError(f'no run has logged {quantity!r}; there are {", ".join(known)}')
     columns = min(3, len(quantities))
     rows = -(-len(quantities) // columns)
-    with _style():
-        figure = Figure(figsize=(3.9 * columns, 2.7 * rows + 0.4), layout='constrained')
-        panels = figure.subplots(rows, columns, squeeze=False).ravel()
-        for panel, quantity in zip(panels, quantities, strict=False):
-            _draw(panel, runs, quantity)
-        for panel in panels[len(quantities) :]:
-            panel.remove()
-        handles = [Line2D([], [], linewidth=2, **run_style(index)) for index in range(len(runs))]
-        add_legend(figure, handles, [run.name for run in runs], loc='outside upper left', ncols=3)
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(3.9 * columns, 2.7 * rows + 0.4 * legend), layout='constrained')
+        for place, quantity in enumerate(quantities, start=1):
+            _draw(figure.add_subplot(rows, columns, place), runs, quantity)
+        if legend:
+            handles = [Line2D([], [], linewidth=2, **run_style(index)) for index in range(len(runs))]
+            names = [run.name for run in runs]
+            figure.legend(handles, names, loc='outside upper left', ncols=3, frameon=False, fontsize=9)
     return figure
 
 
-def add_legend(figure: Figure, handles: Sequence, names: Sequence[str], **kwargs) -> None:
-    """Add a legend with any names; matplotlib alone would drop those that start with an underscore."""
-    legend = figure.legend(handles, ['name'] * len(names), frameon=False, fontsize=9, **kwargs)
-    for text, name in zip(legend.get_texts(), names, strict=True):
-        text.set_parse_math(False)
-        text.set_text(name)
-
-
 def to_svg(figure: Figure) -> str:
-    """Render a figure as an ``<svg>`` element that takes its text colour and width from the page."""
+    """Render a figure as an ``<svg>`` element that takes its text colour from the page."""
     buffer = io.StringIO()
     # Keep text as text, and ids the same from run to run.
     with matplotlib.rc_context({'svg.fonttype': 'none', 'svg.hashsalt': 'repre_mm'}):
-        figure.savefig(buffer, format='svg', transparent=True)
+        figure.savefig(buffer, format='svg', transparent=True, metadata={'Date': None})
     svg = buffer.getvalue()
-    svg = re.sub(r'<metadata>.*?</metadata>', '', svg[svg.index('<svg') :], flags=re.S)
-    for side in ('width', 'height'):  # the viewBox gives the proportions, the page the size
-        svg = re.sub(rf'(<svg[^>]*?) {side}="[^"]*"', r'\1', svg, count=1)
-    return svg.replace(_INK, 'currentColor')
-
-
-def _style():
-    style = {f'{part}.color': _INK for part in ('text', 'xtick', 'ytick', 'grid')}
-    style |= {'axes.edgecolor': _INK, 'axes.labelcolor': _INK, 'axes.spines.top': False, 'axes.spines.right': False}
-    style |= {'axes.grid': True, 'grid.alpha': 0.15, 'text.parse_math': False}
-    return matplotlib.rc_context(style)
+    return svg[svg.index('<svg') :].replace(_INK, 'currentColor')
 
 
 def _draw(panel: Axes, runs: Sequence[Run], quantity: str) -> None:
     for index, run in enumerate(runs):
-        series = run.curves.get(quantity)
-        if series is None:
+        if quantity not in run.curves:
             continue
-        panel.set_xlabel(series.unit, fontsize=9)
-        style = run_style(index)
-        if len(series.steps) > 60:  # noise would hide one run behind another: draw the running mean over it
-            panel.plot(series.steps, series.values, linewidth=0.7, alpha=0.3, color=style['color'])
-            panel.plot(*_running_mean(series), linewidth=1.8, **style)
+        unit, steps, values = run.curves[quantity]
+        panel.set_xlabel(unit, fontsize=9)
+        style = {'linewidth': 1.8, **run_style(index)}
+        if len(steps) > 60:  # noise would hide one run behind another: draw the running mean over it
+            window = len(steps) // 40 + 1
+            panel.plot(steps, values, linewidth=0.7, alpha=0.3, color=style['color'])
+            panel.plot(steps[window - 1 :], np.convolve(values, np.full(window, 1 / window), 'valid'), **style)
         else:
-            panel.plot(series.steps, series.values, marker='o', markersize=3, linewidth=1.8, **style)
+            panel.plot(steps, values, marker='o', markersize=3, **style)
     panel.set_title(QUANTITIES.get(quantity, quantity), fontsize=10, loc='left')
     panel.tick_params(labelsize=8)
     panel.set_xlim(left=0)
     panel.locator_params(axis='x', nbins=5, integer=True)
     # An offset such as '+1.06e0' is easily overlooked: give near-constant curves long labels instead.
     panel.ticklabel_format(axis='y', useOffset=False, scilimits=(-4, 5))
-
-
-def _running_mean(series: Series) -> tuple[np.ndarray, np.ndarray]:
-    """Average over the fortieth of the training that ends at each step."""
-    window = max(2, len(series.values) // 40)
-    values = np.asarray(series.values, dtype=float)
-    padded = np.concatenate([np.full(window - 1, values[0]), values])
-    means = np.lib.stride_tricks.sliding_window_view(padded, window).mean(axis=1)
-    return np.asarray(series.steps), means

@@ -21,8 +21,8 @@ def reconstruction_grid(inputs: Array, reconstructions: Array, *, max_images: in
     """Draw input, reconstruction and absolute error in three rows, one column per image.
 
     The error is the mean over the channels of the absolute difference, on one scale for the whole picture: from 0 to
-    its 99.5th percentile, rounded up to one digit. Its mean, the L1 that is trained, stands above each column. Images
-    smaller than 160 pixels are enlarged by a whole factor without smoothing.
+    its 99.5th percentile. Its mean, the L1 that is trained, stands above each column. Images smaller than 160 pixels
+    are enlarged by a whole factor without smoothing.
 
     Args:
         inputs: (B, 3, H, W), RGB, values in [0, 1].
@@ -35,7 +35,9 @@ def reconstruction_grid(inputs: Array, reconstructions: Array, *, max_images: in
     Raises:
         ValueError: The inputs leave [0, 1] (normalised pixels?), or a value is not finite.
     """
-    inputs, reconstructions = _to_numpy(inputs)[:max_images], _to_numpy(reconstructions)[:max_images]
+    inputs, reconstructions = (
+        torch.as_tensor(images)[:max_images].detach().float().cpu().numpy() for images in (inputs, reconstructions)
+    )
     if not np.isfinite(reconstructions).all():
         raise ValueError('reconstructions hold NaN or infinite values')
     if inputs.min() < 0 or inputs.max() > 1:
@@ -44,11 +46,12 @@ def reconstruction_grid(inputs: Array, reconstructions: Array, *, max_images: in
             'give the pixels before mean/std normalisation'
         )
     errors = np.abs(inputs - reconstructions).mean(axis=1)  # (B, 3, H, W) -> (B, H, W)
-    l1, scale = errors.mean(axis=(1, 2)), _round_up(float(np.percentile(errors, 99.5)))
+    # At least the smallest step that 8 bits can show.
+    l1, scale = errors.mean(axis=(1, 2)), max(1 / 255, float(np.percentile(errors, 99.5)))
     side = min(errors.shape[1:])
     size = side * max(1, math.ceil(_MIN_TILE / side))
     rows = [
-        *([enlarged(tile, size, smooth=False) for tile in _to_uint8(images)] for images in (inputs, reconstructions)),
+        *([enlarged(tile, size) for tile in _to_uint8(images)] for images in (inputs, reconstructions)),
         [heat_map(error, 0, scale, size) for error in errors],
     ]
     picture = sheet(rows, [f'L1 = {value:.4f}' for value in l1], ['input', 'reconstruction', 'absolute error'])
@@ -62,18 +65,6 @@ def save_png(array: np.ndarray, path: str | os.PathLike) -> None:
     write_atomically(path, lambda draft: Image.fromarray(array).save(draft, format='PNG'))
 
 
-def _to_numpy(images: Array) -> np.ndarray:
-    return torch.as_tensor(images).detach().float().cpu().numpy()
-
-
 def _to_uint8(images: np.ndarray) -> np.ndarray:
     """(B, 3, H, W) in [0, 1] -> (B, H, W, 3) uint8."""
     return np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8).transpose(0, 2, 3, 1)
-
-
-def _round_up(value: float) -> float:
-    """Round up to one significant digit: 0.034 -> 0.04. Zero gives the smallest step that 8 bits can show."""
-    if value <= 0:
-        return 1 / 255
-    unit = 10.0 ** math.floor(math.log10(value))
-    return math.ceil(value / unit - 1e-6) * unit

@@ -25,16 +25,14 @@ def heat_map(values: np.ndarray, low: float, high: float, size: int = 224) -> np
         (H, W, 3) uint8 with the proportions of the map and a shorter side of ``size``.
     """
     share = np.clip((np.asarray(values, dtype=np.float64) - low) / max(high - low, 1e-12), 0, 1)
-    return enlarged(np.rint(_COLOURS(share)[..., :3] * 255).astype(np.uint8), size, smooth=False)
+    return enlarged(np.rint(_COLOURS(share)[..., :3] * 255).astype(np.uint8), size)
 
 
-def enlarged(image: np.ndarray, size: int = 224, smooth: bool = True) -> np.ndarray:
-    """Scale an image (H, W, 3) uint8 to a shorter side of ``size`` pixels."""
+def enlarged(image: np.ndarray, size: int) -> np.ndarray:
+    """Scale an image (H, W, 3) uint8 to a shorter side of ``size`` pixels, without smoothing."""
     height, width = image.shape[:2]
     factor = size / min(height, width)
-    shape = max(1, round(width * factor)), max(1, round(height * factor))
-    resample = Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST
-    return np.array(Image.fromarray(image).resize(shape, resample))
+    return np.array(Image.fromarray(image).resize((round(width * factor), round(height * factor)), Image.NEAREST))
 
 
 def with_scale(picture: np.ndarray, low: float, high: float, meaning: str) -> np.ndarray:
@@ -43,16 +41,12 @@ def with_scale(picture: np.ndarray, low: float, high: float, meaning: str) -> np
     Returns:
         (H + 26, W, 3) uint8, wider where the text needs it.
     """
-    texts = (f'≤ {low:.3g}' if low else '0', f'≥ {high:.3g}', meaning)
-    widths = [_FONT.getlength(text) for text in texts]
-    canvas, draw = _with_strip(picture, int(sum(widths)) + _BAR[0] + 2 * _MARGIN + 28)
-    y, x = picture.shape[0], _MARGIN
-    draw.text((x, y), texts[0], _INK, _FONT)
-    x += int(widths[0]) + 6
+    least, text = f'≤ {low:.3g}' if low else '0', f'≥ {high:.3g}    {meaning}'
+    x, y = 2 * _MARGIN + int(_FONT.getlength(least)), picture.shape[0]
+    canvas, draw = _with_strip(picture, x + _BAR[0] + 2 * _MARGIN + int(_FONT.getlength(text)))
+    draw.text((_MARGIN, y), least, _INK, _FONT)
     canvas.paste(Image.fromarray(heat_map(np.linspace(0, 1, _BAR[0])[None], 0, 1, 1)).resize(_BAR), (x, y + 3))
-    x += _BAR[0] + 6
-    draw.text((x, y), texts[1], _INK, _FONT)
-    draw.text((x + widths[1] + 16, y), meaning, _INK, _FONT)
+    draw.text((x + _BAR[0] + _MARGIN, y), text, _INK, _FONT)
     return np.array(canvas)
 
 

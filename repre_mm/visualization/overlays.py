@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from repre_mm.visualization.maps import enlarged
 from repre_mm.visualization.text import letters
@@ -92,8 +92,8 @@ def sheet(
 
     Args:
         rows: Pictures (h, w, 3) uint8.
-        captions: One for each column, above it, shortened to the column's width.
-        row_captions: One for each row, on its left, shortened likewise.
+        captions: One for each column, above it.
+        row_captions: One for each row, on its left.
 
     Returns:
         (H, W, 3) uint8.
@@ -108,29 +108,19 @@ def sheet(
     width = max(tile.shape[1] for row in rows for tile in row)
     fitted = [[_fit(tile, width) for tile in row] for row in rows]
     left, y = _MARGIN, _MARGIN + (_CAPTION if captions else 0)
-    row_captions = [shorten(caption, font, width) for caption in row_captions or [''] * len(rows)]
-    if any(row_captions):
-        left += math.ceil(max(font.getlength(caption) for caption in row_captions)) + 2 * _GAP
+    if row_captions:
+        left += math.ceil(max(map(font.getlength, row_captions))) + 2 * _GAP
     height = y + _MARGIN - _GAP + sum(max(tile.height for tile in row) + _GAP for row in fitted)
     canvas = Image.new('RGB', (left + _MARGIN + columns * (width + _GAP) - _GAP, height), 'white')
     draw = ImageDraw.Draw(canvas)
     for column, caption in enumerate(captions or ()):
-        draw.text((left + column * (width + _GAP), _MARGIN - 2), shorten(caption, font, width), _INK, font)
-    for row, caption in zip(fitted, row_captions, strict=True):
+        draw.text((left + column * (width + _GAP), _MARGIN - 2), caption, _INK, font)
+    for row, caption in zip(fitted, row_captions or [''] * len(rows), strict=True):
         draw.text((_MARGIN, y), caption, _INK, font)
         for column, tile in enumerate(row):
             canvas.paste(tile, (left + column * (width + _GAP), y))
         y += max(tile.height for tile in row) + _GAP
     return np.array(canvas)
-
-
-def shorten(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
-    """Cut the middle out of a text until it is at most ``width`` pixels wide; names of runs differ at their ends."""
-    short, kept = text, len(text) // 2
-    while kept > 1 and font.getlength(short) > width:
-        kept -= 1
-        short = f'{text[:kept]}…{text[-kept:]}'
-    return short
 
 
 def _blended(image: np.ndarray, masks: Iterable[np.ndarray], colours: np.ndarray) -> tuple[Image.Image, int]:
@@ -140,7 +130,7 @@ def _blended(image: np.ndarray, masks: Iterable[np.ndarray], colours: np.ndarray
         blended[mask] = (1 - _OPACITY) * blended[mask] + _OPACITY * colour
     side = min(image.shape[:2])
     factor = max(1, round(_MIN_SIDE / side))
-    return Image.fromarray(enlarged(np.rint(blended).astype(np.uint8), factor * side, smooth=False)), factor
+    return Image.fromarray(enlarged(np.rint(blended).astype(np.uint8), factor * side)), factor
 
 
 def _fit(tile: np.ndarray, width: int) -> Image.Image:

@@ -15,11 +15,10 @@ from jinja2 import Environment, PackageLoader
 from markdown_it import MarkdownIt
 from PIL import Image
 
-from repre_mm.visualization.curves import QUANTITIES, curve_figure, quantities_of, run_style, to_svg
+from repre_mm.visualization.curves import QUANTITIES, curves_figure, quantities_of, run_style, to_svg
 from repre_mm.visualization.runs import Run
 
 _MAX_WIDTH = 1800  # pixels of an embedded picture
-_MAX_PNG = 300_000  # bytes; larger pictures are embedded as WebP
 _MAX_PICTURES = 8  # of one kind and run
 
 #: What ``tools/visualize.py`` draws, and the title of its section.
@@ -39,9 +38,8 @@ _MARKDOWN = MarkdownIt('commonmark', {'html': False}).enable('table').disable(['
 
 def report_html(runs: Sequence[Run], title: str = 'Pre-training report') -> str:
     """Build a page in HTML that loads nothing from elsewhere; names that come from the data are escaped."""
-    tables = [(f'{run.name}: {file.name}', markdown_html(file.read_text())) for run in runs for file in run.tables]
     # The folder of an ablation holds tables and no training: do not list what a training would have.
-    runs = [run for run in runs if not run.tables or run.curves or run.config or run.checkpoint or run.pictures] or runs
+    everything, runs = runs, [run for run in runs if run.curves or run.config or run.pictures or not run.tables] or runs
     described = [_describe(run, index) for index, run in enumerate(runs)]
     environment = Environment(loader=PackageLoader(__package__), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters['number'] = _number
@@ -49,19 +47,16 @@ def report_html(runs: Sequence[Run], title: str = 'Pre-training report') -> str:
         title=title,
         runs=described,
         scores=list(dict.fromkeys(key for run in described for key in run['scores'])),
-        charts=[(_label(runs, quantity), to_svg(curve_figure(runs, quantity))) for quantity in quantities_of(runs)],
+        charts=[
+            (QUANTITIES.get(key, key), to_svg(curves_figure(runs, [key], legend=False))) for key in quantities_of(runs)
+        ],
         pictures=_picture_sections(described),
-        tables=tables,
+        tables=[
+            (f'{run.name}: {file.name}', _MARKDOWN.render(file.read_text()))
+            for run in everything
+            for file in run.tables
+        ],
     )
-
-
-def markdown_html(text: str) -> str:
-    """Render CommonMark with tables; HTML, links and images show as text, headings as those of a section."""
-    tokens = _MARKDOWN.parse(text)
-    for token in tokens:
-        if token.type in ('heading_open', 'heading_close'):
-            token.tag = 'h4'
-    return _MARKDOWN.renderer.render(tokens, _MARKDOWN.options, {})
 
 
 def picture_kind(file: Path) -> str | None:
@@ -89,11 +84,6 @@ def _describe(run: Run, index: int) -> dict[str, Any]:
     }
 
 
-def _label(runs: Sequence[Run], quantity: str) -> str:
-    """Describe a chart for screen readers."""
-    return f'{QUANTITIES.get(quantity, quantity)}, {", ".join(run.name for run in runs if quantity in run.curves)}'
-
-
 def _picture_sections(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     sections = []
     for kind, title in [*PICTURES.items(), (None, 'Other pictures')]:
@@ -115,17 +105,13 @@ def _distinct(files: list[Path]) -> list[Path]:
 
 
 def _embed(file: Path, caption: str) -> dict[str, Any]:
-    """Encode a picture as a data URI, scaled down and compressed where it is large."""
-    data, kind = file.read_bytes(), 'png'
-    with Image.open(io.BytesIO(data)) as image:
-        width = min(image.width, _MAX_WIDTH)
-        height = round(image.height * width / image.width)
-        if len(data) > _MAX_PNG:
-            buffer = io.BytesIO()
-            image.convert('RGB').resize((width, height)).save(buffer, format='WEBP', quality=90)
-            data, kind = buffer.getvalue(), 'webp'
-    source = f'data:image/{kind};base64,{base64.b64encode(data).decode()}'
-    return {'source': source, 'width': width, 'height': height, 'caption': caption}
+    """Encode a picture as a data URI, scaled down where it is large."""
+    buffer = io.BytesIO()
+    with Image.open(file) as image:
+        image.thumbnail((_MAX_WIDTH, image.height))
+        image.save(buffer, format='WEBP', quality=90)
+    source = f'data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}'
+    return {'source': source, 'width': image.width, 'height': image.height, 'caption': caption}
 
 
 def _number(value: float | None) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from repre_mm.utils.errors import UserError
 
@@ -15,8 +15,7 @@ from repre_mm.utils.errors import UserError
 _PLACES = ('step', 'iter', 'epoch')
 
 
-@dataclass
-class Series:
+class Series(NamedTuple):
     """One quantity during a training.
 
     Attributes:
@@ -26,8 +25,8 @@ class Series:
     """
 
     unit: str
-    steps: list[float] = field(default_factory=list)
-    values: list[float] = field(default_factory=list)
+    steps: list[float]
+    values: list[float]
 
 
 @dataclass(frozen=True)
@@ -61,9 +60,6 @@ def read_runs(work_dirs: Sequence[str | os.PathLike]) -> list[Run]:
         UserError: A folder is missing, or a log or JSON file is damaged.
     """
     paths = [Path(path).expanduser() for path in work_dirs]
-    for path in paths:
-        if not path.is_dir():
-            raise UserError(f'no such work dir: {path}')
     names = [path.resolve().name for path in paths]
     if len(set(names)) < len(names):
         names = [str(path) for path in paths]
@@ -80,56 +76,41 @@ def read_curves(work_dir: str | os.PathLike) -> dict[str, Series]:
     """
     curves: dict[str, Series] = {}
     for path in sorted(Path(work_dir).glob('*/vis_data/scalars.json')):
-        lines = _read_lines(path)
+        lines = [_parse(text, path) for text in path.read_text().splitlines() if text.endswith('}')]
         by_epoch = any('epoch' in line for line in lines)
-        fresh: dict[str, Series] = {}
         for line in lines:
-            training = 'iter' in line
-            unit = 'iteration' if training or not by_epoch else 'epoch'
-            for key, value in line.items():
-                if key not in _PLACES and isinstance(value, (int, float)):
-                    series = fresh.setdefault(key, Series(unit))
-                    series.steps.append(line['iter'] if training else line['step'])
-                    series.values.append(value)
-        for key, series in fresh.items():
-            kept = curves.get(key, Series(series.unit))
-            before = sum(step < series.steps[0] for step in kept.steps)
-            curves[key] = Series(series.unit, kept.steps[:before] + series.steps, kept.values[:before] + series.values)
+            unit = 'iteration' if 'iter' in line or not by_epoch else 'epoch'
+            step = line.get('iter', line.get('step'))
+            for key in line.keys() - _PLACES:
+                if isinstance(line[key], (int, float)):
+                    series = curves.setdefault(key, Series(unit, [], []))
+                    while series.steps and series.steps[-1] >= step:  # the training went on from before it
+                        del series.steps[-1], series.values[-1]
+                    series.steps.append(step)
+                    series.values.append(line[key])
     return curves
 
 
-def _read_lines(path: Path) -> list[dict[str, Any]]:
-    texts = path.read_text().splitlines()
-    lines = []
-    for number, text in enumerate(texts, start=1):
-        try:
-            lines.append(json.loads(text))
-        except json.JSONDecodeError as error:
-            if number == len(texts):  # being written
-                break
-            raise UserError(f'{path}, line {number} is not JSON: {error}') from error
-    return lines
-
-
 def _read_run(name: str, path: Path) -> Run:
+    if not path.is_dir():
+        raise UserError(f'no such work dir: {path}')
     pictures = [file for folder in (path, path / 'pictures') for file in sorted(folder.glob('*.png'))]
     pictures += sorted((path / 'reconstructions').glob('*.png'), key=lambda file: (len(file.stem), file.stem))
-    checkpoints = sorted(path.glob('*.pth'), key=lambda file: file.stat().st_mtime)
     return Run(
         name=name,
         path=path,
         curves=read_curves(path),
-        scores={file.stem: _numbers(_read_json(file)) for file in sorted(path.glob('*.json'))},
+        scores={file.stem: _numbers(_parse(file.read_text(), file)) for file in sorted(path.glob('*.json'))},
         pictures=pictures,
         tables=sorted(path.glob('*.md')),
-        config=next(iter(sorted(path.glob('*.py'))), None),
-        checkpoint=checkpoints[-1] if checkpoints else None,
+        config=min(path.glob('*.py'), default=None),
+        checkpoint=max(path.glob('*.pth'), key=lambda file: file.stat().st_mtime, default=None),
     )
 
 
-def _read_json(path: Path) -> Any:
+def _parse(text: str, path: Path) -> Any:
     try:
-        return json.loads(path.read_text())
+        return json.loads(text)
     except ValueError as error:
         raise UserError(f'{path} is not JSON: {error}') from error
 

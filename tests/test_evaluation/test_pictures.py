@@ -72,7 +72,7 @@ def test_components_and_embedding(source):
     assert_array_equal(by_encoder(picture, 0, 2), source.load([2], TILE)[0].permute(1, 2, 0))
     assert_array_equal(by_encoder(picture, 1, 2), by_encoder(picture, 2, 2))
     pytest.importorskip('sklearn')
-    figure = embedding_picture({'a': encoder(), 'b': encoder()}, source, source.sample_classes(2, 5), method='tsne')
+    figure = embedding_picture({'a': encoder(), 'b': encoder()}, source, source.sample_classes(2, 5))
     panels = figure.axes
     assert [panel.get_title() for panel in panels] == ['a', 'b']
     assert sum(len(points.get_offsets()) for points in panels[0].collections) == 10

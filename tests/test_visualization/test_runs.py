@@ -28,8 +28,8 @@ def test_a_line_being_written_is_passed_over_and_a_damaged_one_is_named(tmp_path
     path = tmp_path / '1/vis_data/scalars.json'
     path.write_text(path.read_text() + '{"loss": 3')
     assert read_curves(tmp_path)['loss'].steps == [10, 20]
-    path.write_text('{"loss": 3\n' + json.dumps(step(20, loss=2.0)) + '\n')
-    with pytest.raises(ValueError, match=r'scalars\.json, line 1 is not JSON'):
+    path.write_text('{"loss": 3}}\n' + json.dumps(step(20, loss=2.0)) + '\n')
+    with pytest.raises(ValueError, match=r'scalars\.json is not JSON'):
         read_curves(tmp_path)
 
 
