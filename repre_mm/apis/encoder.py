@@ -19,7 +19,7 @@ from repre_mm.apis.graphs import GRAPHS, export_graph
 from repre_mm.apis.hub import SCHEMES, load_from_hub
 from repre_mm.apis.images import Crops, ImageLike, collate_crops, collect_images
 from repre_mm.checkpoint.export import export_encoder
-from repre_mm.engine.resilience.saving import newest_checkpoint
+from repre_mm.checkpoint.saving import newest_checkpoint
 from repre_mm.evaluation.encoders import RANDOM, EncoderName, load_frozen_encoder
 from repre_mm.evaluation.features import extract_features, global_features
 from repre_mm.evaluation.frozen import FrozenEncoder

@@ -13,12 +13,12 @@ from typing import Any
 from mmengine.config import Config
 
 from repre_mm.checkpoint import build_encoder, load_pretrained
+from repre_mm.checkpoint.saving import newest_checkpoint
 from repre_mm.datasets import DatasetError
 from repre_mm.distributed.processes import check_equal_batches
 from repre_mm.engine.adapt import set_batch_size, set_encoder, set_length
 from repre_mm.engine.checks import config_faults, data_faults, raise_faults
 from repre_mm.engine.launch import read_config, set_data_root
-from repre_mm.engine.resilience.saving import newest_checkpoint
 from repre_mm.evaluation.encoders import RANDOM, named_weights
 from repre_mm.transfer.settings import set_up_transfer
 from repre_mm.utils.configs import is_transfer, starts_from_encoder

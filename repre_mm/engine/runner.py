@@ -12,12 +12,12 @@ from mmengine.logging import MMLogger, print_log
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
 from repre_mm.checkpoint import CheckpointError, read_checkpoint
+from repre_mm.checkpoint.saving import ResumePoint, newest_checkpoint, resume_point, verify_checkpoint
 from repre_mm.distributed.sharding import is_sharded, split_optimizer_state, whole_states
 from repre_mm.engine.first_screen import filter_console, training_summary
 from repre_mm.engine.initial_weights import check_init_cfg, check_loaded
 from repre_mm.engine.resilience.background import wait_for_background
 from repre_mm.engine.resilience.replay import make_replayable, seed_step
-from repre_mm.engine.resilience.saving import ResumePoint, newest_checkpoint, resume_point, verify_checkpoint
 from repre_mm.engine.safe_loading import install_safe_loading
 
 

@@ -12,10 +12,10 @@ from mmengine.registry import PARAM_SCHEDULERS, DefaultScope
 from torch import nn
 
 from repre_mm.checkpoint import read_checkpoint
+from repre_mm.checkpoint.saving import newest_checkpoint, resume_point
 from repre_mm.engine.checks.explain import explain
 from repre_mm.engine.checks.image_folders import count_images
 from repre_mm.engine.checks.sizes import global_batch
-from repre_mm.engine.resilience.saving import newest_checkpoint, resume_point
 from repre_mm.utils.configs import walk
 
 _EPOCHS_FIX = 'set the length by --epochs {}, which all schedules follow'

@@ -17,8 +17,8 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
 from repre_mm.checkpoint import CheckpointError
+from repre_mm.checkpoint.saving import remove_checkpoint, remove_drafts, write_checkpoint, write_pointer
 from repre_mm.engine.resilience.background import run_in_background, wait_for_background
-from repre_mm.engine.resilience.saving import remove_checkpoint, remove_drafts, write_checkpoint, write_pointer
 from repre_mm.engine.resilience.training_state import training_state
 from repre_mm.registry import HOOKS
 

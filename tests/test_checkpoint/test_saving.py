@@ -12,9 +12,8 @@ import pytest
 import torch
 from fixtures.full_disk import FullDisk
 
-from repre_mm.checkpoint import CheckpointError
-from repre_mm.engine.resilience import saving
-from repre_mm.engine.resilience.saving import checksum_path, newest_checkpoint, write_checkpoint
+from repre_mm.checkpoint import CheckpointError, saving
+from repre_mm.checkpoint.saving import checksum_path, newest_checkpoint, write_checkpoint
 
 
 def checkpoint_bytes(iteration: int, size: int = 1000) -> bytes:
