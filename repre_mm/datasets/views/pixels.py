@@ -7,8 +7,6 @@ torchvision on Pillow images, which the authors' codes use.
 
 from __future__ import annotations
 
-import functools
-
 import cv2
 import numpy as np
 import torch
@@ -72,7 +70,8 @@ def gaussian_blur(image: np.ndarray, sigma: float) -> np.ndarray:
 
 def solarize(image: np.ndarray, threshold: float) -> np.ndarray:
     """Invert values from the threshold up."""
-    return cv2.LUT(image, _solarized(threshold))
+    values = np.arange(256, dtype=np.uint8)
+    return cv2.LUT(image, np.where(values < threshold, values, 255 - values))
 
 
 def planes_first(image: np.ndarray) -> np.ndarray:
@@ -80,13 +79,6 @@ def planes_first(image: np.ndarray) -> np.ndarray:
     planes = np.empty((3, *image.shape[:2]), np.uint8)
     cv2.split(image, list(planes))
     return planes.transpose(1, 2, 0)
-
-
-@functools.cache
-def _solarized(threshold: float) -> np.ndarray:
-    """Lookup table of :func:`solarize`."""
-    values = np.arange(256, dtype=np.uint8)
-    return np.where(values < threshold, values, 255 - values)
 
 
 def _grey(image: np.ndarray) -> np.ndarray:

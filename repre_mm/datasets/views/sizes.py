@@ -20,16 +20,16 @@ def view_sizes(pipeline: Sequence[dict]) -> list[int]:
     Raises:
         DatasetError: There is no ``MultiView`` in the pipeline, or no crop in a view.
     """
-    multi_view = next((step for step in pipeline if step['type'].endswith('MultiView')), None)
-    if multi_view is None:
+    sizes = []
+    try:
+        multi_view = next(step for step in pipeline if step['type'].endswith('MultiView'))
+        counts = multi_view['num_views']
+        counts = [counts] if isinstance(counts, int) else counts
+        for count, steps in zip(counts, multi_view['transforms'], strict=True):
+            sizes += [next(step['scale'] for step in steps if step['type'] == 'RandomResizedCrop')] * count
+    except StopIteration as error:
         raise DatasetError(
-            "the pipeline has no dict(type='MultiView', num_views=..., transforms=...), which cuts an image's views"
-        )
-    counts, sizes = multi_view['num_views'], []
-    counts = [counts] if isinstance(counts, int) else counts
-    for count, steps in zip(counts, multi_view['transforms'], strict=True):
-        crop = next((step for step in steps if step['type'] == 'RandomResizedCrop'), None)
-        if crop is None:
-            raise DatasetError(f"a view of the pipeline has no dict(type='RandomResizedCrop', scale=...): {steps}")
-        sizes += [crop['scale']] * count
+            "the pipeline has no dict(type='MultiView', num_views=..., transforms=...) whose views all have a "
+            "dict(type='RandomResizedCrop', scale=...)"
+        ) from error
     return sizes

@@ -41,13 +41,10 @@ class RandomResizedCrop:
     backend: str = 'cv2'
 
     def __post_init__(self) -> None:
-        _require(isinstance(self.scale, int) and self.scale > 0, f'scale must be one positive int, not {self.scale!r}')
+        _require(isinstance(self.scale, int), f'scale must be one int, not {self.scale!r}')
         _require(self.backend == 'pillow', f"backend must be 'pillow', not {self.backend!r}, whose views are aliased")
         modes = ('bilinear', 'bicubic')
         _require(self.interpolation in modes, f'interpolation must be one of {modes}, not {self.interpolation!r}')
-        for name in ('crop_ratio_range', 'aspect_ratio_range'):
-            low, high = getattr(self, name)
-            _require(0 < low <= high, f'{name} must be two rising numbers above 0, not {(low, high)}')
 
     def draw(self, height: int, width: int) -> tuple[int, int, int, int]:
         """Draw a box in an image of this size: top, left, height and width."""
@@ -72,10 +69,7 @@ class RandomResizedCrop:
 class _Chance:
     """A step that happens with probability ``prob``."""
 
-    prob: float
-
-    def __post_init__(self) -> None:
-        _require(0 <= self.prob <= 1, f'prob must lie in [0, 1], not {self.prob!r}')
+    prob: float = 0.5
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         return self._change(image) if random.random() < self.prob else image
@@ -94,10 +88,8 @@ class RandomApply(_Chance):
     """Apply all of these steps, or none."""
 
     transforms: Sequence[dict] | dict
-    prob: float = 0.5
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         configs = [self.transforms] if isinstance(self.transforms, dict) else self.transforms
         self.steps = [build_step(config) for config in configs]
 
@@ -118,16 +110,19 @@ class ColorJitter:
     backend: str = 'pillow'  # accepted and ignored: both give the same up to rounding
 
     def __post_init__(self) -> None:
-        ranges = {name: _factors(name, getattr(self, name)) for name in ('brightness', 'contrast', 'saturation')}
-        ranges['hue'] = _hues(self.hue)
-        nothing = {'hue': (0.0, 0.0)}
         #: Range of each factor, without those that change nothing.
-        self.ranges = {name: range_ for name, range_ in ranges.items() if range_ != nothing.get(name, (1.0, 1.0))}
-        self._changes = [(getattr(pixels, name), range_) for name, range_ in self.ranges.items()]
+        self.ranges: dict[str, tuple[float, float]] = {}
+        for name, nothing in (('brightness', 1.0), ('contrast', 1.0), ('saturation', 1.0), ('hue', 0.0)):
+            value = getattr(self, name)
+            low, high = (nothing - value, nothing + value) if isinstance(value, int | float) else value
+            if nothing:
+                low = max(0.0, low)
+            if (low, high) != (nothing, nothing):
+                self.ranges[name] = float(low), float(high)
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        for change, (low, high) in random.sample(self._changes, len(self._changes)):
-            image = change(image, random.uniform(low, high))
+        for name, (low, high) in random.sample([*self.ranges.items()], len(self.ranges)):
+            image = getattr(pixels, name)(image, random.uniform(low, high))
         return image
 
 
@@ -140,7 +135,6 @@ class RandomGrayscale(_Chance):
     channel_weights: Sequence[float] = (1.0, 1.0, 1.0)
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         _require(self.keep_channels, 'keep_channels must be True: an encoder takes three')
         weights = np.asarray(self.channel_weights, float)
         luma = np.allclose(weights / weights.sum(), _BGR_LUMA, atol=1e-3)  # some configs have 0.2989
@@ -156,13 +150,9 @@ class GaussianBlur(_Chance):
 
     magnitude_range: Sequence[float]
     magnitude_std: str
-    prob: float = 0.5
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         _require(self.magnitude_std == 'inf', f"magnitude_std must be 'inf' (uniform), not {self.magnitude_std!r}")
-        low, high = self.magnitude_range
-        _require(0 < low <= high, f'magnitude_range must be two rising numbers above 0, not {(low, high)}')
 
     def _change(self, image: np.ndarray) -> np.ndarray:
         return pixels.gaussian_blur(image, random.uniform(*self.magnitude_range))
@@ -173,7 +163,6 @@ class Solarize(_Chance):
     """Invert values from ``thr`` up."""
 
     thr: float
-    prob: float = 0.5
 
     def _change(self, image: np.ndarray) -> np.ndarray:
         return pixels.solarize(image, self.thr)
@@ -196,7 +185,9 @@ def build_step(config: dict) -> Any:
     if name not in _STEPS:
         raise ValueError(f"there is no fast {name}, only {', '.join(_STEPS)}. Use type='MultiView' for such views")
     try:
-        return _STEPS[name](**arguments)
+        step = _STEPS[name](**arguments)
+        _require(0 <= arguments.get('prob', 1) <= 1, f'prob={arguments.get("prob")} must lie in [0, 1]')
+        return step
     except (TypeError, ValueError) as error:
         raise ValueError(f"the fast {name} cannot do this: {error}. Use type='MultiView' for such views") from error
 
@@ -204,15 +195,3 @@ def build_step(config: dict) -> Any:
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise ValueError(message)
-
-
-def _factors(name: str, value: float | Sequence[float]) -> tuple[float, float]:
-    low, high = (max(0.0, 1 - value), 1 + value) if isinstance(value, int | float) else value
-    _require(0 <= low <= high, f'{name} must be a number from 0 up, or two that rise, not {value!r}')
-    return float(low), float(high)
-
-
-def _hues(value: float | Sequence[float]) -> tuple[float, float]:
-    low, high = (-value, value) if isinstance(value, int | float) else value
-    _require(-0.5 <= low <= high <= 0.5, f'hue must be a number from 0 to 0.5, or two that rise, not {value!r}')
-    return float(low), float(high)
