@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS, DefaultScope
 
 from repre_mm.datasets.listing import DatasetError
+from repre_mm.utils.configs import find_nodes
+from repre_mm.utils.errors import UserError
 
 
-def inner_datasets(dataset: ConfigDict) -> list[ConfigDict]:
-    """Return the data sets inside wrappers such as RepeatDataset and ConcatDataset, or the data set itself."""
-    inside = [*dataset.get('datasets', ()), *([dataset.dataset] if 'dataset' in dataset else [])]
-    return [inner for child in inside for inner in inner_datasets(child)] or [dataset]
+def inner_datasets(cfg: Config, loaders: Iterable[str], data: str | None) -> dict[str, list[ConfigDict]]:
+    """Find the data sets of each loader, also inside wrappers such as RepeatDataset and ConcatDataset.
+
+    Raises:
+        UserError: There are several, and ``data`` would take the place of one.
+    """
+    found = {}
+    for loader in loaders:
+        nodes = find_nodes(cfg[f'{loader}_dataloader'].dataset, 'pipeline')
+        found[loader] = [node for node in nodes if 'dataset' not in node]
+        if data is not None and len(found[loader]) > 1:
+            raise UserError('--data takes the place of one data set, and the config joins several: name them there')
+    return found
 
 
 def build_dataset(cfg: Config, dataset: ConfigDict) -> BaseDataset:
@@ -54,14 +65,14 @@ def describe_classes(
     width = max(map(len, (*names, 'class')))
     lines = [
         f'found {", ".join(f"{size:,} images for {loader}" for loader, size in sizes.items())}; {unit}s of each class:',
-        f'  {"class":<{width}}' + ''.join(f'{loader:>14}{"":10}' for loader in counts),
+        f'  {"class":<{width}}' + ''.join(f'{loader:>14}{"":10}' for loader in counts).rstrip(),
     ]
-    rows = [*names, 'void'][: max(map(len, counts.values()))]
-    for row, name in enumerate(rows):
-        cells = (f'{column[row]:>14,} ({column[row] / max(sum(column), 1):>5.1%})' for column in counts.values())
-        lines.append(f'  {name:<{width}}' + ''.join(f'{cell:<24}' for cell in cells))
+    for name, *row in zip([*names, 'void'], *counts.values(), strict=False):
+        shares = (f'({n / max(sum(column), 1):>5.1%})' for n, column in zip(row, counts.values(), strict=True))
+        cells = (f'{n:>14,} {share:<9}' for n, share in zip(row, shares, strict=True))
+        lines.append(f'  {name:<{width}}{"".join(cells)}'.rstrip())
     for loader, column in counts.items():
         missing = [name for name, count in zip(names, column, strict=False) if not count]
         if missing:
             lines.append(f'no {unit} for {loader} of: {", ".join(missing)}')
-    return [line.rstrip() for line in lines]
+    return lines

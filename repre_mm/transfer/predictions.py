@@ -58,9 +58,7 @@ class PredictionPicturesHook(Hook):
             if self.keep:
                 self.rows.append(row)
 
-    def _objects(
-        self, image: np.ndarray, sample: BaseDataElement, names: Sequence[str]
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _objects(self, image: np.ndarray, sample: BaseDataElement, names: Sequence[str]) -> tuple[np.ndarray, ...]:
         found = sample.pred_instances.cpu().numpy()
         found = found[found.scores >= self.score_threshold]
         # The ground truth is read after the resizing, so it has the image's own size.
@@ -72,8 +70,6 @@ class PredictionPicturesHook(Hook):
             draw_objects(image, found.bboxes, found.masks, found.labels, names, found.scores),
         )
 
-    def _segments(
-        self, image: np.ndarray, sample: BaseDataElement, names: Sequence[str]
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _segments(self, image: np.ndarray, sample: BaseDataElement, names: Sequence[str]) -> tuple[np.ndarray, ...]:
         truth, found = (getattr(sample, key).data[0].cpu().numpy() for key in ('gt_sem_seg', 'pred_sem_seg'))
         return draw_labels(image, truth, names), draw_labels(image, found, names)

@@ -42,7 +42,7 @@ def test_label_maps_match_the_instances(root):
             assert not expected[mask].any()  # visible pixels belong to one object
             expected[mask] = len(STUFF) + annotation['category_id'] - 1
         np.testing.assert_array_equal(np.where(labels >= len(STUFF), labels, 0), expected)
-    assert find_classes(root / 'cityscapes') == ([*STUFF, *CLASSES], [])
+    assert find_classes(root / 'cityscapes') == [*STUFF, *CLASSES]
 
 
 def test_part_annotations_load_and_name_their_object(root):

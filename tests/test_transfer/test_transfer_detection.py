@@ -105,17 +105,6 @@ def test_categories_that_differ_between_the_splits(scenes, tmp_path):
         set_up_transfer(cfg)
 
 
-def test_objects_of_no_category(scenes, tmp_path):
-    cfg = transfer_config(DETECTION, scenes, tmp_path / 'run')
-    content = json.loads(Path(cfg.val_dataloader.dataset.ann_file).read_text())
-    content['annotations'][0]['category_id'] = 99
-    other = tmp_path / 'val.json'
-    other.write_text(json.dumps(content))
-    cfg.val_dataloader.dataset.ann_file = str(other)
-    with pytest.raises(DatasetError, match=r'val.json has objects of category 99, which "categories" lacks'):
-        set_up_transfer(cfg)
-
-
 def test_options_of_segmentation(scenes):
     with pytest.raises(UserError, match='--masks and --ignore-label are for segmentation only'):
         set_up_transfer(Config.fromfile(DETECTION), str(scenes / 'coco'), masks='masks')

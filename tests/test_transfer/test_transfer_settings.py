@@ -32,7 +32,7 @@ def test_image_size(scenes, tmp_path):
 def test_missing_data_ends_before_anything_is_built(tmp_path):
     with pytest.raises(DatasetError, match=r'/coco does not exist. Name yours with --data'):
         transfer_config(DETECTION, tmp_path, tmp_path / 'run')
-    with pytest.raises(DatasetError, match=r'/cityscapes does not exist. Name yours with --data'):
+    with pytest.raises(DatasetError, match=r'/cityscapes/leftImg8bit/train does not exist. Name yours with --data'):
         transfer_config(SEGMENTATION, tmp_path, tmp_path / 'run')
     assert not (tmp_path / 'run').exists()
 

@@ -44,21 +44,16 @@ class MaskFolder(BaseDataset):
         part: str = 'all',
         **settings: Any,
     ) -> None:
-        if part not in ('all', 'train', 'val'):
-            raise ValueError(f"part={part!r} must be 'all', 'train' or 'val'")
         self.image_suffix, self.mask_suffix = image_suffix, mask_suffix
-        self.ignore_label = ignore_label
-        self.part = part
+        self.ignore_label, self.part = ignore_label, part
         super().__init__(**settings)
 
     def load_data_list(self) -> list[dict]:
         """List the samples, without reading them; called by mmengine."""
         folders = self.data_prefix['img_path'], self.data_prefix['seg_map_path']
         pairs = find_pairs(*folders, self.image_suffix, self.mask_suffix)
-        if self.part == 'val':
-            pairs = pairs[::HELD_OUT]
-        elif self.part == 'train':
-            del pairs[::HELD_OUT]
+        train = [pair for index, pair in enumerate(pairs) if index % HELD_OUT]
+        pairs = {'all': pairs, 'train': train, 'val': pairs[::HELD_OUT]}[self.part]
         # mmseg's loading step takes a time for each entry: no more of them than there are classes.
         classes = self.metainfo.get('classes')
         labels = range(self.ignore_label + 1, VOID if classes is None else len(classes) + 1)
@@ -112,50 +107,33 @@ def locate_split(data: str | os.PathLike, masks: str | os.PathLike | None, split
     Raises:
         DatasetError: There is no such folder.
     """
+    image_suffix = mask_suffix = ''
     if masks is None:
-        root = _folder(data)
+        data, masks = f'{data}/leftImg8bit/{{split}}', f'{data}/gtFine/{{split}}'
         image_suffix, mask_suffix = CITYSCAPES_SUFFIXES
-        prefix = dict(img_path=f'leftImg8bit/{split}', seg_map_path=f'gtFine/{split}')
-        for folder in prefix.values():
-            if not (root / folder).is_dir():
-                raise DatasetError(
-                    f'there is no folder {root / folder}: name the folder of masks with --masks DIR, or lay the data '
-                    f'out as {root}/{{leftImg8bit,gtFine}}/{{train,val}}/<city>/, with *{image_suffix}.png or .jpg and '
-                    f'*{mask_suffix}.png'
-                )
-        return dict(
-            data_root=str(root), data_prefix=prefix, image_suffix=image_suffix, mask_suffix=mask_suffix, part='all'
-        )
-    whole = _is_whole(data)
+    images, labels = _folder(data, split), _folder(masks, split)
+    whole = images == Path(data).expanduser()
     if whole and split == 'test':
-        raise DatasetError(f'there is no folder {Path(data) / split}: name a split that {data} has')
-    images = _folder(data, split if not whole else None)
-    labels = _folder(masks, split if not _is_whole(masks) else None)
+        raise DatasetError(f'there is no folder {images / split}: name a split that {data} has')
     return dict(
-        data_root='',
         data_prefix=dict(img_path=str(images), seg_map_path=str(labels)),
-        image_suffix='',
-        mask_suffix=_common_suffix(images, labels),
+        image_suffix=image_suffix,
+        mask_suffix=mask_suffix or _common_suffix(images, labels),
         part=split if whole else 'all',
     )
 
 
-def is_cityscapes(root: str | os.PathLike) -> bool:
-    """Whether a folder holds Cityscapes itself, recognised by two of its cities."""
-    return all((Path(root) / 'gtFine' / city).is_dir() for city in ('train/aachen', 'val/frankfurt'))
-
-
-def _is_whole(folder: str | os.PathLike) -> bool:
-    """Whether a folder has no folders for splits."""
-    return '{split}' not in str(folder) and not any((Path(folder).expanduser() / s).is_dir() for s in ('train', 'val'))
-
-
-def _folder(name: str | os.PathLike, split: str | None = None) -> Path:
-    path = Path(str(name).replace('{split}', split or '')).expanduser()
-    if split and '{split}' not in str(name):
+def _folder(name: str | os.PathLike, split: str) -> Path:
+    """The folder of a split, or the one of all images."""
+    path = Path(str(name).replace('{split}', split)).expanduser()
+    if '{split}' not in str(name) and any((path / usual).is_dir() for usual in ('train', 'val')):
         path /= split
     if not path.is_dir():
-        raise DatasetError(f'the data folder {path} does not exist. Name yours with --data DIR and --masks DIR')
+        raise DatasetError(
+            f'the data folder {path} does not exist. Name yours with --data DIR and --masks DIR, or with --data alone '
+            f'one laid out as Cityscapes: leftImg8bit/{split}/<city>/*{CITYSCAPES_SUFFIXES[0]}.png (or .jpg) and '
+            f'gtFine/{split}/<city>/*{CITYSCAPES_SUFFIXES[1]}.png'
+        )
     return path
 
 
@@ -165,13 +143,13 @@ def _common_suffix(images: Path, masks: Path) -> str:
         raise DatasetError(f'{images} holds images and masks: move the masks into a folder of their own')
     first = os.path.splitext(find_images(images)[0])[0]
     names = [os.path.splitext(path)[0] for path in find_images(masks)]
-    suffixes = sorted({name.removeprefix(first) for name in names if name.startswith(first)}, key=len)
+    suffixes = [name.removeprefix(first) for name in names if name.startswith(first)]
     if not suffixes:
         raise DatasetError(
             f'{images}/{first} has no mask in {masks}, where the first is {names[0]}: a mask has the path of its image '
             'in the other folder, with the same end added to every name'
         )
-    return suffixes[0]
+    return min(suffixes, key=len)
 
 
 def _by_name(folder: str | os.PathLike, suffix: str) -> dict[str, str]:
