@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def parse_args() -> argparse.Namespace:
-    from repre_mm.cli.arguments import SettingsAction
+    from repre_mm.cli.arguments import add_cfg_options
     from repre_mm.studies.ablation import BASES, STUDIES
 
     methods, archs = (list(dict.fromkeys(names)) for names in zip(*BASES['paper'], strict=True))
@@ -46,7 +46,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--device', default='cpu', help='for the scores (default: %(default)s)')
     parser.add_argument('--workers', type=int, default=2, help='image loading processes of the scores')
     parser.add_argument('--k', type=int, default=20, help='neighbours of the kNN score (default: %(default)s)')
-    parser.add_argument('--cfg-options', nargs='+', action=SettingsAction, metavar='KEY=VALUE', help='of every config')
+    add_cfg_options(parser, 'of every config')
     return parser.parse_args()
 
 

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import argparse
 from functools import partial
+from typing import Any
 
 from mmengine.config import DictAction
 
 from repre_mm.datasets.reading import check_range
 
 
-class SettingsAction(DictAction):
-    """Read ``KEY=VALUE`` as mmengine does, and refuse words without ``=``."""
+def add_cfg_options(parser: argparse.ArgumentParser, text: str) -> None:
+    """Add ``--cfg-options``, read as mmengine does."""
+    options = {'nargs': '+', 'type': _setting, 'action': DictAction, 'metavar': 'KEY=VALUE', 'help': text}
+    parser.add_argument('--cfg-options', **options)
 
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: list[str],
-        option_string: str | None = None,
-    ) -> None:
-        """Called by argparse."""
-        wrong = [value for value in values if '=' not in value]
-        if wrong:
-            parser.error(f'{option_string} {wrong[0]}: write it as KEY=VALUE')
-        super().__call__(parser, namespace, values, option_string)
+
+def _setting(word: str) -> str:
+    if '=' not in word:
+        raise argparse.ArgumentTypeError(f'{word}: write it as KEY=VALUE')
+    return word
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,13 +35,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_decoding_arguments(parser)
     parser.add_argument('--amp', action='store_true', help='bf16 autocast, on GPU and CPU')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=SettingsAction,
-        metavar='KEY=VALUE',
-        help='override config values, for instance train_dataloader.batch_size=64',
-    )
+    add_cfg_options(parser, 'override config values, for instance train_dataloader.batch_size=64')
     parser.add_argument(
         '--launcher', choices=['none', 'pytorch', 'slurm'], default='none', help='how the processes were started'
     )
@@ -57,16 +47,10 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
 class RangeAction(argparse.Action):
     """Read two rising numbers, or the word ``percentile``."""
 
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: list[str],
-        option_string: str | None = None,
-    ) -> None:
+    def __call__(self, parser: Any, namespace: Any, values: list[str], option_string: str | None = None) -> None:
         """Called by argparse."""
         try:
-            value = 'percentile' if values == ['percentile'] else tuple(float(word) for word in values)
+            value = 'percentile' if values == ['percentile'] else tuple(map(float, values))
             check_range(value)
         except ValueError:
             parser.error(
@@ -78,7 +62,7 @@ class RangeAction(argparse.Action):
 def add_decoding_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that say how images are decoded; see :func:`repre_mm.datasets.read_image`."""
     parser.add_argument(
-        '--max-pixels', type=_count, metavar='N', help='refuse larger images (default: 100 million pixels)'
+        '--max-pixels', type=positive, metavar='N', help='refuse larger images (default: 100 million pixels)'
     )
     parser.add_argument(
         '--range',
@@ -87,12 +71,6 @@ def add_decoding_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='VALUE',
         help="what becomes black and white in 16 and 32-bit images: two numbers, or 'percentile' (of each image)",
     )
-
-
-def _count(word: str) -> int:
-    if not word.isdigit() or int(word) < 1:
-        raise argparse.ArgumentTypeError(f'{word} must be at least 1')
-    return int(word)
 
 
 def add_traceback_argument(parser: argparse.ArgumentParser) -> None:

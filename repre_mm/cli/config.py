@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -25,8 +24,8 @@ from repre_mm.utils.configs import is_transfer, starts_from_encoder
 from repre_mm.utils.errors import UserError
 from repre_mm.utils.package import find_config
 
-# The variable that each launcher sets for its processes.
-_LAUNCHED_BY = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID'}
+# What starts the processes of each launcher, and the variable that it sets for them.
+_LAUNCHED_BY = {'pytorch': ('tools/dist_train.sh', 'RANK'), 'slurm': ('tools/slurm_train.sh', 'SLURM_PROCID')}
 
 
 def load_config(args: argparse.Namespace) -> Config:
@@ -57,20 +56,14 @@ def checked_config(args: argparse.Namespace) -> Config:
     cfg.resume = args.resume
     faults: list[str] = []
     with suppress(AttributeError, KeyError, TypeError):  # of a config with faults, which are found next
-        faults += _faults_of(_change_model, cfg, args)
-    faults += config_faults(cfg, args.cfg_options or ())
-    if faults:
-        # With the data's own faults, where the rest of the config is sound enough to look for them.
-        with suppress(AttributeError, KeyError, TypeError):
-            faults += _faults_of(_point_to_data, cfg, args)
-        faults += _launcher_faults(cfg)
-    else:
-        faults = _faults_of(_point_to_data, cfg, args)
-        if not faults and (args.epochs or 'recipe' in cfg):
-            with suppress(DatasetError):  # reported by data_faults
-                faults = _faults_of(set_length, cfg, args.epochs)
-        if not faults:
-            faults = [*data_faults(cfg), *_launcher_faults(cfg), *_batch_faults(cfg), *_start_faults(cfg, args)]
+        faults = _faults_of(_change_model, cfg, args)
+    raise_faults(args.config, [*faults, *config_faults(cfg, args.cfg_options or ())])
+    faults = _faults_of(_point_to_data, cfg, args)
+    if not faults and (args.epochs or 'recipe' in cfg):
+        with suppress(DatasetError):  # reported by data_faults
+            faults = _faults_of(set_length, cfg, args.epochs)
+    if not faults:
+        faults = [*data_faults(cfg), *_launcher_faults(cfg), *_start_faults(cfg, args)]
     raise_faults(args.config, faults)
     return cfg
 
@@ -83,17 +76,15 @@ def config_of_method(name: str, method: str) -> Path:
         method: The other method, such as ``dino``.
 
     Raises:
-        UserError: There is none; the message lists the methods that there are.
+        UserError: There is none.
     """
     path = find_config(name)
-    start, own, rest = re.fullmatch(r'(repre_)?([^_]+)(.*)', path.stem).groups(default='')
-    beside = [path.parent, *([path.parent.parent / method] if path.parent.name == own else [])]
-    found = [folder / f'{start}{method}{rest}.py' for folder in beside]
-    if config := next(filter(Path.is_file, found), None):
-        return config
-    names = (file.stem.removeprefix(start).removesuffix(rest) for file in path.parent.glob(f'{start}*{rest}.py'))
-    others = ', '.join(sorted(name for name in names if '_' not in name))
-    raise UserError(f'--method {method}: there is no config {found[-1]}; choose from {others}')
+    own = path.stem.removeprefix('repre_').split('_')[0]
+    folder = path.parent.parent / method if path.parent.name == own else path.parent
+    config = folder / path.name.replace(own, method, 1)
+    if not config.is_file():
+        raise UserError(f'--method {method}: there is no config {config}; look beside {path} for others')
+    return config
 
 
 def _change_model(cfg: Config, args: argparse.Namespace) -> None:
@@ -136,19 +127,12 @@ def _faults_of(check: Callable, *args: Any, **options: Any) -> list[str]:
 
 
 def _launcher_faults(cfg: Config) -> list[str]:
-    name = _LAUNCHED_BY.get(cfg.launcher)
-    if name is None or name in os.environ:
+    if cfg.launcher == 'none':
         return []
-    return [
-        f'--launcher {cfg.launcher} needs the environment variable {name}: start the run with tools/dist_train.sh or '
-        'tools/slurm_train.sh, or leave --launcher out'
-    ]
-
-
-def _batch_faults(cfg: Config) -> list[str]:
-    if cfg.launcher == 'none' or is_transfer(cfg):
-        return []
-    return _faults_of(check_equal_batches, cfg.train_dataloader)
+    script, name = _LAUNCHED_BY[cfg.launcher]
+    if name not in os.environ:
+        return [f'--launcher {cfg.launcher} needs the environment variable {name}: start the run with {script}']
+    return [] if is_transfer(cfg) else _faults_of(check_equal_batches, cfg.train_dataloader)
 
 
 def _start_faults(cfg: Config, args: argparse.Namespace) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from repre_mm.cli.arguments import SettingsAction, add_encoder_options, add_traceback_argument
+from repre_mm.cli.arguments import add_cfg_options, add_encoder_options, add_traceback_argument
 from repre_mm.cli.errors import one_line_errors
 from repre_mm.evaluation import EncoderName, EvaluationError, FrozenEncoder, evaluate_encoder, load_frozen_encoder
 from repre_mm.utils.atomic import write_json
@@ -37,9 +37,7 @@ def evaluation_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument('--workers', type=int, default=2, help='image loading processes (default: %(default)s)')
     parser.add_argument('--amp', action='store_true', help='run the encoder in bfloat16')
     parser.add_argument('--seed', type=int, default=0, help='of random weights and of the probe (default: %(default)s)')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=SettingsAction, metavar='KEY=VALUE', help='change the config'
-    )
+    add_cfg_options(parser, 'change the config')
     add_traceback_argument(parser)
     return parser
 

@@ -85,20 +85,10 @@ def test_options_are_applied(tmp_path):
     assert (cfg.train_dataloader.batch_size, cfg.model.neck.num_levels, cfg.init_from) == (2, 2, 'random')
 
 
-def test_faults_of_config_and_command_line_are_in_one_list(tmp_path, monkeypatch):
-    monkeypatch.delenv('RANK', raising=False)
+def test_faults_of_a_config_are_in_one_list():
     options = ('--cfg-options', 'train_dataloader.batchsize=2', 'train_cfg.max_epoch=3')
-    with pytest.raises(ConfigError) as raised:
-        checked_config(parse('--classes', 'cat', '--launcher', 'pytorch', *options))
-    title, *faults = str(raised.value).splitlines()
-    assert title == f'4 faults in {TINY}:'
-    starts = [
-        'train_cfg.max_epoch: ',
-        'train_dataloader.batchsize: ',
-        '--classes: for detection and segmentation only',
-        '--launcher pytorch ',
-    ]
-    assert [fault.strip().startswith(start) for fault, start in zip(faults, starts, strict=True)] == [True] * 4
+    with pytest.raises(ConfigError, match=r'(?s)2 faults in .*\.max_epoch: .*train_dataloader\.batchsize: '):
+        checked_config(parse(*options))
 
 
 def test_faults_of_data_and_launcher_are_in_one_list(tmp_path, monkeypatch):
@@ -146,5 +136,5 @@ def test_options_that_change_the_config_as_a_whole(tmp_path):
 def test_config_of_another_method():
     mocov3 = 'mocov3_vit-small-p16_8xb512-amp-coslr-300e_in1k'
     assert config_of_method(mocov3, 'simclr').stem == mocov3.replace('mocov3', 'simclr')
-    with pytest.raises(UserError, match=r'--method moby: there is no config .*; choose from mocov3'):
+    with pytest.raises(UserError, match=r'--method moby: there is no config .*/moby/moby_vit-small'):
         config_of_method(mocov3, 'moby')
