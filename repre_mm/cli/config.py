@@ -83,7 +83,7 @@ def config_of_method(name: str, method: str) -> Path:
     folder = path.parent.parent / method if path.parent.name == own else path.parent
     config = folder / path.name.replace(own, method, 1)
     if not config.is_file():
-        raise UserError(f'--method {method}: there is no config {config}; look beside {path} for others')
+        raise UserError(f'--method {method}: there is no config {config}; choose from those beside {path}')
     return config
 
 
