@@ -19,7 +19,6 @@ from repre_mm.apis.graphs import GRAPHS, export_graph
 from repre_mm.apis.hub import SCHEMES, load_from_hub
 from repre_mm.apis.images import Crops, ImageLike, collate_crops, collect_images
 from repre_mm.checkpoint.export import export_encoder
-from repre_mm.checkpoint.saving import newest_checkpoint
 from repre_mm.evaluation.encoders import RANDOM, EncoderName, load_frozen_encoder
 from repre_mm.evaluation.features import extract_features, global_features
 from repre_mm.evaluation.frozen import FrozenEncoder
@@ -202,21 +201,9 @@ def _parse(source: str | os.PathLike | Sequence[str]) -> EncoderName:
     if not isinstance(source, (str, os.PathLike)):
         return EncoderName.parse([str(word) for word in source])
     path = Path(source).expanduser()
-    if path.is_dir():
-        return EncoderName(*_of_run(path))
     if isinstance(source, str) and not path.exists() and timm.is_model(source):
         return EncoderName(f'timm:{source}', RANDOM)
-    return EncoderName.parse([str(source)])
-
-
-def _of_run(folder: Path) -> tuple[str, str]:
-    """Config and newest sound checkpoint of a run."""
-    configs = sorted(folder.glob('*.py'), key=lambda path: path.stat().st_mtime)
-    point = newest_checkpoint(folder)
-    if not configs or point is None:
-        missing = 'checkpoint of a training' if configs else 'config (*.py)'
-        raise UserError(f'{folder} is no folder of a run, since it holds no {missing}: name the work dir of a training')
-    return str(configs[-1]), str(point.path)
+    return EncoderName.parse([str(path) if path.exists() else str(source)])
 
 
 def export(encoder: Encoder, out: str | os.PathLike, to: str = 'mmpretrain') -> dict[str, Any]:

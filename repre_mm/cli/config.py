@@ -12,7 +12,6 @@ from typing import Any
 from mmengine.config import Config
 
 from repre_mm.checkpoint import build_encoder, load_pretrained
-from repre_mm.checkpoint.saving import newest_checkpoint
 from repre_mm.datasets import DatasetError
 from repre_mm.distributed.processes import check_equal_batches
 from repre_mm.engine.adapt import set_batch_size, set_encoder, set_length
@@ -155,7 +154,7 @@ def _start_faults(cfg: Config, args: argparse.Namespace) -> list[str]:
 def start_weights(cfg: Config, args: argparse.Namespace) -> tuple[str | None, dict[str, Any], str]:
     """Find what the encoder of a config starts from: ``--pretrained``, or ``--init-from`` in pre-training.
 
-    Without the option it is the config's ``pretrained`` or ``init_from``. A work dir stands for its newest checkpoint.
+    Without the option it is the config's ``pretrained`` or ``init_from``.
 
     Returns:
         The file (None for random weights), options of :func:`repre_mm.checkpoint.load_pretrained`, and which network
@@ -167,11 +166,6 @@ def start_weights(cfg: Config, args: argparse.Namespace) -> tuple[str | None, di
     name = args.pretrained or args.init_from or cfg.get('pretrained') or cfg.get('init_from') or RANDOM
     if name == RANDOM:
         return None, {}, 'random weights'
-    if Path(name).is_dir():
-        point = newest_checkpoint(Path(name))
-        if point is None:
-            raise UserError(f'{name} holds no checkpoint of a training to start from')
-        name = str(point.path)
     path, network = named_weights([name], prefix=args.prefix, network=args.network, trust=args.trust)
     options = {'prefix': network.prefix, 'trust': args.trust, 'source_grid': args.source_grid}
     return path, options, network.reason

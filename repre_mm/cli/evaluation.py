@@ -15,7 +15,7 @@ from repre_mm.utils.stack import stack_versions
 
 ENCODER_HELP = (
     'CONFIG CHECKPOINT (a training checkpoint or a released file), CONFIG random, timm:MODEL[,OPTION=VALUE...][:FILE], '
-    'or a released FILE that tells its model'
+    'a released FILE that tells its model, or the work dir of a run'
 )
 
 

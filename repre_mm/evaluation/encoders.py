@@ -6,6 +6,7 @@
 ``timm:MODEL[,OPTION=VALUE...]:FILE``     a released file, through the timm model that it is of
 ``timm:MODEL[,OPTION=VALUE...]``          that model with random weights
 ``FILE``                                  a released file from which the model is recognised
+``RUN``                                   the work dir of a training: its config and newest sound checkpoint
 ========================================  ======================================================================
 
 ``CONFIG:CHECKPOINT`` is the first in one word.
@@ -31,6 +32,7 @@ from torch import nn
 
 from repre_mm.checkpoint import build_encoder, load_pretrained
 from repre_mm.checkpoint.releases import Release
+from repre_mm.checkpoint.saving import newest_checkpoint
 from repre_mm.evaluation.frozen import FrozenEncoder
 from repre_mm.evaluation.loaders import EvaluationError
 from repre_mm.evaluation.networks import Network, choose_network
@@ -41,7 +43,7 @@ from repre_mm.utils.package import load_config
 RANDOM = 'random'
 
 _TIMM = 'timm:'
-_GRAMMAR = 'CONFIG CHECKPOINT, CONFIG random, timm:MODEL[,OPTION=VALUE...][:FILE] or FILE'
+_GRAMMAR = 'CONFIG CHECKPOINT, CONFIG random, timm:MODEL[,OPTION=VALUE...][:FILE], FILE or RUN'
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,8 @@ class EncoderName:
             config, _, file = first.partition('.py:')
             if config and file:
                 return cls(f'{config}.py', file)
+        elif first and not rest and Path(first).is_dir():
+            return cls(*_of_run(Path(first)))
         elif not rest and first.endswith('.py'):
             raise EvaluationError(f'{first} is a config: name its checkpoint too, or the word {RANDOM!r}')
         elif not rest and first not in ('', RANDOM):
@@ -226,6 +230,15 @@ def _from_timm(
     tag = timm.get_pretrained_cfg(name) if '.' in name else None
     mean, std = (tag.mean, tag.std) if tag else (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
     return module, [255 * value for value in mean], [255 * value for value in std], size
+
+
+def _of_run(folder: Path) -> tuple[str | None, str]:
+    """Config and newest sound checkpoint of a run."""
+    point = newest_checkpoint(folder)
+    if point is None:
+        raise EvaluationError(f'{folder} holds no checkpoint of a training: name the work dir of one')
+    config = max(folder.glob('*.py'), key=lambda path: path.stat().st_mtime, default=None)
+    return config and str(config), str(point.path)
 
 
 def timm_model(text: str) -> tuple[str, dict[str, Any]]:

@@ -110,7 +110,7 @@ def test_a_timm_model_by_its_name_has_random_weights():
 
 
 def test_a_folder_without_a_run_is_named(tmp_path):
-    with pytest.raises(UserError, match=r'holds no config'):
+    with pytest.raises(UserError, match='holds no checkpoint of a training'):
         repre_mm.load_encoder(tmp_path)
 
 
