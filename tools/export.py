@@ -1,6 +1,6 @@
 """Write the encoder of a checkpoint for another library: tensors only, checked, with a note of their origin.
 
-python tools/export.py ENCODER OUT --to {mmpretrain,mmdet,mmseg,timm,torchvision,safetensors,onnx,torch-export}
+python tools/export.py ENCODER OUT --to {mmpretrain,mmdet,mmseg,timm,safetensors,onnx,torch-export}
 python tools/export.py ENCODER FOLDER --to hub [--repo USER/NAME]
 """
 
@@ -15,7 +15,6 @@ USE = {
     'mmdet': MM_USE,
     'mmseg': MM_USE,
     'timm': "timm.create_model({timm}, num_classes=0, checkpoint_path='{out}')",
-    'torchvision': "model.load_state_dict(torch.load('{out}')['state_dict'], strict=False)  # all but the classifier",
     'safetensors': "safetensors.torch.load_file('{out}')",
     'onnx': "onnxruntime.InferenceSession('{out}').run(['vectors'], {{'images': images}})",
     'hub': "timm.create_model('local-dir:{out}', pretrained=True, num_classes=0)",
@@ -25,8 +24,7 @@ USE = {
 NOTES = {
     ('mmdet', 'Swin'): 'with mmdet.SwinTransformer, leave convert_weights=False',
     ('mmseg', 'ViT'): "its ViT needs patch_bias=True, final_norm=True and norm_cfg=dict(type='LN', eps=1e-6)",
-    ('timm', 'ViT'): "timm's dynamic_img_size interpolates with antialiasing: for another size export with --img-size",
-    ('torchvision', 'ViT'): "torchvision's ViT takes one image size: for another one export with --img-size",
+    ('timm', 'ViT'): 'for another image size timm interpolates with antialiasing, mmpretrain without',
 }
 
 
@@ -42,17 +40,10 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('out', help='where to: NAME.pth, or NAME.safetensors')
     parser.add_argument('--to', required=True, choices=list(USE), help='the library that is to read it')
-    parser.add_argument('--config', help='the config of the training: checked to fit, and noted in the file')
-    parser.add_argument(
-        '--img-size', nargs='+', type=int, metavar='PIXELS', help='interpolate the positions of a ViT to this size'
-    )
     parser.add_argument('--repo', metavar='USER/NAME', help='with --to hub: upload the folder there')
     parser.add_argument('--license', default='other', help='of the weights, for the model card (default: %(default)s)')
     add_encoder_options(parser)
-    args = parser.parse_intermixed_args()
-    if args.img_size and len(args.img_size) > 2:
-        parser.error('--img-size takes one number, or height and width')
-    return args
+    return parser.parse_intermixed_args()
 
 
 def timm_model(meta: dict) -> str:
@@ -90,9 +81,8 @@ def main() -> None:
     from repre_mm.apis.graphs import GRAPHS
     from repre_mm.apis.hub import push_to_hub, save_for_hub
     from repre_mm.checkpoint import export_encoder
-    from repre_mm.evaluation.encoders import EncoderName, named_weights
+    from repre_mm.evaluation.encoders import named_weights
     from repre_mm.utils.errors import UserError
-    from repre_mm.utils.package import find_config
 
     args = parse_args()
     try:
@@ -110,20 +100,11 @@ def main() -> None:
                 print(push_to_hub(folder, args.repo))
             return
         path, network = named_weights(args.encoder, **options)
-        config = args.config or EncoderName.parse(args.encoder).config_path
-        meta = export_encoder(
-            path,
-            args.out,
-            args.to,
-            trust=args.trust,
-            prefix=network.prefix,
-            image_size=(args.img_size[0], args.img_size[-1]) if args.img_size else None,
-            config=find_config(config) if config else None,
-        )
+        meta = export_encoder(path, args.out, args.to, trust=args.trust, prefix=network.prefix)
     except UserError as error:
         sys.exit(f'error: {error}')
     show(meta, args)
-    if 'left_out' in meta:
+    if meta.get('left_out'):
         left_out = ', '.join(meta['left_out'])
         print(f'  {args.to} has no place for {left_out}: the last map is the same, the pooled vector is not')
     if note := NOTES.get((args.to, meta['family'])):

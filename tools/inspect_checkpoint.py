@@ -17,9 +17,6 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--config', help='say what of its encoder the checkpoint fills; fails below 95 %%')
     add_encoder_options(parser)
-    parser.add_argument(
-        '--source-grid', nargs=2, type=int, metavar=('ROWS', 'COLUMNS'), help='patches, where they are not square'
-    )
     return parser.parse_intermixed_args()
 
 
@@ -40,8 +37,7 @@ def main() -> None:
         config = args.config or name.config_path
         if config:
             encoder = build_encoder(load_config(config))
-            loading = dict(prefix=network.prefix, trust=args.trust, source_grid=args.source_grid)
-            report = load_pretrained(encoder, path, **loading)
+            report = load_pretrained(encoder, path, prefix=network.prefix, trust=args.trust)
             print(f'\n{type(encoder).__name__} of {config}\n{report.table(max_keys=20)}')
         elif name.model:
             load_frozen_encoder(name, **options)  # says what it fills

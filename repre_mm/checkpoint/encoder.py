@@ -11,12 +11,12 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import nn
 
-from repre_mm.checkpoint.layouts import Layout, State, convert
+from repre_mm.checkpoint.layouts import CONSTANTS, Layout, State, convert
 from repre_mm.checkpoint.provenance import provenance
 from repre_mm.checkpoint.reading import CheckpointError, read_checkpoint
 from repre_mm.checkpoint.recognise import CLASSIFIERS, Source, layout_of, recognise
 from repre_mm.checkpoint.report import LoadReport
-from repre_mm.checkpoint.resize import Grid, fit_positions
+from repre_mm.checkpoint.resize import fit_positions
 from repre_mm.registry import MODELS
 
 # Smallest share of the encoder's parameters to fill, and of the file's encoder to use, by number of elements. Below,
@@ -25,13 +25,10 @@ _MIN_FILLED = 0.95
 
 # What decides the features, in any library's names: positions, layer scale, distillation token, statistics of norms,
 # the size of a patch.
-_POSITIONS = re.compile(r'(^|\.)(absolute_)?(pos_embed|pos_embedding|relative_position_bias_table)$')
-_PATCHES = r'patch_embed\.proj(ection)?\.weight|conv_proj\.weight'
+_POSITIONS = re.compile(r'(^|\.)(absolute_)?(pos_embed|relative_position_bias_table)$')
+_PATCHES = r'patch_embed\.proj(ection)?\.weight'
 _DECISIVE = re.compile(rf'(^|\.)(gamma\w*|ls\d\.gamma|gamma\d\.weight|dist_token|[qv]_bias|running_\w+|{_PATCHES})$')
-_FINAL_NORM = re.compile(r'^(norm|fc_norm|ln1|ln2|encoder\.ln)\.(weight|bias)$')
-
-# Buffers that follow from the architecture: a file may lack them, or have those of another window.
-_CONSTANTS = ('relative_position_index', 'attn_mask')
+_FINAL_NORM = re.compile(r'^(norm|fc_norm|ln1|ln2)\.(weight|bias)$')
 
 
 def build_encoder(cfg: Config, **options: Any) -> nn.Module:
@@ -59,7 +56,6 @@ def load_pretrained(
     *,
     trust: bool = False,
     prefix: str | None = None,
-    source_grid: Grid | None = None,
 ) -> LoadReport:
     """Fill an encoder, in place, from any checkpoint that is recognised.
 
@@ -67,12 +63,11 @@ def load_pretrained(
     windows. From a file with several encoders, the one is taken that its authors evaluate.
 
     Args:
-        backbone: ViT, Swin or ResNet of mmpretrain, mmdet, mmseg, timm, torchvision, or
+        backbone: ViT, Swin or ResNet of mmpretrain, mmdet, mmseg or timm, or
             :class:`~repre_mm.models.backbones.TimmBackbone`; an encoder of another family takes files in its own names.
         path: The file.
         trust: See :func:`repre_mm.checkpoint.read_checkpoint`.
         prefix: Where the encoder is in the file; see :func:`repre_mm.checkpoint.recognise`.
-        source_grid: Rows and columns of patches of the file's position embedding, if not square.
 
     Returns:
         The report. Tensors that do not fit keep the encoder's values and are listed.
@@ -91,7 +86,7 @@ def load_pretrained(
             _check_family(backbone, layout, source, known_heads(checkpoint, source))
             state = convert(state, source.layout, layout)
         state = {root + name: value for name, value in state.items()}
-        resized = fit_positions(state, backbone, layout, tuple(source_grid) if source_grid else None)
+        resized = fit_positions(state, backbone, layout)
     except CheckpointError as error:
         raise CheckpointError(f'cannot use {path}: {error}') from error
 
@@ -181,8 +176,8 @@ def _compare(backbone: nn.Module, state: State, resized: State, source: Source, 
         for name, (theirs, ours) in shapes.items()
         if theirs == ours or name in resized
     }
-    counted = {name for name in target if not name.endswith(_CONSTANTS)}
-    unexpected = [name for name in state if name not in target and not name.endswith(_CONSTANTS)]
+    counted = {name for name in target if not name.endswith(CONSTANTS)}
+    unexpected = [name for name in state if name not in target and not name.endswith(CONSTANTS)]
     heads = [name for name in unexpected if name.removeprefix(root).split('.')[0] in CLASSIFIERS]
     sizes = {name: parameter.numel() for name, parameter in backbone.named_parameters()}
     report = LoadReport(

@@ -5,31 +5,26 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config
 from safetensors.torch import save as to_safetensors
 
-from repre_mm.checkpoint.encoder import build_encoder, check_finite, known_heads, load_pretrained
-from repre_mm.checkpoint.layouts import LAYOUTS, State, describe, get_layout
+from repre_mm.checkpoint.encoder import check_finite, known_heads
+from repre_mm.checkpoint.layouts import LAYOUTS, State, convert, describe, get_layout
 from repre_mm.checkpoint.provenance import provenance
 from repre_mm.checkpoint.reading import EXPORT_FORMAT, SAFETENSORS_META, CheckpointError, read_checkpoint
 from repre_mm.checkpoint.recognise import Source, recognise
-from repre_mm.checkpoint.resize import resize_position_embedding, square_grid
 from repre_mm.utils.atomic import write_atomically
 from repre_mm.version import __version__
 
-TARGETS = ('mmpretrain', 'mmdet', 'mmseg', 'timm', 'torchvision', 'safetensors')
+TARGETS = ('mmpretrain', 'mmdet', 'mmseg', 'timm', 'safetensors')
 
-# Libraries that have no encoder of a family, or another one than mmpretrain's.
-_LACKING = {'ViT': ('mmdet',), 'BEiT': ('mmdet', 'mmseg', 'torchvision')}
 # mmpretrain's norms of outputs that other libraries do not give: after average pooling (ViT), of shallower stages
 # (Swin). The last map is the same without them.
-_EXTRA_NORMS = re.compile(r'(ln2|norm\d)\.\w+')
+_EXTRA_NORMS = {'ViT': ('ln2.',), 'Swin': ('norm0.', 'norm1.', 'norm2.')}
 
 
 def export_encoder(
@@ -39,8 +34,6 @@ def export_encoder(
     *,
     trust: bool = False,
     prefix: str | None = None,
-    image_size: tuple[int, int] | None = None,
-    config: str | os.PathLike | None = None,
 ) -> dict[str, Any]:
     """Write the encoder of a checkpoint for a library; the file appears whole or not at all.
 
@@ -53,8 +46,6 @@ def export_encoder(
         to: One of ``TARGETS``.
         trust: See :func:`repre_mm.checkpoint.read_checkpoint`.
         prefix: See :func:`repre_mm.checkpoint.recognise`.
-        image_size: (height, width) in pixels; a ViT's positions are interpolated to it as mmpretrain would at run time.
-        config: The config that it was trained with: checked to fit, and noted.
 
     Returns:
         The meta data: format, names, prefix, left_out (norms that the library's encoder lacks, if any), family,
@@ -71,26 +62,16 @@ def export_encoder(
         raise CheckpointError(f'cannot write {out}: it is the checkpoint to export; choose another name')
     checkpoint = read_checkpoint(path, trust=trust)
     known = provenance(checkpoint)
-    if config is not None:
-        load_pretrained(build_encoder(Config.fromfile(config)), path, trust=trust, prefix=prefix)
-        known['config'] = Path(config).name
     try:
         source = recognise(checkpoint, prefix=prefix)
         check_finite(source)
-        if heads := known_heads(checkpoint, source):
-            known['num_heads'] = heads
-        state = dict(source.state)
-        if image_size is not None:
-            _resize(state, source, image_size)
-        state, names = _for_library(state, source, to)
+        state, names = _for_library(source, to)
     except CheckpointError as error:
         raise CheckpointError(f'cannot export {path}: {error}') from error
+    if heads := known_heads(checkpoint, source):
+        known['num_heads'] = heads
     if source.release:  # what the file hands on of it, for identify
-        release = asdict(source.release)
-        release['prefixes'] = {source.release.default: names['prefix']}
-        if image_size is not None:
-            release['options']['img_size'] = image_size[0] if image_size[0] == image_size[1] else image_size
-        known['release'] = release
+        known['release'] = asdict(source.release) | {'prefixes': {source.release.default: names['prefix']}}
 
     # A view would be saved with all of what it looks into.
     state = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
@@ -145,9 +126,9 @@ def _check_out(out: Path, to: str) -> None:
         )
 
 
-def _for_library(state: State, source: Source, to: str) -> tuple[State, dict[str, Any]]:
+def _for_library(source: Source, to: str) -> tuple[State, dict[str, Any]]:
     """Convert to a library's names; also returns whose names these are, their prefix, and what was left out."""
-    layout = source.layout
+    state, layout = source.state, source.layout
     if to == 'safetensors':
         return state, {'names': layout.library if layout else 'as in the source', 'prefix': ''}
     if layout is None:
@@ -158,41 +139,17 @@ def _for_library(state: State, source: Source, to: str) -> tuple[State, dict[str
             f'its family has no table of names ({source}): export with --to safetensors, or --to timm where it was '
             'trained as repre_mm.TimmBackbone'
         )
-    if to in _LACKING.get(layout.family, ()):
-        raise CheckpointError(
-            f'{to} has no plain {layout.family}: mmdet and mmseg run that of mmpretrain, so export with --to mmpretrain'
-        )
-    # mmdet's and mmseg's Swin, and every ResNet, have mmpretrain's names.
+    # mmdet and mmseg run mmpretrain's encoders; mmseg has a ViT with names of its own too.
     libraries = [each.library for each in LAYOUTS if each.family == layout.family]
     target = get_layout(layout.family, to if to in libraries else 'mmpretrain')
-    left_out: list[str] = []
-    if target != layout:
-        pivot = layout.to_pivot(state)
-        strangers = target.strangers(pivot)
-        left_out = [name for name in strangers if _EXTRA_NORMS.fullmatch(name)]
-        state = target.from_pivot({name: value for name, value in pivot.items() if name not in left_out})
-        strangers = [name for name in strangers if name not in left_out]
-        lacking = [name for name in target.needs if name not in state]
-        if strangers or lacking:
-            cause = f'has no place for {", ".join(strangers[:5])}' if strangers else f'needs {", ".join(lacking)}'
-            raise CheckpointError(f'the {layout.family} of {to} {cause}; --to mmpretrain or --to safetensors will do')
     # OpenMMLab's backbones expect a prefix, except mmseg's own ViT.
-    prefix = 'backbone.' if to.startswith('mm') and (layout.family, to) != ('ViT', 'mmseg') else ''
+    prefix = 'backbone.' if target.library == 'mmpretrain' and to != 'timm' else ''
     names: dict[str, Any] = {'names': target.library, 'prefix': prefix}
-    if left_out:
-        names['left_out'] = left_out
+    if target != layout:
+        state = convert(state, layout, target)
+        if layout.library == 'mmpretrain':
+            names['left_out'] = [name for name in state if name.startswith(_EXTRA_NORMS.get(layout.family, ()))]
+            state = {name: value for name, value in state.items() if name not in names['left_out']}
+        if target.library == 'mmseg' and (lost := [name for name in state if 'gamma' in name or name == 'dist_token']):
+            raise CheckpointError(f"mmseg's ViT has no place for {lost[0]}: its mmpretrain.VisionTransformer has")
     return {prefix + name: value for name, value in state.items()}, names
-
-
-def _resize(state: State, source: Source, image_size: tuple[int, int]) -> None:
-    """Interpolate the positions of a ViT in place."""
-    if source.layout is None or source.layout.family != 'ViT':
-        raise CheckpointError('only a ViT has positions of an image size: leave image_size (--img-size) out')
-    name = next((name for name in state if name.endswith(('pos_embed', 'pos_embedding'))), None)
-    patch = describe(state, source.layout)['patch_size']
-    if name is None or any(side % patch for side in image_size):
-        raise CheckpointError(f'image_size (--img-size) must be multiples of the patch, {patch} pixels: {image_size}')
-    grid = square_grid(state, name)
-    if grid is None:
-        raise CheckpointError(f'{name} has {state[name].shape[1]} positions, which is no square grid')
-    state[name] = resize_position_embedding(state[name], grid, (image_size[0] // patch, image_size[1] // patch))

@@ -36,7 +36,7 @@ def inspect_checkpoint(path: str | os.PathLike, *, prefix: str | None = None, tr
     facts: dict[str, Any] = {
         'file': f'{path} ({Path(path).expanduser().stat().st_size / 2**20:.1f} MiB)',
         'is': source.what,
-        'encoder at': source.place,
+        'encoder at': source.place or 'top level',
     }
     if release := source.release:
         which = {name: f'{name} at {place or "top level"}' for name, place in release.prefixes.items()}

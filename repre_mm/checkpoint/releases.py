@@ -14,8 +14,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from repre_mm.checkpoint.layouts import LAYOUTS, Layout, State, describe, under
-from repre_mm.checkpoint.layouts.beit import BLOCK_TABLE, SHARED_TABLE
+from repre_mm.checkpoint.layouts import BLOCK_TABLE, LAYOUTS, SHARED_TABLE, Layout, State, describe, under
 from repre_mm.checkpoint.provenance import provenance
 from repre_mm.checkpoint.reading import EXPORT_FORMAT
 
@@ -160,25 +159,13 @@ def unwrapped(name: str) -> str:
     return _WRAPPERS.sub('', name)
 
 
-def tensors_by_entry(checkpoint: Mapping[str, Any]) -> dict[str, State]:
-    """A checkpoint's own tensors, under ``''``, and those of its entries, by entry; names are unwrapped."""
-    found = {}
-    for container, entry in {'': checkpoint, **checkpoint}.items():
-        if isinstance(entry, Mapping):
-            tensors = {key: value for key, value in entry.items() if isinstance(value, Tensor)}
-            named = {unwrapped(key): value for key, value in tensors.items() if isinstance(key, str)}
-            if named:
-                found[str(container)] = named
-    return found
-
-
 def flat_tensors(checkpoint: Mapping[str, Any]) -> State:
-    """All tensors, as CONTAINER.NAME."""
-    return {
-        f'{container}.{name}'.removeprefix('.'): value
-        for container, tensors in tensors_by_entry(checkpoint).items()
-        for name, value in tensors.items()
-    }
+    """A checkpoint's own tensors and, as ENTRY.NAME, those of its entries; names are unwrapped."""
+    named = {}
+    for entry, value in checkpoint.items():
+        inside = {f'{entry}.{name}': each for name, each in value.items()} if isinstance(value, Mapping) else {}
+        named |= inside or {str(entry): value}
+    return {unwrapped(name): value for name, value in named.items() if isinstance(value, Tensor)}
 
 
 def _first(tensors: State, places: tuple[str, ...], row: _Row) -> str | None:

@@ -167,5 +167,5 @@ def start_weights(cfg: Config, args: argparse.Namespace) -> tuple[str | None, di
     if name == RANDOM:
         return None, {}, 'random weights'
     path, network = named_weights([name], prefix=args.prefix, network=args.network, trust=args.trust)
-    options = {'prefix': network.prefix, 'trust': args.trust, 'source_grid': args.source_grid}
+    options = {'prefix': network.prefix, 'trust': args.trust}
     return path, options, network.reason

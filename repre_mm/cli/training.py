@@ -42,9 +42,6 @@ def training_parser() -> argparse.ArgumentParser:
     )
     group = parser.add_argument_group('the encoder in a checkpoint')
     add_encoder_options(group, timm=True)
-    group.add_argument(
-        '--source-grid', nargs=2, type=int, metavar=('ROWS', 'COLUMNS'), help='its patches, where they are not square'
-    )
     return parser
 
 

@@ -30,7 +30,7 @@ def start_from(runner: Runner, path: str | os.PathLike | None, **options: Any) -
     Args:
         runner: A ``ResumableRunner`` before its training. One that resumes is left alone.
         path: See :func:`repre_mm.checkpoint.load_pretrained`; None leaves the weights random.
-        **options: ``trust``, ``prefix``, ``source_grid``: see :func:`repre_mm.checkpoint.load_pretrained`.
+        **options: ``trust``, ``prefix``: see :func:`repre_mm.checkpoint.load_pretrained`.
 
     Returns:
         The report, which is also logged; None if nothing was loaded.

@@ -33,10 +33,10 @@ def test_inspect_and_export(tmp_path):
         assert part in done.stdout
 
     out = tmp_path / 'vit.pth'
-    done = call('export.py', tmp_path / 'epoch_2.pth', out, '--to', 'timm', '--img-size', '48')
+    done = call('export.py', tmp_path / 'epoch_2.pth', out, '--to', 'timm')
     assert done.returncode == 0, done.stderr
     assert f"timm.create_model('NAME', num_classes=0, checkpoint_path='{out}')" in done.stdout
-    assert torch.load(out, weights_only=True)['state_dict']['pos_embed'].shape == (1, 37, 32)
+    assert torch.load(out, weights_only=True)['state_dict']['pos_embed'].shape == (1, 17, 32)
 
     (tmp_path / 'page.pth').write_text('<html>')
     done = call('inspect_checkpoint.py', tmp_path / 'page.pth')
@@ -59,7 +59,7 @@ def test_text_for_a_released_file(tmp_path, monkeypatch, capsys):
     assert lines[0] == f'file           {file} ({file.stat().st_size / 2**20:.1f} MiB)'
     assert lines[1:-2] == [
         'is             DINO, the target encoder',
-        'encoder at     teacher: backbone.',
+        'encoder at     teacher.backbone.',
         'release        DINO',
         'encoders       online at student.backbone., target at teacher.backbone. (the one that its authors evaluate)',
         'timm model     timm:vit_small_patch16_224,num_heads=6',
@@ -79,7 +79,7 @@ def test_text_for_a_released_file(tmp_path, monkeypatch, capsys):
     golden = torch.tensor(released.features('DINO ViT-S/16')['encoder'])
     for library in ('timm', 'mmpretrain'):
         lines = printed('export.py', file, out, '--to', library, monkeypatch=monkeypatch, capsys=capsys)
-        assert 'source         dino.pth: DINO, the target encoder (teacher: backbone.; ViT, timm names)' in lines
+        assert 'source         dino.pth: DINO, the target encoder (teacher.backbone.; ViT, timm names)' in lines
         use = lines.index(f'{out}: {out.stat().st_size / 2**20:.1f} MiB. To use it:') + 1
         if library == 'timm':
             encoder = eval(lines[use].strip(), {'timm': timm})

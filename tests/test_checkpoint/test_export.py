@@ -23,8 +23,6 @@ from fixtures.encoders import (
     mmseg_vit,
     other_swin,
     timm_names,
-    torchvision_swin,
-    torchvision_vit,
 )
 from mmengine.config import ConfigDict
 from torch import Tensor, nn
@@ -98,28 +96,14 @@ def test_mmseg_vit_has_names_of_its_own(vit, tmp_path):
         assert_same(source(x)[0][:, 1:].transpose(1, 2), encoder(x)[0].flatten(2))
 
 
-@pytest.mark.parametrize('size', VIT_SIZES)
-def test_timm_vit(vit, tmp_path, size):
+def test_timm_vit(vit, tmp_path):
     source, path = vit
-    export_encoder(path, tmp_path / 'out.pth', 'timm', image_size=(size, size))
+    export_encoder(path, tmp_path / 'out.pth', 'timm')
     encoder = timm.create_model(
-        'vit_small_patch16_224', img_size=size, checkpoint_path=str(tmp_path / 'out.pth'), **TIMM_VIT
+        'vit_small_patch16_224', img_size=32, checkpoint_path=str(tmp_path / 'out.pth'), **TIMM_VIT
     ).eval()
-    x = images(size)
+    x = images(32)
     assert_same(source(x)[0], encoder.forward_features(x))
-
-
-@pytest.mark.parametrize('size', VIT_SIZES)
-def test_torchvision_vit(vit, tmp_path, size):
-    source, path = vit
-    export_encoder(path, tmp_path / 'out.pth', 'torchvision', image_size=(size, size))
-    encoder = torchvision_vit(size).eval()
-    state = torch.load(tmp_path / 'out.pth', weights_only=True)['state_dict']
-    result = encoder.load_state_dict(state, strict=False)
-    assert (result.missing_keys, result.unexpected_keys) == (['heads.head.weight', 'heads.head.bias'], [])
-    encoder.heads = nn.Identity()
-    x = images(size)
-    assert_same(source(x)[0][:, 0], encoder(x))
 
 
 @pytest.mark.parametrize('library', ['mmpretrain', 'mmdet', 'mmseg'])
@@ -148,18 +132,6 @@ def test_timm_swin(swin, tmp_path):
         assert_same(source(x)[0], encoder.forward_features(x).permute(0, 3, 1, 2))
 
 
-def test_torchvision_swin(swin, tmp_path):
-    source, path = swin
-    export_encoder(path, tmp_path / 'out.pth', 'torchvision')
-    encoder = torchvision_swin().eval()
-    state = torch.load(tmp_path / 'out.pth', weights_only=True)['state_dict']
-    result = encoder.load_state_dict(state, strict=False)
-    assert (result.missing_keys, result.unexpected_keys) == (['head.weight', 'head.bias'], [])
-    for size in SWIN_SIZES:
-        x = images(size)
-        assert_same(source(x)[0], encoder.norm(encoder.features(x)).permute(0, 3, 1, 2))
-
-
 def test_norms_of_other_outputs_are_left_out_and_noted(tmp_path):
     swin = mm_swin(out_indices=(1, 2))
     meta = export_encoder(save(swin, tmp_path / 'swin.pth'), tmp_path / 'out.pth', 'timm')
@@ -179,7 +151,7 @@ def test_norms_of_other_outputs_are_left_out_and_noted(tmp_path):
     assert_same(vit(x)[0], vit.ln2(encoder.forward_features(x)[:, 1:].mean(1)))
 
 
-@pytest.mark.parametrize('to', ['timm', 'torchvision', 'mmdet', 'mmseg', 'mmpretrain'])
+@pytest.mark.parametrize('to', ['timm', 'mmdet'])
 def test_resnet(tmp_path, to):
     source = mm_resnet(width=64)
     meta = export_encoder(save(source, tmp_path / 'resnet.pth'), tmp_path / 'out.pth', to)
@@ -268,23 +240,10 @@ def test_hash_sees_names_shapes_types_and_numbers():
     assert tensors_sha256(dict(reversed(state.items()))) == tensors_sha256(state)
 
 
-@pytest.mark.parametrize(
-    ('build', 'to', 'cause'),
-    [
-        (mm_vit, 'mmdet', 'mmdet has no plain ViT'),
-        (
-            lambda: mm_vit(layer_scale_init_value=0.1),
-            'torchvision',
-            r'has no place for layers\.0\.attn\.gamma1\.weight',
-        ),
-        (lambda: mm_vit(with_cls_token=False), 'mmseg', 'needs cls_token'),
-        (lambda: mm_swin(out_indices=(0, 1)), 'timm', r'needs norm\.weight'),
-    ],
-)
-def test_what_a_library_cannot_hold_is_refused(build, to, cause, tmp_path):
-    path = save(build(), tmp_path / 'source.pth')
-    with pytest.raises(CheckpointError, match=rf'cannot export {path}: .*{cause}'):
-        export_encoder(path, tmp_path / 'out.pth', to)
+def test_what_a_library_cannot_hold_is_refused(tmp_path):
+    path = save(mm_vit(layer_scale_init_value=0.1), tmp_path / 'source.pth')
+    with pytest.raises(CheckpointError, match=rf"cannot export {path}: mmseg's ViT has no place for .*gamma1"):
+        export_encoder(path, tmp_path / 'out.pth', 'mmseg')
     assert not (tmp_path / 'out.pth').exists()
 
 
@@ -299,24 +258,6 @@ def test_bad_destinations_are_refused_before_reading(tmp_path):
     ):
         with pytest.raises(CheckpointError, match=cause):
             export_encoder(nowhere, out, to)
-
-
-def test_image_size_is_for_vits_in_whole_patches(vit, swin, tmp_path):
-    with pytest.raises(CheckpointError, match=r'multiples of the patch, 8 pixels: \(32, 36\)'):
-        export_encoder(vit[1], tmp_path / 'out.pth', 'timm', image_size=(32, 36))
-    with pytest.raises(CheckpointError, match='only a ViT'):
-        export_encoder(swin[1], tmp_path / 'out.pth', 'timm', image_size=(32, 32))
-
-
-def test_config_has_to_fit_and_is_noted(vit, tmp_path):
-    arch = dict(embed_dims=WIDTH, num_layers=DEPTH, num_heads=HEADS, feedforward_channels=2 * WIDTH)
-    config = tmp_path / 'tiny.py'
-    config.write_text(f'model = dict(backbone=dict(type="MoCoV3ViT", arch={arch}, img_size=32, patch_size=8))')
-    meta = export_encoder(vit[1], tmp_path / 'out.pth', 'timm', config=config)
-    assert meta['config'] == 'tiny.py'
-    config.write_text(config.read_text().replace("'num_layers': 3", "'num_layers': 5"))
-    with pytest.raises(CheckpointError, match='of another kind or size'):
-        export_encoder(vit[1], tmp_path / 'out.pth', 'timm', config=config)
 
 
 def test_interrupted_write_leaves_the_old_file(vit, tmp_path, monkeypatch):

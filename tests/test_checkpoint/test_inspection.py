@@ -15,8 +15,8 @@ def test_a_training_checkpoint(tmp_path):
     facts = inspect_checkpoint(tmp_path / 'epoch_3.pth')
     expected = {
         'is': 'OpenMMLab checkpoint, the online encoder',
-        'encoder at': 'state_dict: backbone.',
-        'others at': 'state_dict: encoder_k.',
+        'encoder at': 'state_dict.backbone.',
+        'others at': 'state_dict.encoder_k.',
         'architecture': 'embed_dims 8, depths [2, 2, 1], num_heads [1, 2, 4], window_size 4, patch_size 4',
         'method': 'repre_mm.MoBY',
         'experiment': 'run',

@@ -3,6 +3,7 @@
 Belongs to ``repre_mm/checkpoint/releases.py``; the table of docs/released-weights.md states what is compared here.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,15 +92,19 @@ def test_every_layout_has_its_routes():
     assert len(ROUTES) == len(released.names())
 
 
-@pytest.fixture
-def file(name, tmp_path) -> Path:
-    torch.save(released.released_file(name), tmp_path / 'file.pth')
-    return tmp_path / 'file.pth'
+@pytest.fixture(scope='module')
+def file(name, tmp_path_factory) -> Iterator[Path]:
+    path = tmp_path_factory.mktemp('released') / 'file.pth'
+    torch.save(released.released_file(name), path)
+    yield path
+    path.unlink()
 
 
 def routed(quick: tuple[str, ...] = QUICK):
     return pytest.mark.parametrize(
-        'name', [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in ROUTES]
+        'name',
+        [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in ROUTES],
+        scope='module',  # one file for the tests of a name, which run together
     )
 
 

@@ -77,8 +77,8 @@ def test_model_and_encoders_are_told_by_names_and_shapes(name):
     assert (release.default, set(release.prefixes)) == (encoders.split()[0], set(encoders.split()))
 
 
-# The others are large, or like one of these but for a detail.
-QUICK = ('DINO ViT-S/16', 'iBOT ViT-S', 'MoCo v3 ViT-S', 'DeiT-S distilled', 'BEiT-B', 'CAE-S', 'MoBY Swin-T', 'Swin-T')
+# The others are large, or quick in test_released_routes.py.
+QUICK = ('iBOT ViT-S', 'BEiT-B', 'Swin-T')
 
 
 @pytest.mark.parametrize(

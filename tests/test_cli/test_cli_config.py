@@ -19,7 +19,7 @@ from repre_mm.utils.errors import UserError
 
 
 def arguments(pretrained=None, **options):
-    defaults = {'init_from': None, 'prefix': None, 'network': None, 'trust': False, 'source_grid': None}
+    defaults = {'init_from': None, 'prefix': None, 'network': None, 'trust': False}
     return argparse.Namespace(pretrained=pretrained, **{**defaults, **options})
 
 

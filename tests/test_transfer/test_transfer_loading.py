@@ -50,7 +50,7 @@ def test_the_encoder_can_be_named_by_its_place(scenes, tmp_path):
     runner = build_runner(cfg)
     with pytest.raises(CheckpointError, match=r'several encoders.*one\., two\.\. Name one as prefix \(--prefix\)'):
         start_from(runner, tmp_path / 'two.pth')
-    assert start_from(runner, tmp_path / 'two.pth', prefix='two', source_grid=[8, 8]).filled == 1
+    assert start_from(runner, tmp_path / 'two.pth', prefix='two').filled == 1
     torch.testing.assert_close(runner.model.backbone.cls_token.data, right['cls_token'])
 
 

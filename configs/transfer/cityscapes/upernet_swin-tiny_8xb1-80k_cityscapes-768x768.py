@@ -4,7 +4,7 @@
 #       configs/transfer/cityscapes/upernet_swin-tiny_8xb1-80k_cityscapes-768x768.py 8 \
 #       --data CITYSCAPES --pretrained CHECKPOINT
 #
-# CHECKPOINT is the initialisation to compare: supervised (Swin-T of timm or torchvision), contrastive
+# CHECKPOINT is the initialisation to compare: supervised (Swin-T of timm), contrastive
 # (configs/pretrain/moby/ or dino/, Swin-T), or RePre (repre_*).
 #
 # Needs: Cityscapes as CITYSCAPES/{leftImg8bit,gtFine}/{train,val}/<city>/, with *_gtFine_labelTrainIds.png made by

@@ -5,7 +5,7 @@
 #
 # CHECKPOINT is the initialisation to compare; nothing else changes:
 #   supervised on ImageNet-1K   of 100 epochs: configs/finetune/swin-tiny-scratch_8xb128-coslr-100e_in1k.py;
-#                               of 300 epochs: Swin-T weights of timm or torchvision
+#                               of 300 epochs: Swin-T weights of timm
 #   contrastive                 configs/pretrain/moby/ or dino/, Swin-T
 #   RePre                       the same with RePre (repre_*)
 # Evaluate: python tools/test.py CONFIG WORK_DIR/epoch_12.pth --data COCO
