@@ -7,8 +7,7 @@ from repre_mm.datasets.listing import DatasetError, find_images
 from repre_mm.datasets.loading import LoadImage, LoadLabelMap
 from repre_mm.datasets.reading import ImageReadError, read_image
 from repre_mm.datasets.sources import Source, open_source
-from repre_mm.datasets.views import FastMultiView
-from repre_mm.datasets.views.sizes import view_sizes
+from repre_mm.datasets.views.multi_view import FastMultiView, view_sizes
 
 __all__ = [
     'DatasetError',

@@ -9,7 +9,7 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict
 
 from repre_mm.datasets.formats.coco import CocoSplit, find_coco_split, read_coco_split
-from repre_mm.datasets.listing import DatasetError
+from repre_mm.datasets.listing import DatasetError, find_images
 from repre_mm.transfer.datasets import build_dataset, describe_classes, inner_datasets
 from repre_mm.utils.configs import find_nodes
 
@@ -32,7 +32,7 @@ def set_up_detection(cfg: Config, splits: dict[str, str], data: str | None, clas
     """
     datasets = inner_datasets(cfg, splits, data)
     every = [dataset for several in datasets.values() for dataset in several]
-    sizes, counts = Counter(), {}
+    said, sizes, counts = [], Counter(), {}
     if data or all(str(dataset.get('ann_file')).endswith('.json') for dataset in every):
         read = {
             loader: [_read(cfg, loader, dataset, data, splits[loader]) for dataset in several]
@@ -51,6 +51,11 @@ def set_up_detection(cfg: Config, splits: dict[str, str], data: str | None, clas
             objects = sum((split.objects for split in several), Counter())
             sizes[loader] = sum(len(split.images) for split in several)
             counts[loader] = [objects[key] for key, name in categories.items() if name in classes]
+            for split in several:
+                if missing := set(split.images) - {*find_images(split.folder, [''])}:
+                    said.append(
+                        f'{len(missing):,} images of {split.ann_file} are not in {split.folder}, such as {min(missing)}'
+                    )
     for dataset in every if classes else ():
         # No palette: the visualizer draws one of the right length.
         dataset.metainfo = {'classes': list(classes), 'palette': None}
@@ -65,7 +70,7 @@ def set_up_detection(cfg: Config, splits: dict[str, str], data: str | None, clas
             sizes[loader], counts[loader] = len(infos), [objects[label] for label in range(len(classes))]
     for head in find_nodes(cfg.model, 'num_classes'):
         head.num_classes = len(classes)
-    return describe_classes(classes, sizes, counts, 'object')
+    return said + describe_classes(classes, sizes, counts, 'object')
 
 
 def _read(cfg: Config, loader: str, dataset: ConfigDict, data: str | None, split: str) -> CocoSplit:
@@ -85,10 +90,8 @@ def _common_categories(splits: Sequence[CocoSplit]) -> dict[int, str]:
     first, *others = splits
     for other in others:
         if list(other.categories.items()) != list(first.categories.items()):
-            differing = first.categories.items() ^ other.categories.items()
-            what = f'for instance in {min(differing, key=str)}' if differing else 'in their order'
             raise DatasetError(
-                f'the categories of {first.ann_file} and {other.ann_file} differ, {what}: labels would not mean the '
-                'same'
+                f'{first.ann_file} and {other.ann_file} list other categories, or the same in another order: labels '
+                'would not mean the same'
             )
     return first.categories

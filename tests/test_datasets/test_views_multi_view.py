@@ -1,17 +1,19 @@
 """FastMultiView: its views against mmpretrain's, reduced decoding, and what can go wrong with a file."""
 
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from fixtures.stack import needs_mmcv_hue
 from fixtures.views import CROP, bgr, shipped_views, smooth_picture
+from mmengine.config import Config
 from mmengine.dataset import worker_init_fn
 from mmengine.registry import TRANSFORMS, DefaultScope
 from PIL import Image
 
-from repre_mm.datasets import FastMultiView, ImageFolder, ImageReadError
+from repre_mm.datasets import DatasetError, FastMultiView, ImageFolder, ImageReadError, view_sizes
 from repre_mm.datasets.reading import decode_image, jpeg_shape
 from repre_mm.datasets.views import multi_view
 
@@ -151,3 +153,14 @@ def test_shape_of_a_jpeg_with_damaged_exif(tmp_path, picture):
         assert fast['ori_shape'] == (90, 120)
     picture.save(tmp_path / 'a.png')
     assert jpeg_shape((tmp_path / 'a.png').read_bytes()) is None
+
+
+def test_sizes_of_the_views():
+    cfg = Config.fromfile(
+        Path(__file__).parents[2] / 'configs/pretrain/dino/dino_vit-small-p16_16xb64-amp-coslr-300e_in1k.py'
+    )
+    assert view_sizes(cfg.train_dataloader.dataset.pipeline) == [224, 224] + 8 * [96]
+    with pytest.raises(DatasetError, match=r'no dict\(type=.MultiView'):
+        view_sizes([dict(type='PackInputs')])
+    with pytest.raises(DatasetError, match=r'no dict\(type=.MultiView.*RandomResizedCrop'):
+        view_sizes([dict(type='MultiView', num_views=[1], transforms=[[dict(type='RandomFlip')]])])

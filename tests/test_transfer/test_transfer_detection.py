@@ -94,6 +94,16 @@ def test_data_sets_of_mmdet_without_a_json(tmp_path):
     assert lines[-1] == 'no object for val of: dog'
 
 
+def test_images_that_are_not_there_are_said(scenes, tmp_path):
+    cfg = transfer_config(DETECTION, scenes, tmp_path / 'run')
+    content = json.loads(Path(cfg.val_dataloader.dataset.ann_file).read_text())
+    content['images'][-1]['file_name'] = 'lost.jpg'
+    (tmp_path / 'val.json').write_text(json.dumps(content))
+    cfg.val_dataloader.dataset.ann_file = str(tmp_path / 'val.json')
+    said = set_up_transfer(cfg)
+    assert said[0] == f'1 images of {tmp_path}/val.json are not in {scenes}/coco/val2017, such as lost.jpg'
+
+
 def test_categories_that_differ_between_the_splits(scenes, tmp_path):
     cfg = transfer_config(DETECTION, scenes, tmp_path / 'run')
     content = json.loads(Path(cfg.val_dataloader.dataset.ann_file).read_text())
@@ -101,7 +111,7 @@ def test_categories_that_differ_between_the_splits(scenes, tmp_path):
     other = tmp_path / 'val.json'
     other.write_text(json.dumps(content))
     cfg.val_dataloader.dataset.ann_file = str(other)
-    with pytest.raises(DatasetError, match='differ, in their order: labels would not mean the same'):
+    with pytest.raises(DatasetError, match='or the same in another order: labels would not mean the same'):
         set_up_transfer(cfg)
 
 

@@ -1,4 +1,4 @@
-"""Pipeline step from an image file to its views."""
+"""Pipeline step from an image file to its views, and the sizes that it gives."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from mmcv.transforms import BaseTransform
 
+from repre_mm.datasets.listing import DatasetError
 from repre_mm.datasets.reading import MAX_PIXELS, ValueRange, decode_image, jpeg_shape, read_bytes
-from repre_mm.datasets.views.pixels import planes_first
+from repre_mm.datasets.views.pixels import planes_first, resized_crop
 from repre_mm.datasets.views.steps import RandomResizedCrop, Step, build_step
 from repre_mm.registry import TRANSFORMS
 
@@ -78,7 +79,7 @@ class FastMultiView(BaseTransform):
         factor = round(max(shape) / max(image.shape[:2]))
         views = []
         for (crop, steps), box in zip(self.views, boxes, strict=True):
-            view = crop.cut(image, _reduce(box, factor, image.shape))
+            view = resized_crop(image, *_reduce(box, factor, image.shape), crop.scale, crop.interpolation)
             for step in steps:
                 view = step(view)
             views.append(planes_first(view))
@@ -92,6 +93,34 @@ class FastMultiView(BaseTransform):
         """The largest reduction of the decoded image for which no view must be enlarged."""
         room = min(min(box[2:]) // crop.scale for box, (crop, _) in zip(boxes, self.views, strict=True))
         return next((factor for factor in (8, 4, 2) if factor <= room), 1)
+
+
+def view_sizes(pipeline: Sequence[dict]) -> list[int]:
+    """Sides of the square views that a pre-training pipeline gives, in their order.
+
+    Args:
+        pipeline: The ``pipeline`` of a dataset's config, with one ``MultiView``, each of whose views has a
+            ``RandomResizedCrop``.
+
+    Returns:
+        One side in pixels for each view: ``[224, 224]``, or ``[224, 224, 96, ...]`` with local crops.
+
+    Raises:
+        DatasetError: There is no ``MultiView`` in the pipeline, or no crop in a view.
+    """
+    sizes = []
+    try:
+        multi_view = next(step for step in pipeline if step['type'].endswith('MultiView'))
+        counts = multi_view['num_views']
+        counts = [counts] if isinstance(counts, int) else counts
+        for count, steps in zip(counts, multi_view['transforms'], strict=True):
+            sizes += [next(step['scale'] for step in steps if step['type'] == 'RandomResizedCrop')] * count
+    except StopIteration as error:
+        raise DatasetError(
+            "the pipeline has no dict(type='MultiView', num_views=..., transforms=...) whose views all have a "
+            "dict(type='RandomResizedCrop', scale=...)"
+        ) from error
+    return sizes
 
 
 def _reduce(box: _Box, factor: int, new_shape: Sequence[int]) -> _Box:

@@ -60,10 +60,6 @@ class RandomResizedCrop:
         w, h = min(width, round(height * aspect)), min(height, round(width / aspect))
         return (height - h) // 2, (width - w) // 2, h, w
 
-    def cut(self, image: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
-        """Cut a box out of an image and resize it to the view, (scale, scale, 3)."""
-        return pixels.resized_crop(image, *box, self.scale, self.interpolation)
-
 
 @dataclass(kw_only=True)
 class _Chance:
