@@ -27,7 +27,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--study', nargs='+', choices=list(STUDIES), default=['features', 'fusion'], help='default: %(default)s'
     )
-    parser.add_argument('--size', choices=list(BASES), default='paper', help='of the configs (default: %(default)s)')
+    parser.add_argument(
+        '--size', choices=('paper', 'toy'), default='paper', help='of the configs (default: %(default)s)'
+    )
     parser.add_argument(
         '--config', help='one RePre config to ablate instead: a file, or the name of one that comes with it'
     )

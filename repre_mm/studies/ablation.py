@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from mmengine.config import Config, ConfigDict
 
+from repre_mm.engine.adapt import set_length
 from repre_mm.engine.launch import set_data_root
 from repre_mm.utils.errors import UserError
 from repre_mm.utils.package import load_config
@@ -34,7 +35,14 @@ VARIANTS: dict[str, dict[str, Any] | None] = {
     'levels_2': {'model.neck.num_levels': 2},
     'levels_3': {'model.neck.num_levels': 3},
     'uncertainty_bounded': {'model.loss_weighting.max_ratio': 10.0},
+    'uncertainty_from_zero': {'model.loss_weighting.init_steps': 0},
     'fixed': {'model.loss_weighting': {'_delete_': True, 'type': 'repre_mm.FixedWeighting'}},
+    **{
+        f'fixed_{recon}': {
+            'model.loss_weighting': {'_delete_': True, 'type': 'repre_mm.FixedWeighting', 'recon': float(recon)}
+        }
+        for recon in (10, 30, 100)
+    },
     'dwa': {
         'model.loss_weighting': {
             '_delete_': True,
@@ -90,6 +98,27 @@ BASES['toy'] = {
         _TOY_SWIN if base.arch == 'Swin-T' else {},
     )
     for base in BASES['paper']
+}
+# Photographs on a laptop: six blocks, and patches of more values (768) than the encoder is wide. One batch and one
+# process for all methods.
+_SMALL: dict[str, Any] = {
+    'auto_scale_lr.base_batch_size': 64,
+    'train_dataloader': {'num_workers': 0, 'persistent_workers': False},
+    'model.algorithm.backbone.arch': {
+        '_delete_': True,
+        'embed_dims': 96,
+        'num_layers': 6,
+        'num_heads': 3,
+        'feedforward_channels': 384,
+    },
+    'model.algorithm.neck': {'in_channels': 96, 'hid_channels': 512},
+}
+BASES['small'] = {
+    Base('SimCLR', 'ViT'): ('recipes/repre_simclr_vit-tiny_cpu.py', _SMALL),
+    Base('MoCo v3', 'ViT'): (
+        'recipes/repre_mocov3_vit-tiny_cpu.py',
+        {**_SMALL, 'model.algorithm.head.predictor.hid_channels': 512},
+    ),
 }
 
 
@@ -227,7 +256,9 @@ def cell_config(cell: Cell, settings: Settings, work_dir: Path, configs: Path) -
     cfg.experiment_name = cfg.work_dir.replace('/', '_')
     cfg.randomness.seed = cell.seed
     cfg.log_level = 'WARNING'  # the progress bar shows the rest
-    if settings.epochs:
+    if 'recipe' in cfg:
+        set_length(cfg, settings.epochs)
+    elif settings.epochs:
         shorten_schedule(cfg, settings.epochs)
     # Neither scores nor pictures during training.
     cfg.default_hooks.update(knn=None, reconstruction=None)

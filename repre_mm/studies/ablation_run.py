@@ -82,7 +82,7 @@ def run(
             path.parent.mkdir(parents=True, exist_ok=True)
             content = {'settings': settings.cell_settings(cell)}
             write_json(content, path)  # before the training, so that a later run finds its settings
-            started_at = _train_here(cfg, bar) if settings.gpus == 1 else _train_there(cfg, settings.gpus, bar)
+            started_at = train_here(cfg, bar) if settings.gpus == 1 else _train_there(cfg, settings.gpus, bar)
             scores = _scores(cell, cfg, settings, device, workers)
             content['scores'] = cells[cell] = {**scores, 'resumed_at': started_at}
             write_json(content, path)
@@ -92,8 +92,8 @@ def _file(cell: Cell, work_dir: Path) -> Path:
     return work_dir / cell.folder / 'cell.json'
 
 
-def _train_here(cfg: Config, bar: tqdm) -> int:
-    """Train in this process; return the number of epochs that an earlier run completed."""
+def train_here(cfg: Config, bar: tqdm) -> int:
+    """Train in this process, or go on; return the number of epochs that an earlier run completed."""
 
     class Progress(Hook):
         started_at = 0
@@ -114,7 +114,7 @@ def _train_here(cfg: Config, bar: tqdm) -> int:
 
 
 def _train_there(cfg: Config, gpus: int, bar: tqdm) -> int:
-    """Train in several processes by ``tools/dist_train.sh``; returns as :func:`_train_here`."""
+    """Train in several processes by ``tools/dist_train.sh``; returns as :func:`train_here`."""
     folder = Path(cfg.work_dir)
     done = max((int(path.stem.split('_')[1]) for path in folder.glob('epoch_*.pth')), default=0)
     config = folder / 'cell.py'

@@ -1,0 +1,1 @@
+"""A benchmark that a laptop can repeat: plain methods against RePre on photographs, over seeds."""
