@@ -154,8 +154,12 @@ STUDIES: dict[str, Study] = {
         'Loss weighting',
         {
             'uncertainty': 'default',
+            'uncertainty from 0': 'uncertainty_from_zero',
             'uncertainty, ratio at most 10': 'uncertainty_bounded',
             'fixed 1 : 1': 'fixed',
+            'fixed 1 : 10': 'fixed_10',
+            'fixed 1 : 30': 'fixed_30',
+            'fixed 1 : 100': 'fixed_100',
             'DWA': 'dwa',
         },
     ),
