@@ -1,6 +1,5 @@
 """Measures of a collapse, and warnings: once per collapse, none for a healthy model."""
 
-import math
 from types import SimpleNamespace
 
 import pytest
@@ -9,13 +8,11 @@ from fixtures.data import make_image_folder
 from fixtures.methods import tiny_method
 from fixtures.resuming import make_runner
 from mmengine.hooks import Hook
-from mmengine.logging import MessageHub
 from mmengine.registry import MODELS, DefaultScope
-from mmpretrain.structures import DataSample
 from torch.nn import functional as F
 
 from repre_mm.engine import CollapseHook
-from repre_mm.engine.hooks.collapse import effective_rank, embedding_std, measure, target_entropies, top1
+from repre_mm.engine.hooks.collapse import effective_rank, embedding_std
 
 
 def test_std_is_that_of_unit_vectors():
@@ -37,40 +34,6 @@ def test_rank_is_rankme():
         1, abs=1e-3
     )
     assert effective_rank(torch.zeros(6, 4)) == 0
-
-
-def test_target_entropies_by_hand():
-    p = torch.tensor([[0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 0.25, 0.75]])
-    single, together = target_entropies(p.clamp(min=1e-30).log())
-    assert single == pytest.approx((math.log(2) + 0.25 * math.log(4) + 0.75 * math.log(4 / 3)) / 2, rel=1e-5)
-    mean = [0.25, 0.25, 0.125, 0.375]
-    assert together == pytest.approx(-sum(q * math.log(q) for q in mean), rel=1e-5)
-
-
-def test_top1_by_hand():
-    logits = torch.tensor([[3.0, 1, 2], [0, 5, 6], [1, 2, 0], [9, 0, 0]])
-    assert top1(logits, torch.tensor([0, 1, 1, 0])) == 75
-
-
-def complaints(**seen):
-    return {name: text for name, text in measure(seen)[1].items() if text}
-
-
-def test_each_collapse_has_its_words():
-    healthy = torch.randn(64, 32)
-    assert complaints(embeddings=healthy, targets=10 * torch.randn(64, 128)) == {}
-    point = torch.ones(64, 32) + 0.01 * healthy
-    assert complaints(embeddings=point).keys() == {'embedding_std', 'effective_rank'}
-    line = torch.randn(64, 1) * torch.randn(1, 32)  # both ends of one line: far apart, one direction
-    assert complaints(embeddings=line).keys() == {'effective_rank'}
-    one = torch.zeros(64, 128)
-    one[:, 3] = 50
-    assert 'the same few outputs' in complaints(targets=one)['target_entropy']
-    assert 'the same, even answer' in complaints(targets=torch.zeros(64, 128))['target_entropy']
-    labels = torch.arange(64)
-    assert complaints(logits=(torch.eye(64), labels)) == {}
-    assert 'no more often than by chance' in complaints(logits=(-torch.eye(64), labels))['contrast_top1']
-    assert complaints(logits=(-torch.eye(8), labels[:8])) == {}  # too few candidates to judge
 
 
 @pytest.fixture(scope='module')
@@ -116,16 +79,14 @@ def train(images, work_dir, method, *hooks):
     return runner, next(work_dir.glob('*/*.log')).read_text()
 
 
-@pytest.mark.parametrize('method', ['mocov3', 'moby', 'dino'])
+@pytest.mark.parametrize('method', ['mocov3', 'dino'])
 def test_a_healthy_run_logs_and_is_not_warned(method, images, tmp_path):
     runner, log = train(images, tmp_path, method)
-    names = {'embedding_std', 'effective_rank'}
-    names |= {'target_entropy', 'target_usage'} if method == 'dino' else {'contrast_top1'}
-    for name in names:
+    for name in ('embedding_std', 'effective_rank'):
         values = torch.tensor(runner.message_hub.get_scalar(f'train/{name}').data[0])
         assert len(values) == 8 and values.isfinite().all()
         assert f'{name}: ' in log
-    assert 'collapsed' not in log and 'directions' not in log
+    assert 'collapsed' not in log
 
 
 def test_a_collapsed_run_is_warned_once_per_time(images, tmp_path):
@@ -136,32 +97,15 @@ def test_a_collapsed_run_is_warned_once_per_time(images, tmp_path):
     assert 'Lower the learning rate' in warnings[0]
 
 
-@pytest.mark.parametrize('argument', ['interval', 'patience'])
-def test_arguments(argument):
-    with pytest.raises(ValueError, match='must be at least 1'):
-        CollapseHook(**{argument: 0})
-
-
-@pytest.mark.parametrize('mixed', [False, True])
-def test_a_classifier_is_left_alone(mixed):
-    """Its cross-entropy compares no views; with Mixup its labels are (N, K)."""
-    loss = dict(type='CrossEntropyLoss', use_soft=mixed)
+def test_a_classifier_is_left_alone():
     cfg = dict(
         type='ImageClassifier',
         backbone=dict(type='ResNet', depth=18),
         neck=dict(type='GlobalAveragePooling'),
-        head=dict(type='LinearClsHead', num_classes=2, in_channels=512, loss=loss),
+        head=dict(type='LinearClsHead', num_classes=2, in_channels=512),
     )
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         model = MODELS.build(cfg)
-    runner = SimpleNamespace(model=model, iter=0, message_hub=MessageHub(f'classifier {mixed}'))
-    samples = [DataSample(), DataSample()]
-    for label, sample in enumerate(samples):
-        sample.set_gt_label(label)
-        if mixed:
-            sample.set_gt_score(torch.tensor([0.7, 0.3]))
     hook = CollapseHook(interval=1)
-    hook.before_train_iter(runner, 0)
-    model(torch.rand(2, 3, 32, 32), samples, mode='loss')
-    hook.after_train_iter(runner, 0)
-    assert not runner.message_hub.log_scalars
+    hook.before_train_iter(SimpleNamespace(model=model, iter=0), 0)
+    assert hook._handle is None
