@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 
 import torch
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from torch import Tensor, nn
-from torch.distributed.constants import default_pg_nccl_timeout, default_pg_timeout
 from torch.utils.data import DataLoader
 
 from repre_mm.datasets import DatasetError
@@ -24,8 +22,6 @@ from repre_mm.evaluation.networks import live_networks
 from repre_mm.registry import HOOKS
 from repre_mm.utils.modules import unwrap
 
-#: Images of the bank up to which a second network is scored, since a pass is cheap.
-_SMALL = 10_000
 #: Share of the timeout of collectives that a score may take: the estimate is rough, and machines get busier.
 _SHARE = 0.5
 
@@ -34,8 +30,7 @@ _SHARE = 0.5
 class OnlineKNNHook(Hook):
     """Log ``val/knn_top1`` (percent) from frozen features every few epochs.
 
-    The network is the one that the method's authors evaluate: DINO's teacher, the online network of the others. With a
-    bank of at most 10,000 images DINO's student is scored too, as ``val/knn_top1_online``.
+    The network is the one that the method's authors evaluate: DINO's teacher, the online network of the others.
 
     The bank is the training split, the queries are the validation split of the same folder. The start says if there
     will be no score: without class folders or without ``val``, or if the other processes, which wait for the main
@@ -96,8 +91,8 @@ class OnlineKNNHook(Hook):
     def _check_time(self, runner: Runner) -> None:
         """Give up the score if the other processes would wait for it longer than the timeout of a collective."""
         bank, queries = self._loaders
-        seconds = self._seconds_per_batch(runner) * (len(bank) + len(queries)) * len(self._networks(runner))
-        limit = collective_timeout(runner.cfg)
+        seconds = self._seconds_per_batch(runner) * (len(bank) + len(queries))
+        limit = runner.cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout', 600)  # NCCL's default
         if seconds < _SHARE * limit:
             runner.logger.info(f'online kNN score: about {seconds:.0f} s each, while the other processes wait')
             return
@@ -109,19 +104,13 @@ class OnlineKNNHook(Hook):
         )
 
     def _seconds_per_batch(self, runner: Runner) -> float:
-        starts = []
-
-        def first_batches() -> Iterator[tuple[Tensor, Tensor]]:
-            for batch in islice(self._loaders[0], 3):
-                starts.append(time.monotonic())
-                yield batch
-
-        encoder = next(iter(self._networks(runner).values()))
         with torch.random.fork_rng():
-            frozen = FrozenEncoder(encoder, self.mean, self.std, self.image_size)
-            extract_features(frozen, first_batches(), progress=False)
-        begin = starts[1] if len(starts) > 1 else starts[0]  # the first batch waits for the loading processes to start
-        return (time.monotonic() - begin) / max(len(starts) - 1, 1)
+            batches = iter(self._loaders[0])
+            timed = [next(batches)]  # which waits for the loading processes to start
+            begin = time.monotonic()
+            timed += islice(batches, 2)
+            extract_features(self._frozen(runner), timed, progress=False)
+        return (time.monotonic() - begin) / len(timed)
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Score on schedule."""
@@ -132,31 +121,16 @@ class OnlineKNNHook(Hook):
     def _log_scores(self, runner: Runner, epoch: int) -> None:
         # Loaders draw a seed from the global stream: scoring must not change the training that follows.
         with torch.random.fork_rng():
-            scores = {name: self._score(encoder) for name, encoder in self._networks(runner).items()}
-        if not is_main_process():
-            return
-        count = len(self._loaders[1].dataset)
-        for name, top1 in scores.items():
-            key = 'val/knn_top1' if name == next(iter(scores)) else f'val/knn_top1_{name}'
-            runner.logger.info(f'Epoch [{epoch}] kNN, {name} network: top-1 {top1:.2f} % (k={self.k}, {count} images)')
-            runner.message_hub.update_scalar(key, top1)
-            runner.visualizer.add_scalar(key, top1, epoch)
-
-    def _networks(self, runner: Runner) -> dict[str, nn.Module]:
-        networks = live_networks(unwrap(runner.model))
-        return networks if len(self._loaders[0].dataset) <= _SMALL else dict([next(iter(networks.items()))])
-
-    def _score(self, encoder: nn.Module) -> float:
-        frozen = FrozenEncoder(encoder, self.mean, self.std, self.image_size)
-        bank, labels = extract_features(frozen, self._loaders[0], progress=False)
-        queries, truth = extract_features(frozen, self._loaders[1], progress=False)
+            frozen = self._frozen(runner)
+            bank, labels = extract_features(frozen, self._loaders[0], progress=False)
+            queries, truth = extract_features(frozen, self._loaders[1], progress=False)
         guesses = knn_classify(bank.to(frozen.device), labels, queries.to(frozen.device), k=self.k)[self.k]
-        return 100 * (guesses == truth).double().mean().item()
+        top1 = 100 * (guesses == truth).double().mean().item()
+        if is_main_process():
+            runner.logger.info(f'Epoch [{epoch}] kNN: top-1 {top1:.2f} % (k={self.k}, {len(truth)} images)')
+            runner.message_hub.update_scalar('val/knn_top1', top1)
+            runner.visualizer.add_scalar('val/knn_top1', top1, epoch)
 
-
-def collective_timeout(cfg: dict) -> float:
-    """Seconds that a process waits for the others in a collective, by a config or by torch's default."""
-    dist_cfg = cfg.get('env_cfg', {}).get('dist_cfg', {})
-    on_gpus = torch.cuda.is_available() and dist_cfg.get('backend', 'nccl') == 'nccl'
-    default = default_pg_nccl_timeout if on_gpus and default_pg_nccl_timeout else default_pg_timeout
-    return dist_cfg.get('timeout', default.total_seconds())
+    def _frozen(self, runner: Runner) -> FrozenEncoder:
+        encoder = next(iter(live_networks(unwrap(runner.model)).values()))
+        return FrozenEncoder(encoder, self.mean, self.std, self.image_size)
