@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
@@ -26,8 +25,8 @@ class NonFiniteHook(Hook):
 
     Gradients are checked right before the step, after their reduction over the processes, so all decide alike. A
     skipped step changes neither weights nor the optimizer's state, and the buffers that the forward updates (BatchNorm
-    statistics, queues, centres) are restored; only the target network follows as in any step. Steps that the fp16 loss
-    scaler skips count too. ``skipped_updates`` in the message hub, and so in checkpoints, is their total.
+    statistics, queues, centres) are restored; only the target network follows as in any step. The same goes for steps
+    that the fp16 loss scaler skips. ``skipped_updates`` in the message hub, and so in checkpoints, is their total.
 
     ``grad_norm``, the L2 norm of all gradients together, is logged unless mmengine's clipping logs it.
 
@@ -38,7 +37,7 @@ class NonFiniteHook(Hook):
         ValueError: ``max_in_row`` is less than 1.
     """
 
-    priority = 'HIGH'  # before anything that logs or saves
+    priority = 'HIGHEST'  # before the target network moves, which has a buffer, and before anything that logs or saves
 
     def __init__(self, max_in_row: int = 20) -> None:
         if max_in_row < 1:
@@ -48,25 +47,22 @@ class NonFiniteHook(Hook):
         self._stepped = False  # in this iteration, with finite gradients
         self._culprits: list[str] = []
         self._accumulating = False
-        self._before: list[Tensor] = []  # the buffers before this optimizer step
 
     def before_train(self, runner: Runner) -> None:
         """Check the gradients of every optimizer step from now on."""
         self._runner = runner
         self._names = {id(parameter): name for name, parameter in runner.model.named_parameters()}
         self._handle = runner.optim_wrapper.optimizer.register_step_pre_hook(self._check)
-        self._buffers = list(runner.model.buffers())
-        self._before = [buffer.clone() for buffer in self._buffers]
+        self._buffers = [(buffer, buffer.clone()) for buffer in runner.model.buffers()]  # now, before this step
 
     def after_train(self, runner: Runner) -> None:
         """Remove the hook from the optimizer."""
         self._handle.remove()
 
-    @torch.no_grad()
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Copy the buffers as they are before an optimizer step."""
         if not self._accumulating:
-            for before, buffer in zip(self._before, self._buffers, strict=True):
+            for buffer, before in self._buffers:
                 before.copy_(buffer)
         self._accumulating = True
 
@@ -87,39 +83,31 @@ class NonFiniteHook(Hook):
         self._culprits = [self._names.get(id(p), 'a parameter') for p, is_bad in bad if is_bad] or ['all together']
         for parameter in parameters:
             parameter.grad = None  # which optimizers skip
-        self._restore_buffers()
 
     @torch.no_grad()
-    def _restore_buffers(self) -> None:
-        for before, buffer in zip(self._before, self._buffers, strict=True):
-            buffer.copy_(before)
-
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        """Count and report skipped steps; end the run after too many.
+        """Restore the buffers after a skipped step, count and report it; end the run after too many.
 
         Raises:
             NonFiniteError: ``max_in_row`` steps in a row were skipped.
         """
         if not runner.optim_wrapper.should_update():
             return
-        stepped, self._stepped = self._stepped, False
-        culprits, self._culprits = self._culprits, []
-        self._accumulating = False
+        stepped, culprits = self._stepped, self._culprits
+        self._stepped, self._culprits, self._accumulating = False, [], False
         if stepped:
             self._in_row = 0
             return
-        losses = {name: torch.as_tensor(value).mean().item() for name, value in (outputs or {}).items()}
-        if not culprits and not all(map(math.isfinite, losses.values())):  # the loss scaler skipped the step
-            self._restore_buffers()
+        for buffer, before in self._buffers:
+            buffer.copy_(before)
         self._in_row += 1
         total = runner.message_hub.runtime_info.get('skipped_updates', 0) + 1
         runner.message_hub.update_info('skipped_updates', total)
-        where = f'{", ".join(culprits[:3])}{", ..." if len(culprits) > 3 else ""}' if culprits else 'fp16 loss scaling'
+        losses = ', '.join(f'{k}={torch.as_tensor(v).mean().item():.4g}' for k, v in (outputs or {}).items())
         report = (
             f'iteration {runner.iter + 1}: gradients are not finite in {len(culprits) or "some"} of '
-            f'{len(self._names)} parameters ({where}); '
-            f'{", ".join(f"{name}={value:.4g}" for name, value in losses.items())}; learning rate '
-            f'{max(group["lr"] for group in runner.optim_wrapper.param_groups):.3g}'
+            f'{len(self._names)} parameters ({", ".join(culprits[:3]) or "fp16 loss scaling"}); {losses}; learning '
+            f'rate {max(group["lr"] for group in runner.optim_wrapper.param_groups):.3g}'
         )
         if self._in_row >= self.max_in_row:
             raise NonFiniteError(
