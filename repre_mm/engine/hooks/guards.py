@@ -33,33 +33,21 @@ class AccumulationGuardHook(Hook):
     """Refuse to accumulate gradients if the loss compares the images of one forward with each other.
 
     SimCLR and MoCo v3 take their negatives from the forward's own batch: in N accumulated batches of B images each
-    image meets B - 1 others, not N * B - 1.
-
-    Args:
-        allow: Accumulate anyway, with a warning.
+    image meets B - 1 others, not N * B - 1. To accumulate anyway, set ``default_hooks.accumulation=None``.
     """
-
-    def __init__(self, allow: bool = False) -> None:
-        self.allow = allow
 
     def before_train(self, runner: Runner) -> None:
         """Compare the model with ``optim_wrapper.accumulative_counts``.
 
         Raises:
-            ValueError: They do not go together, and ``allow`` is off.
+            ValueError: They do not go together.
         """
         count = runner.optim_wrapper._accumulative_counts
         method = next((type(m).__name__ for m in runner.model.modules() if isinstance(m, (SimCLR, MoCoV3))), None)
-        if count == 1 or method is None:
-            return
-        problem = (
-            f'optim_wrapper.accumulative_counts={count} with {method}: its negatives are the other images of the '
-            f'same forward, so {count} accumulated batches are not one batch {count} times as large'
-        )
-        if not self.allow:
+        if count != 1 and method is not None:
             raise ValueError(
-                f'{problem}. For more negatives use more processes, which share theirs, or a larger batch with '
-                'gradient checkpointing (default_hooks.step.checkpoint=True); to accumulate anyway, set '
-                'default_hooks.accumulation.allow=True'
+                f'optim_wrapper.accumulative_counts={count} with {method}: its negatives are the other images of the '
+                f'same forward, so {count} accumulated batches are not one batch {count} times as large. For more '
+                'negatives use more processes, which share theirs, or a larger batch with gradient checkpointing '
+                '(default_hooks.step.checkpoint=True); to accumulate anyway, set default_hooks.accumulation=None'
             )
-        runner.logger.warning(problem)

@@ -14,6 +14,9 @@ from torch import Tensor
 
 from repre_mm.registry import HOOKS
 
+# Share of waiting above which a hint is logged, once.
+_TOO_LONG = 0.2
+
 
 @HOOKS.register_module()
 class ThroughputHook(Hook):
@@ -21,13 +24,11 @@ class ThroughputHook(Hook):
 
     Args:
         window: Iterations that the figures cover.
-        wait_warning: Share of waiting above which a hint is logged, once.
     """
 
     priority = 'NORMAL'  # after IterTimerHook, whose times it reads, and before LoggerHook
 
-    def __init__(self, window: int = 20, wait_warning: float = 0.2) -> None:
-        self.wait_warning = wait_warning
+    def __init__(self, window: int = 20) -> None:
         self._recent: deque[tuple[int, float, float]] = deque(maxlen=window)
         self._warned = False
         self._second_step: tuple[int, float] | None = None  # its number and its start
@@ -47,7 +48,7 @@ class ThroughputHook(Hook):
         hub.update_scalar('train/images_per_s', images * get_world_size() / seconds)
         hub.update_scalar('train/data_wait', waited / seconds)
         full = len(self._recent) == self._recent.maxlen
-        if full and not self._warned and waited > self.wait_warning * seconds:
+        if full and not self._warned and waited > _TOO_LONG * seconds:
             self._warned = True
             preprocessor = str((runner.cfg.get('data_preprocessor') or {}).get('type'))
             movable = torch.cuda.is_available() and preprocessor.endswith('SelfSupDataPreprocessor')
