@@ -1,75 +1,48 @@
-"""Write training checkpoints atomically with a checksum, verify them, and find the newest valid one."""
+"""Write training checkpoints atomically, verify them, and find the newest valid one."""
 
 from __future__ import annotations
 
-import hashlib
-import os
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from repre_mm.checkpoint.reading import CheckpointError, read_checkpoint
 from repre_mm.utils.atomic import write_atomically
 
 #: mmengine's name for the file that holds the path of the newest checkpoint.
 POINTER = 'last_checkpoint'
+#: Writes one checkpoint after the other. Python waits for its thread when the process ends, unless it is killed.
+WRITER = ThreadPoolExecutor(1, 'repre_mm saving')
 
 
 def write_checkpoint(data: bytes, path: Path) -> None:
-    """Write a checkpoint, check that it can be read, and put its SHA-256 beside it.
+    """Write a checkpoint, and check that it can be read.
 
-    The bytes go to a draft in the same folder, which is flushed to the disk, read back, and moved over ``path``: a run
-    that dies at any moment leaves the old file or the new one. ``path.sha256`` is what ``sha256sum --check`` reads.
+    The bytes go to a draft in the same folder, which is read back, flushed to the disk, and moved over ``path``: a run
+    that dies at any moment leaves the old file or the new one.
 
     Args:
         data: What ``torch.save`` made.
         path: The file; its folder is made if need be.
 
     Raises:
-        CheckpointError: The folder cannot be written, the disk is full, or the draft reads back wrong. What was at
-            ``path`` is still there.
+        OSError: The folder cannot be written, or the disk is full. What was at ``path`` is still there.
+        CheckpointError: The draft reads back wrong, or ``--resume`` would refuse it; likewise.
     """
-    digest = hashlib.sha256(data).hexdigest()
-    checksum = checksum_path(path)
 
     def write(draft: Path) -> None:
-        with draft.open('wb') as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if _sha256(draft) != digest:
-            raise CheckpointError(
-                f'{path} reads back other than it was written: the disk or its file system is damaged'
-            )
-        read_checkpoint(draft, map_location='meta')  # what --resume would refuse is refused now
-        # Until the new checksum is there the file has none: better than one that belongs to the old file.
-        checksum.unlink(missing_ok=True)
+        draft.write_bytes(data)
+        verify_checkpoint(draft)
+        read_checkpoint(draft, map_location='meta')
 
-    with _write_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, write)
-        write_atomically(checksum, lambda draft: draft.write_text(f'{digest}  {path.name}\n'))
-        _sync_folder(path.parent)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, write)
 
 
-def write_pointer(folder: Path, checkpoint: Path) -> None:
-    """Name the newest checkpoint in ``last_checkpoint``, once it is written.
-
-    Raises:
-        CheckpointError: It cannot be written.
-    """
-    with _write_errors(folder / POINTER):
-        write_atomically(folder / POINTER, lambda draft: draft.write_text(str(checkpoint)))
-        _sync_folder(folder)
-
-
-def remove_checkpoint(path: Path) -> None:
-    """Remove a checkpoint and its checksum, if they exist."""
-    path.unlink(missing_ok=True)
-    checksum_path(path).unlink(missing_ok=True)
+def wait_until_saved() -> None:
+    """Wait until :data:`WRITER` has finished what it was given, successfully or not."""
+    WRITER.submit(int).result()
 
 
 def remove_drafts(folder: Path) -> None:
@@ -78,31 +51,22 @@ def remove_drafts(folder: Path) -> None:
         draft.unlink(missing_ok=True)
 
 
-def checksum_path(path: Path) -> Path:
-    """Where the SHA-256 of a checkpoint is."""
-    return path.with_name(f'{path.name}.sha256')
-
-
 def verify_checkpoint(path: Path) -> None:
-    """Compare a checkpoint's bytes with its checksum or, without one, with the CRCs inside the file.
+    """Compare the bytes of a checkpoint with the CRCs that torch writes into it.
 
     Raises:
         CheckpointError: They differ.
     """
-    checksum = checksum_path(path)
-    if checksum.is_file():
-        valid = checksum.read_text(errors='replace').split()[:1] == [_sha256(path)]
-    elif zipfile.is_zipfile(path):
+    try:
         with zipfile.ZipFile(path) as archive:
             valid = archive.testzip() is None
-    else:
-        return  # torch's old format has no checksum
+    except Exception:  # of many classes, by what is damaged
+        valid = False
     if not valid:
         raise CheckpointError(f'{path} is damaged: its bytes are not those that were written (checksum)')
 
 
-@dataclass(frozen=True)
-class ResumePoint:
+class ResumePoint(NamedTuple):
     """Where a training can go on.
 
     Attributes:
@@ -140,18 +104,16 @@ def newest_checkpoint(folder: Path) -> ResumePoint | None:
     passed_over: list[str] = []
     for path in sorted(path for place in folders for path in place.glob('*.pth')):
         try:
-            point = resume_point(path)
+            found += [point] if (point := resume_point(path)) else []
         except CheckpointError as error:
             passed_over.append(str(error))
-        else:
-            found += [point] if point else []
     for point in sorted(found, key=lambda point: point.iteration, reverse=True):
         try:
             verify_checkpoint(point.path)
         except CheckpointError as error:
             passed_over.append(str(error))
         else:
-            return ResumePoint(point.path, point.iteration, point.seed, tuple(passed_over))
+            return point._replace(passed_over=tuple(passed_over))
     if passed_over:
         raise CheckpointError(
             f'nothing to resume from in {folder}: no checkpoint is sound. Copy one back, or train anew in another '
@@ -171,28 +133,3 @@ def resume_point(path: Path) -> ResumePoint | None:
     if 'optimizer' not in checkpoint or 'iter' not in meta:
         return None
     return ResumePoint(path, meta['iter'], meta.get('seed'))
-
-
-@contextmanager
-def _write_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise CheckpointError(f'cannot write {path}: {error}') from error
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open('rb') as file:
-        while chunk := file.read(1 << 22):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    """Flush a folder, so that a renamed file survives a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

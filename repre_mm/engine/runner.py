@@ -12,11 +12,16 @@ from mmengine.logging import MMLogger, print_log
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
 from repre_mm.checkpoint import CheckpointError, read_checkpoint
-from repre_mm.checkpoint.saving import ResumePoint, newest_checkpoint, resume_point, verify_checkpoint
+from repre_mm.checkpoint.saving import (
+    ResumePoint,
+    newest_checkpoint,
+    resume_point,
+    verify_checkpoint,
+    wait_until_saved,
+)
 from repre_mm.distributed.sharding import is_sharded, split_optimizer_state, whole_states
 from repre_mm.engine.first_screen import filter_console, training_summary
 from repre_mm.engine.initial_weights import check_init_cfg, check_loaded
-from repre_mm.engine.resilience.background import wait_for_background
 from repre_mm.engine.resilience.replay import make_replayable, seed_step
 from repre_mm.engine.safe_loading import install_safe_loading
 
@@ -216,7 +221,7 @@ def _choose(cfg: dict, work_dir: Path) -> ResumePoint | None:
     """Choose what to resume from, on the main process for all."""
     answer: list[Any] = [None]
     if is_main_process():
-        wait_for_background()  # an earlier training of this process may still be saving
+        wait_until_saved()  # an earlier training of this process may still be saving
         try:
             answer[0] = _look_up(cfg.get('load_from'), work_dir)
         except CheckpointError as error:

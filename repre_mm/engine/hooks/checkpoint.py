@@ -2,40 +2,63 @@
 
 from __future__ import annotations
 
-import copy
-import io
 import os
-from concurrent.futures import Future
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-import torch
-from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
+from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
 from repre_mm.checkpoint import CheckpointError
-from repre_mm.checkpoint.saving import remove_checkpoint, remove_drafts, write_checkpoint, write_pointer
-from repre_mm.engine.resilience.background import run_in_background, wait_for_background
-from repre_mm.engine.resilience.training_state import training_state
+from repre_mm.checkpoint.saving import POINTER, WRITER, remove_drafts, wait_until_saved, write_checkpoint
 from repre_mm.registry import HOOKS
+from repre_mm.utils.atomic import write_text
 
 #: The checkpoint of a run that was told to stop; each stop replaces it.
 STOPPED = 'stopped.pth'
+_BACKEND = 'repre_mm.background'
 
 
-class AtomicBackend(LocalBackend):
-    """Local files, written whole or not at all."""
+class BackgroundBackend(LocalBackend):
+    """Local files for mmengine, written whole in the background. Removed ones go when the next one is written.
+
+    Args:
+        pointer: The folder whose ``last_checkpoint`` names what is written; None for none.
+    """
+
+    saved: ClassVar[bool] = True  # whether the last write succeeded
+    _outdated: ClassVar[list[Path]] = []
+
+    def __init__(self, pointer: str | None = None) -> None:
+        self._pointer = pointer
 
     def put(self, obj: bytes, filepath: str | os.PathLike) -> None:
-        """Write a checkpoint and its checksum."""
-        write_checkpoint(obj, Path(filepath))
+        """Write a checkpoint, then the pointer, then remove outdated files; a failure is logged."""
+        outdated = self._outdated.copy()
+        self._outdated.clear()
+        WRITER.submit(self._write, obj, Path(filepath), outdated)
 
     def remove(self, filepath: str | os.PathLike) -> None:
-        """Remove a checkpoint and its checksum."""
-        remove_checkpoint(Path(filepath))
+        """Remove a file after the next write; it stays if that fails."""
+        self._outdated.append(Path(filepath))
+
+    def _write(self, data: bytes, path: Path, outdated: list[Path]) -> None:
+        BackgroundBackend.saved = False
+        try:
+            write_checkpoint(data, path)
+            if self._pointer is not None:
+                write_text(str(path), Path(self._pointer) / POINTER)
+            for old in outdated:
+                if old != path:
+                    old.unlink(missing_ok=True)
+            BackgroundBackend.saved = True
+        except (CheckpointError, OSError) as error:
+            MMLogger.get_current_instance().error(
+                f'could not save {path}: {error}. The last good checkpoint stays; training goes on and will try again '
+                'after the next interval'
+            )
 
 
 @HOOKS.register_module()
@@ -52,31 +75,25 @@ class SafeCheckpointHook(CheckpointHook):
       that is due in between follows at the next optimizer step.
 
     Args:
-        backend_args: As in mmengine; the default writes local files atomically.
-        background: False waits for the disk, and needs no second copy of the state in memory.
-        kwargs: See ``mmengine.hooks.CheckpointHook``.
+        kwargs: See ``mmengine.hooks.CheckpointHook``, but for ``backend_args``: files are local.
 
     Raises:
         CheckpointError: At the end of the training, if its last checkpoint could not be saved.
     """
 
-    def __init__(self, *args, backend_args: dict | None = None, background: bool = True, **kwargs) -> None:
-        register_backend('repre_mm.atomic', AtomicBackend, force=True)
-        super().__init__(*args, backend_args=backend_args or {'backend': 'repre_mm.atomic'}, **kwargs)
+    def __init__(self, *args, **kwargs) -> None:
+        register_backend(_BACKEND, BackgroundBackend, force=True)
+        super().__init__(*args, backend_args={'backend': _BACKEND}, **kwargs)
         if self.args:
             raise TypeError(f'repre_mm.SafeCheckpointHook has no argument {", ".join(self.args)}')
-        self.background = background
         self._postponed: int | None = None  # the step whose checkpoint waits for the optimizer
-        self._under_way: Future | None = None  # whether the checkpoint was saved
-        self._before: tuple[str | None, list[int]] = (None, [])  # last checkpoint and kept steps, if that fails
-        self._failed = False
 
     def before_train(self, runner: Runner) -> None:
         """Remove what a killed run left half written."""
         super().before_train(runner)
-        if is_main_process():
-            wait_for_background()  # an earlier training of this process
-            remove_drafts(Path(self.out_dir))
+        wait_until_saved()  # an earlier training of this process
+        BackgroundBackend.saved = True
+        remove_drafts(Path(self.out_dir))
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Save on schedule, and what was postponed."""
@@ -91,8 +108,8 @@ class SafeCheckpointHook(CheckpointHook):
         Raises:
             CheckpointError: It could not be saved.
         """
-        self._settle(runner)
-        if self._failed:
+        wait_until_saved()
+        if not BackgroundBackend.saved:
             raise CheckpointError(
                 f'the training is done, but its last checkpoint could not be saved to {self.out_dir} (see the error '
                 'above): make room or the folder writable, and repeat what is missing with --resume'
@@ -105,9 +122,9 @@ class SafeCheckpointHook(CheckpointHook):
         Returns:
             Whether it was saved; True on all processes but the main one.
         """
-        self._write(runner, STOPPED, dict(epoch=runner.epoch, iter=runner.iter + 1))
-        self._settle(runner)
-        return not self._failed
+        self._save(runner, STOPPED, dict(epoch=runner.epoch, iter=runner.iter + 1))
+        wait_until_saved()
+        return BackgroundBackend.saved
 
     def _save_checkpoint(self, runner: Runner) -> None:
         if runner.optim_wrapper.should_update():
@@ -116,103 +133,23 @@ class SafeCheckpointHook(CheckpointHook):
             self._postponed = runner.epoch + 1 if self.by_epoch else runner.iter + 1
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
-        self._settle(runner)
-        steps = [*(other for other in self._kept() if other != step), step]
-        count = self.max_keep_ckpts if self.max_keep_ckpts > 0 else len(steps)
-        self._write(runner, self.filename_tmpl.format(step), meta, steps[-count:], steps[:-count])
+        name = self.filename_tmpl.format
+        if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
+            if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
+                self.file_backend.remove(self.file_backend.join_path(self.out_dir, name(self.keep_ckpt_ids[0])))
+            self.keep_ckpt_ids.append(step)  # which drops the first
+            runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
+        self._save(runner, name(step), meta)
 
-    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
-        self._settle(runner)
-        info = runner.message_hub.runtime_info
-        best = {key: value for key, value in info.items() if key.startswith('best_')}
-        paths = {name: copy.copy(value) for name, value in vars(self).items() if name.startswith('best_ckpt_path')}
-        backend, self.file_backend = self.file_backend, _RemoveLater(self.file_backend)
-        try:
-            super()._save_best_checkpoint(runner, metrics)
-            self.file_backend.remove_now()
-        except (CheckpointError, OSError) as error:
-            for key in [key for key in info if key.startswith('best_')]:
-                del info[key]
-            info.update(best)
-            vars(self).update(paths)
-            runner.logger.error(f'could not save the best checkpoint: {error}. Training goes on')
-        finally:
-            self.file_backend = backend
-
-    def _kept(self) -> list[int]:
-        return list(getattr(self, 'keep_ckpt_ids', ()))  # mmengine sets it only if it keeps a limited number
-
-    def _set_last(self, runner: Runner, path: str | None, kept: list[int]) -> None:
-        self.last_ckpt = path
-        runner.message_hub.update_info('last_ckpt', path)
-        if self.max_keep_ckpts > 0:
-            self.keep_ckpt_ids.clear()
-            self.keep_ckpt_ids.extend(kept)
-            runner.message_hub.update_info('keep_ckpt_ids', kept)
-
-    def _write(
-        self, runner: Runner, name: str, meta: dict, kept: list[int] | None = None, outdated: list[int] | None = None
-    ) -> None:
-        """Copy the state; in the background write it, then the pointer, then remove the outdated checkpoints."""
-        previous = runner.message_hub.runtime_info.get('last_ckpt')
-        self._before = previous, self._kept()
-        path = self.file_backend.join_path(self.out_dir, name)
-        self._set_last(runner, path, self._kept() if kept is None else kept)  # before the state: it holds both
-        state = training_state(runner, meta, self.save_optimizer, self.save_param_scheduler)
-        if state is None:
-            return
-        old = [self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step)) for step in outdated or ()]
-        save = partial(_save, self.file_backend, path, Path(runner.work_dir), old, previous, runner)
-        self._under_way = run_in_background(partial(save, copy.deepcopy(state) if self.background else state))
-        if not self.background:
-            self._settle(runner)
-
-    def _settle(self, runner: Runner) -> None:
-        """Wait for the save under way; if it failed, the previous checkpoint is the last one again."""
-        if self._under_way is None:
-            return
-        future, self._under_way = self._under_way, None
-        self._failed = not future.result()
-        if self._failed:
-            self._set_last(runner, *self._before)
-
-
-def _save(
-    backend: Any, path: str, work_dir: Path, outdated: list[str], previous: str | None, runner: Runner, state: dict
-) -> bool:
-    """Write the checkpoint and the pointer, remove old ones; False, after an error in the log, if writing failed."""
-    try:
-        with io.BytesIO() as file:
-            torch.save(state, file)
-            backend.put(file.getvalue(), path)
-        write_pointer(work_dir, Path(path))
-    except (CheckpointError, OSError) as error:
-        runner.logger.error(
-            f'could not save {path}: {error}. The last good checkpoint is {previous or "not there yet"}; '
-            'training goes on and will try again after the next interval'
+    def _save(self, runner: Runner, name: str, meta: dict) -> None:
+        wait_until_saved()  # one copy of the state at a time
+        self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
+        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        runner.save_checkpoint(
+            self.out_dir,
+            name,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            backend_args={'backend': _BACKEND, 'pointer': runner.work_dir},
         )
-        return False
-    for old in outdated:
-        try:
-            backend.remove(old)
-        except OSError as error:
-            runner.logger.warning(f'could not remove the old checkpoint {old}: {error}')
-    return True
-
-
-class _RemoveLater:
-    """A file backend that postpones removals: mmengine removes the old best checkpoint before it writes the new one."""
-
-    def __init__(self, backend: Any) -> None:
-        self._backend = backend
-        self._outdated: list[str] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._backend, name)
-
-    def remove(self, path: str) -> None:
-        self._outdated.append(path)
-
-    def remove_now(self) -> None:
-        for path in self._outdated:
-            self._backend.remove(path)
