@@ -1,12 +1,12 @@
 """Checkpoint an encoder's blocks (less memory, more time) or compile them (a slow start, fewer kernels).
 
-Both change the class of a block. Forward hooks from outside, such as the taps of RePre, see its output as before;
-parameters keep their names, and copies of the encoder keep the change. ``tools/benchmarks/step.py`` measures both.
+Forward hooks from outside, such as the taps of RePre, see the output of a block as before; parameters keep their names,
+and copies of the encoder keep the change. ``tools/benchmarks/step.py`` measures both.
 """
 
 from __future__ import annotations
 
-from functools import cache
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,20 +28,6 @@ def encoder_blocks(backbone: nn.Module) -> list[nn.Module]:
         inner = getattr(level, 'blocks', level)
         blocks += inner if isinstance(inner, (nn.Sequential, nn.ModuleList)) else [level]
     return blocks
-
-
-class _Checkpointed:
-    """Mixed in before a block's class."""
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        if not torch.is_grad_enabled():
-            return super().forward(*args, **kwargs)
-        return checkpoint(super().forward, *args, use_reentrant=False, **kwargs)
-
-
-@cache
-def _checkpointed(cls: type[nn.Module]) -> type[nn.Module]:
-    return type(f'Checkpointed{cls.__name__}', (_Checkpointed, cls), {})
 
 
 def checkpoint_blocks(backbone: nn.Module) -> int:
@@ -66,7 +52,8 @@ def checkpoint_blocks(backbone: nn.Module) -> int:
             'twice with gradient checkpointing: leave it out (default_hooks.step.checkpoint=False)'
         )
     for block in blocks:
-        block.__class__ = _checkpointed(type(block))
+        # Copies of the block bind this to themselves.
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
     return len(blocks)
 
 
