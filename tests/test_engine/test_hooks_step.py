@@ -8,8 +8,6 @@ import torch
 from fixtures.data import make_image_folder
 from fixtures.resuming import make_runner
 
-from repre_mm.engine.optim import cpu_kernels
-
 
 @pytest.fixture(scope='module')
 def images(tmp_path_factory):
@@ -31,27 +29,25 @@ def losses(runner) -> torch.Tensor:
 def plain(images, tmp_path_factory):
     """A run with all switches off."""
     torch.set_num_threads(1)
-    options = {f'default_hooks.step.{switch}': False for switch in ('linear', 'attention', 'memory')}
+    options = {f'default_hooks.step.{switch}': False for switch in ('attention', 'memory')}
     options['optim_wrapper.optimizer.fused'] = False
     return train(images, tmp_path_factory.mktemp('plain'), **options)
 
 
-def test_default_switches_change_a_run_by_rounding_only(images, tmp_path, plain, monkeypatch):
-    monkeypatch.setattr(cpu_kernels, 'SMALLEST_PRODUCT', 0)
+def test_default_switches_change_a_run_by_rounding_only(images, tmp_path, plain):
     runner = train(images, tmp_path)
     assert runner.optim_wrapper.optimizer.defaults['fused']
     assert not plain.optim_wrapper.optimizer.defaults['fused']
-    linear = [type(module) is cpu_kernels.OneDNNLinear for module in runner.model.modules()]
-    assert any(linear) == cpu_kernels.slow_mkl()
     assert len(losses(plain)) == 2
     torch.testing.assert_close(losses(runner), losses(plain), rtol=1e-3, atol=1e-3)
 
 
 def test_checkpointed_and_compiled_run(images, tmp_path, plain):
     options = {'default_hooks.step.checkpoint': True, 'default_hooks.step.compile': dict(backend='eager')}
-    options |= {'default_hooks.step.linear': False, 'optim_wrapper.optimizer.fused': False}
+    options |= {'optim_wrapper.optimizer.fused': False}
     runner = train(images, tmp_path, **options)
-    assert type(runner.model.backbone.layers[0]).__name__ == 'CheckpointedCompiledTransformerEncoderLayer'
+    block = runner.model.backbone.layers[0]
+    assert type(block).__name__ == 'CompiledTransformerEncoderLayer' and 'forward' in vars(block)
     assert runner.model.state_dict().keys() == plain.model.state_dict().keys()
     # Compilers draw the random numbers of dropped paths in their own way: there are none here.
     torch.testing.assert_close(losses(runner), losses(plain), rtol=1e-3, atol=1e-3)
@@ -60,8 +56,7 @@ def test_checkpointed_and_compiled_run(images, tmp_path, plain):
 
 
 @pytest.mark.slow  # compiles C++
-def test_run_compiled_to_machine_code(images, tmp_path, plain, monkeypatch):
-    monkeypatch.setattr(cpu_kernels, 'SMALLEST_PRODUCT', 0)
+def test_run_compiled_to_machine_code(images, tmp_path, plain):
     runner = train(images, tmp_path, **{'default_hooks.step.compile': True})
     torch.testing.assert_close(losses(runner), losses(plain), rtol=1e-3, atol=1e-3)
 
@@ -72,7 +67,7 @@ def test_mmengines_compile_is_refused(images, tmp_path):
 
 
 def test_freed_memory_is_kept():
-    """A tensor of 256 MiB, again and again, asks the system for its pages once."""
+    """A tensor of 128 MiB, again and again, asks the system for its pages once."""
     script = """
 import resource
 import torch
@@ -81,7 +76,7 @@ from repre_mm.engine.optim.cpu_kernels import keep_memory
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(3):
-        torch.zeros(2**26).fill_(1)
+        torch.zeros(2**25).fill_(1)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 given_back = faults()
@@ -91,5 +86,5 @@ print(given_back, faults())
 """
     done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, check=True)
     given_back, kept = map(int, done.stdout.split())
-    assert given_back > 300  # pages of 2 MiB, where the system takes such
+    assert given_back > 150  # pages of 2 MiB, where the system takes such
     assert kept < given_back / 10

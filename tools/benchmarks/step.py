@@ -39,7 +39,6 @@ def switch_rows(device: str) -> dict[str, tuple[str, dict, dict]]:
     }
     if device == 'cpu':
         rows |= {
-            'linear layers by oneDNN, fp32': ('on', {'precision': 'fp32', 'linear': False}, {'precision': 'fp32'}),
             'attention as products, bf16': ('on', {'attention': False}, {}),
             'freed memory is kept': ('on', {'memory': False}, {}),
         }

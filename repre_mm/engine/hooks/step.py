@@ -9,7 +9,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from repre_mm.engine.optim.blocks import checkpoint_blocks, compile_blocks
-from repre_mm.engine.optim.cpu_kernels import keep_memory, slow_mkl, use_attention, use_onednn_linear
+from repre_mm.engine.optim.cpu_kernels import keep_memory, use_attention
 from repre_mm.registry import HOOKS
 from repre_mm.utils.modules import unwrap
 
@@ -22,8 +22,6 @@ class FastStepHook(Hook):
     switch.
 
     Args:
-        linear: On CPUs where MKL is slow in fp32, use oneDNN for linear layers; see
-            :func:`~repre_mm.engine.optim.cpu_kernels.slow_mkl`.
         attention: On CPUs in bf16, use plain products for the attention of mmpretrain's ViTs.
         memory: On CPUs, keep freed memory; see :func:`~repre_mm.engine.optim.cpu_kernels.keep_memory`.
         checkpoint: Gradient checkpointing: compute the activations of the blocks again in the backward pass.
@@ -32,13 +30,12 @@ class FastStepHook(Hook):
 
     def __init__(
         self,
-        linear: bool = True,
         attention: bool = True,
         memory: bool = True,
         checkpoint: bool = False,
         compile: bool | dict[str, Any] = False,
     ) -> None:
-        self.linear, self.attention, self.memory = linear, attention, memory
+        self.attention, self.memory = attention, memory
         self.checkpoint, self.compile = checkpoint, compile
 
     def before_train(self, runner: Runner) -> None:
@@ -60,8 +57,6 @@ class FastStepHook(Hook):
         """Change a model that has a ``backbone`` and is on its device, in place; returns a line on each change."""
         lines = []
         if next(model.parameters()).device.type == 'cpu':
-            if self.linear and slow_mkl():
-                lines.append(f'{use_onednn_linear(model)} linear layers multiply by oneDNN in fp32')
             if self.attention:
                 lines.append(f'{use_attention(model)} attention layers are plain products in bf16')
             if self.memory and keep_memory():

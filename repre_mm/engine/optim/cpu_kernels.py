@@ -1,4 +1,4 @@
-"""Speed up what is slow on CPUs by default: linear layers in fp32, attention in bf16, memory allocation.
+"""Speed up what is slow on CPUs by default: attention in bf16, memory allocation.
 
 Results change by rounding only, and parameters keep their names.
 """
@@ -7,18 +7,13 @@ from __future__ import annotations
 
 import ctypes
 import math
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from mmcv.cnn.bricks.wrappers import Linear as MMCVLinear
 from mmpretrain.models.utils.attention import MultiheadAttention
 from mmpretrain.models.utils.attention import scaled_dot_product_attention as upstream_attention
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
-# Multiply-adds below which setting up oneDNN's product costs more than it saves.
-SMALLEST_PRODUCT = 2**21
 # M_TRIM_THRESHOLD: never shrink the heap; M_MMAP_MAX: all of it is heap; M_TOP_PAD: let it grow by 64 MiB at a time.
 _KEEP_MEMORY = ((-1, -1), (-4, 0), (-2, 2**26))
 
@@ -34,70 +29,6 @@ def keep_memory() -> bool:
     except AttributeError:  # musl, for instance
         return False
     return all(mallopt(option, value) for option, value in _KEEP_MEMORY)
-
-
-def slow_mkl() -> bool:
-    """Return whether oneDNN multiplies fp32 matrices faster on this processor than MKL, torch's default.
-
-    MKL uses its AVX-512 kernels on Intel processors only. This is not measured, so that a resumed run rounds as before.
-    """
-    if not (torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()):
-        return False
-    if torch.backends.cpu.get_cpu_capability() != 'AVX512' or not hasattr(torch.ops.mkldnn, '_linear_pointwise'):
-        return False
-    cpuinfo = Path('/proc/cpuinfo')
-    return cpuinfo.is_file() and 'GenuineIntel' not in cpuinfo.read_text()
-
-
-def _product(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
-    """(M, K), (N, K), (N,) -> ``left @ right.T + bias``, (M, N), by oneDNN."""
-    return torch.ops.mkldnn._linear_pointwise(left, right, bias, 'none', [], '')
-
-
-class _LinearFunction(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # (M, K), (N, K), (N,) -> (M, N)
-        ctx.save_for_backward(x, weight)
-        return _product(x, weight, bias)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        x, weight = ctx.saved_tensors
-        return (
-            _product(grad, weight.t()) if ctx.needs_input_grad[0] else None,  # (M, N) x (N, K)
-            _product(grad.t(), x.t()) if ctx.needs_input_grad[1] else None,  # (N, M) x (M, K)
-            grad.sum(0) if ctx.needs_input_grad[2] else None,
-        )
-
-
-class OneDNNLinear(nn.Linear):
-    """``nn.Linear`` with oneDNN's fp32 products on CPUs; torch's for small inputs, in autocast and in compiled code."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., K) -> (..., N)."""
-        if (
-            x.device.type != 'cpu'
-            or x.dtype != torch.float32
-            or self.weight.dtype != torch.float32
-            or torch.is_autocast_enabled('cpu')
-            or torch.compiler.is_compiling()  # Inductor supports this product for constant weights only
-            or x.numel() * self.out_features < SMALLEST_PRODUCT
-        ):
-            return super().forward(x)
-        out = _LinearFunction.apply(x.reshape(-1, self.in_features), self.weight, self.bias)
-        return out.view(*x.shape[:-1], self.out_features)
-
-
-def use_onednn_linear(model: nn.Module) -> int:
-    """Make every linear layer of a model multiply by oneDNN; returns their number.
-
-    Their class changes in place: copies of the model keep it, and parameters and hooks stay.
-    """
-    layers = [module for module in model.modules() if type(module) in (nn.Linear, MMCVLinear)]
-    for layer in layers:
-        layer.__class__ = OneDNNLinear
-    return len(layers)
 
 
 def attention(
