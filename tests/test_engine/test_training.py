@@ -55,7 +55,7 @@ def test_logs_what_was_promised(trained):
     assert 0 <= scalars['val/knn_top1'].current() <= 100
     log = next(Path(trained.work_dir).glob('*/*.log')).read_text()
     assert 'eta:' in log
-    assert 'kNN, online network: top-1' in log
+    assert 'kNN: top-1' in log
 
 
 def test_loss_in_the_log_is_the_weighted_total(trained):

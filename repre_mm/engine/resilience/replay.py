@@ -13,12 +13,12 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import islice
+from itertools import count
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import BatchSampler, DataLoader, Sampler
+from torch.utils.data import BatchSampler, DataLoader
 
 # The first number after the run's seed: samples and steps never share a seed.
 _SAMPLE, _STEP = 0, 1
@@ -59,21 +59,6 @@ class _KeyedIndex(int):
     key: tuple[int, ...]
 
 
-class KeyedSampler(_Proxy):
-    """Give each index that a sampler draws the key of its randomness."""
-
-    def __init__(self, sampler: Sampler, seed: int, rank: int) -> None:
-        super().__init__(sampler)
-        self._run = (seed, _SAMPLE, rank)
-
-    def __iter__(self) -> Iterator[_KeyedIndex]:
-        epoch = getattr(self.wrapped, 'epoch', 0)
-        for position, index in enumerate(self.wrapped):
-            keyed = _KeyedIndex(index)
-            keyed.key = (*self._run, epoch, position)
-            yield keyed
-
-
 class KeyedDataset(_Proxy):
     """Load each sample with the randomness of its key."""
 
@@ -83,18 +68,27 @@ class KeyedDataset(_Proxy):
         return self.wrapped[int(index)]
 
 
-class SkippingBatches(_Proxy):
-    """Yield batches of indices from batch ``start`` on; for earlier ones indices are drawn and dropped.
+class KeyedBatches(_Proxy):
+    """Yield batches of indices, each with the key of its randomness, from batch ``start`` on.
 
-    ``start`` stays until it is set again: a DataLoader with workers iterates twice and drops the first iterator.
+    The indices of earlier batches are drawn and dropped. ``start`` stays until it is set again: a DataLoader with
+    workers iterates twice and drops the first iterator.
     """
 
-    def __init__(self, batches: BatchSampler) -> None:
+    def __init__(self, batches: BatchSampler, seed: int, rank: int) -> None:
         super().__init__(batches)
+        self._run = (seed, _SAMPLE, rank)
         self.start = 0
 
-    def __iter__(self) -> Iterator[list[int]]:
-        return islice(iter(self.wrapped), self.start, None)
+    def __iter__(self) -> Iterator[list[_KeyedIndex]]:
+        start, epoch = self.start, getattr(self.wrapped.sampler, 'epoch', 0)
+        positions = count()
+        for number, batch in enumerate(self.wrapped):
+            keyed = [_KeyedIndex(index) for index in batch]
+            for index in keyed:
+                index.key = (*self._run, epoch, next(positions))
+            if number >= start:
+                yield keyed
 
 
 def make_replayable(loader: DataLoader, seed: int, rank: int) -> None:
@@ -110,10 +104,9 @@ def make_replayable(loader: DataLoader, seed: int, rank: int) -> None:
     """
     if loader.batch_sampler is None or not hasattr(loader.dataset, '__getitem__'):
         raise ValueError(f'{type(loader.dataset).__name__} has no indices, so training on it cannot be resumed exactly')
-    loader.batch_sampler.sampler = KeyedSampler(loader.batch_sampler.sampler, seed, rank)
     # DataLoader refuses a change of these two after its construction, since iterators keep copies: there are none yet.
     object.__setattr__(loader, 'dataset', KeyedDataset(loader.dataset))
-    object.__setattr__(loader, 'batch_sampler', SkippingBatches(loader.batch_sampler))
+    object.__setattr__(loader, 'batch_sampler', KeyedBatches(loader.batch_sampler, seed, rank))
     # Loaders draw a seed for their workers from here instead of the global stream.
     loader.generator = torch.Generator().manual_seed(seed)
     loader.worker_init_fn = partial(_start_worker, then=loader.worker_init_fn)
