@@ -26,7 +26,7 @@ import mmengine
 import torch
 from tqdm import tqdm
 
-from chaos.setup import METHODS, Disk, make_data
+from chaos.setup import METHODS, make_data
 from chaos.training import Fault, Training
 from repre_mm.version import __version__
 
@@ -35,7 +35,7 @@ WHAT = {
     'kill_saving': 'SIGKILL while a checkpoint is saved, at a random file operation',
     'terminate': 'SIGTERM (with several processes: to torchrun)',
     'freeze': 'SIGSTOP to one of several processes',
-    'full_disk': 'full disk: {disk}',
+    'full_disk': 'full disk: no file may grow (RLIMIT_FSIZE)',
     'truncate': 'the newest checkpoint is cut off',
     'flip': 'a bit of the newest checkpoint flips',
 }
@@ -61,7 +61,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.folder or Path(temporary)
         make_data(folder / 'data')
-        disk = Disk(folder / 'probe')
         kinds = [(method, ranks) for ranks in sorted(args.ranks, reverse=True) for method in args.methods]
         quota = -(-args.faults // len(kinds))
         with tqdm(total=quota * len(kinds), unit='fault', smoothing=0, file=sys.stdout) as bar:
@@ -72,7 +71,6 @@ def main() -> None:
                     quota,
                     folder / f'{method}_{ranks}',
                     random.Random(f'{args.seed} {method} {ranks}'),
-                    disk,
                     bar.update,
                 )
                 for method, ranks in kinds
@@ -90,18 +88,17 @@ def main() -> None:
         'lost': sum(not (fault.resumed and fault.identical) for fault in faults),
     }
     if args.table:
-        args.table.write_text(table(faults, counts, disk, (time.time() - begin) / 60))
+        args.table.write_text(table(faults, counts, (time.time() - begin) / 60))
     print(json.dumps(counts))
     sys.exit(bool(counts['lost'] or any(training.errors for training in trainings)))
 
 
-def table(faults: list[Fault], counts: dict[str, int], disk: Disk, minutes: float) -> str:
+def table(faults: list[Fault], counts: dict[str, int], minutes: float) -> str:
     """The page docs/chaos.md."""
     places = {sys.argv.index(option) + i for option in ('--folder', '--table') if option in sys.argv for i in (0, 1)}
     command = 'PYTHONPATH=tests ' + shlex.join(
         ['python', '-m', 'chaos', *(w for i, w in enumerate(sys.argv) if i and i not in places)]
     )
-    what = {kind: text.format(disk=disk) for kind, text in WHAT.items()}
     lines = [
         '# Injected faults and their outcome',
         '',
@@ -122,7 +119,7 @@ def table(faults: list[Fault], counts: dict[str, int], disk: Disk, minutes: floa
     for kind, count in Counter(fault.kind for fault in faults).most_common():
         some = [fault for fault in faults if fault.kind == kind]
         sums = sum(fault.resumed for fault in some), sum(fault.identical for fault in some)
-        lines.append(f'| {kind} | {what[kind]} | {count} | {sums[0]} | {sums[1]} |')
+        lines.append(f'| {kind} | {WHAT[kind]} | {count} | {sums[0]} | {sums[1]} |')
     lines += [
         '',
         'Exit status 75 asks for a restart; torchrun has its own exit status. "Did not stop": the run survived the',

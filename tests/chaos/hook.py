@@ -13,8 +13,6 @@ from mmengine.hooks import Hook
 
 from repre_mm.registry import HOOKS
 
-BALLAST = 'ballast'
-
 
 @HOOKS.register_module()
 class ChaosHook(Hook):
@@ -24,8 +22,7 @@ class ChaosHook(Hook):
 
     - kill, terminate, freeze: ``delay``, seconds after the iteration's start, until SIGKILL, SIGTERM or SIGSTOP
     - kill_saving: SIGKILL at the ``event``-th time that the saving touches a file, ``delay`` seconds later
-    - full_disk: from here on nothing more can be written, for ``duration`` iterations. With ``room`` (bytes) no file
-      may grow beyond it; without, the file system is filled.
+    - full_disk: for ``duration`` iterations no file may grow beyond ``room`` bytes
 
     What happens is written to the file ``CHAOS_JOURNAL`` first, one line each.
     """
@@ -86,20 +83,10 @@ class ChaosHook(Hook):
 
     def _full_disk(self, fault: dict) -> None:
         self._note(fault)
-        if 'room' in fault:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (fault['room'], resource.RLIM_INFINITY))
-            return
-        with (self._work_dir / BALLAST).open('wb', buffering=0) as file:
-            for size in (1 << 20, 1 << 12):
-                try:
-                    while file.write(bytes(size)) == size:
-                        pass
-                except OSError:
-                    continue  # no room for so much at a time
+        resource.setrlimit(resource.RLIMIT_FSIZE, (fault['room'], resource.RLIM_INFINITY))
 
     def _make_room(self) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        (self._work_dir / BALLAST).unlink(missing_ok=True)
 
     def _note(self, fault: dict) -> None:
         with open(os.environ['CHAOS_JOURNAL'], 'a') as file:

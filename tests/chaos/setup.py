@@ -1,23 +1,17 @@
-"""The tiny trainings: configs, images, environment, and a disk that can be filled."""
+"""The tiny trainings: configs, images."""
 
-import os
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from mmengine.config import Config
 from PIL import Image
 
-from chaos.hook import BALLAST
 from repre_mm.toy_scenes import make_toy_scenes
 
 ROOT = Path(__file__).resolve().parents[2]
 METHODS = ('mocov3', 'moby', 'dino', 'setr')  # 'setr': segmentation on top of an encoder
 EPOCHS, BATCHES = 6, 4
 ITERATIONS = EPOCHS * BATCHES
-DISK_MB = 64
 #: Seconds without progress after which a frozen rank ends the training.
 HANG_TIMEOUT = 30
 _MLP = dict(hid_channels=32, out_channels=16)
@@ -114,46 +108,3 @@ def _segmentation(data: Path) -> Config:
     )
     cfg.param_scheduler = [dict(type='PolyLR', eta_min=0.0, power=0.9, end=ITERATIONS, by_epoch=False)]
     return cfg
-
-
-class Disk:
-    """A small file system in memory where this user may mount one; else a limit on the size of files."""
-
-    def __init__(self, probe: Path) -> None:
-        self.real = False
-        with self._mount(probe) as mounted:
-            self.real = mounted
-
-    def __str__(self) -> str:
-        return f'a file system of {DISK_MB} MB, filled' if self.real else 'no file may grow (RLIMIT_FSIZE)'
-
-    def room(self, sizes: list[int]) -> dict:
-        """What a ``full_disk`` fault is told; a limit is half of the smallest of some sizes in bytes."""
-        return {} if self.real else {'room': min(sizes, default=2 << 16) // 2}
-
-    def make_room(self, work_dir: Path) -> None:
-        """Empty it, after the training is dead."""
-        (work_dir / BALLAST).unlink(missing_ok=True)
-
-    @contextmanager
-    def mounted(self, folder: Path) -> Iterator[Path]:
-        """A folder on such a disk."""
-        if not self.real:
-            folder.mkdir(parents=True)
-            yield folder
-            return
-        with self._mount(folder) as mounted:
-            if not mounted:
-                raise RuntimeError(f'cannot mount a file system on {folder}')
-            yield folder
-
-    @contextmanager
-    def _mount(self, folder: Path) -> Iterator[bool]:
-        folder.mkdir(parents=True)
-        command = ['mount', '-t', 'tmpfs', '-o', f'size={DISK_MB}m', 'tmpfs', str(folder)]
-        mounted = os.geteuid() == 0 and subprocess.run(command, capture_output=True).returncode == 0
-        try:
-            yield mounted
-        finally:
-            if mounted:
-                subprocess.run(['umount', '--lazy', str(folder)], check=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fixtures.comparison import training_differences
 
-from chaos.setup import ITERATIONS, Disk, write_config
+from chaos.setup import ITERATIONS, write_config
 from chaos.zygote import Zygote
 from repre_mm.checkpoint import CheckpointError, read_checkpoint
 
@@ -51,7 +51,6 @@ class Training:
     quota: int
     folder: Path
     rng: random.Random
-    disk: Disk
     progress: Callable[[int], None]
     faults: list[Fault] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
@@ -71,8 +70,7 @@ class Training:
             if status != 0:
                 self.errors.append(f'the undisturbed training ended with {status}:\n{output[-3000:]}')
             while len(self.faults) < self.quota and not self.errors:
-                with self.disk.mounted(self.folder / f'disk_{len(self.faults)}') as disk:
-                    self._run_with_faults(disk / 'run')
+                self._run_with_faults(self.folder / f'run_{len(self.faults)}')
         finally:
             self._zygote.close()
 
@@ -82,7 +80,6 @@ class Training:
             found = self._checkpoints(work_dir)
             plan = self._plan(found) if len(self.faults) < self.quota else []
             status, happened, output = self._start(work_dir, plan)
-            self.disk.make_room(work_dir)
             for fault in stopped:
                 fault.resumed_from = _resumed_from(output, found)
             struck = [self._describe(each) for each in happened]
@@ -124,9 +121,10 @@ class Training:
             fault |= {'event': rng.randint(1, 18), 'delay': rng.choice([0, 0, round(rng.uniform(0, 0.004), 4)])}
         plan = [fault]
         if rng.random() < 0.6 and found:
-            disk = {'kind': 'full_disk', 'iteration': at + 1, 'duration': rng.randint(2, 3), 'ranks': [0]}
+            room = min((self._work_dir / name).stat().st_size for name in found) // 2
+            disk = {'kind': 'full_disk', 'iteration': at + 1, 'duration': rng.randint(2, 3), 'ranks': [0], 'room': room}
             fault['iteration'] = min(fault['iteration'] + 2, ITERATIONS)  # most often after there is room again
-            plan.append(disk | self.disk.room([(self._work_dir / name).stat().st_size for name in found]))
+            plan.append(disk)
         return plan
 
     def _describe(self, happened: dict) -> Fault:

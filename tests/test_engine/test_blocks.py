@@ -77,7 +77,7 @@ def test_checkpointing_refuses_batchnorm():
     ('encoder', 'backend'),
     [
         ('vit', 'eager'),
-        ('timm', 'eager'),
+        pytest.param('timm', 'eager', marks=pytest.mark.slow),
         pytest.param('vit', 'aot_eager', marks=pytest.mark.slow),
         pytest.param('swin', 'eager', marks=pytest.mark.slow),
         pytest.param('vit', 'inductor', marks=pytest.mark.slow),

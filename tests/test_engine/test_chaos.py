@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.slow
 @pytest.mark.dist
-@pytest.mark.parametrize(('method', 'ranks', 'faults'), [('moby', 1, 6), ('dino', 2, 4)])
+@pytest.mark.parametrize(('method', 'ranks', 'faults'), [('moby', 1, 5), ('dino', 2, 3)])
 def test_faults_cost_nothing(method, ranks, faults, tmp_path):
     command = [sys.executable, '-m', 'chaos', '--methods', method, '--ranks', str(ranks), '--jobs', '1']
     command += ['--faults', str(faults), '--folder', str(tmp_path), '--table', str(tmp_path / 'table.md')]

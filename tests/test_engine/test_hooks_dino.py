@@ -155,9 +155,8 @@ def run(images: Path, work_dir: Path, epochs: int = 2, resume: bool = False, **o
     return runner
 
 
-@pytest.mark.parametrize('accumulate', [1, 2])
-def test_last_layer_is_frozen_in_the_first_epoch_only(images, tmp_path, accumulate):
-    runner = run(images, tmp_path, accumulative_counts=accumulate)
+def test_last_layer_is_frozen_in_the_first_epoch_only(images, tmp_path):
+    runner = run(images, tmp_path, accumulative_counts=2)
     first, second = (torch.load(tmp_path / f'epoch_{i}.pth', weights_only=False)['state_dict'] for i in (1, 2))
     weight = 'neck.last_layer.parametrizations.weight.original1'
     # A teacher that follows a student that does not move stays where both were.
@@ -165,7 +164,7 @@ def test_last_layer_is_frozen_in_the_first_epoch_only(images, tmp_path, accumula
     assert not torch.equal(second[weight], first[weight])
     assert not torch.equal(first['neck.mlp.0.weight'], first['momentum_encoder.module.1.mlp.0.weight'])
     assert runner.model.algorithm.epoch == 1
-    assert first['momentum_encoder.steps'] == 2 // accumulate
+    assert first['momentum_encoder.steps'] == 1
     assert not torch.equal(first['head.center'], second['head.center'])
     group = next(g for g in runner.optim_wrapper.param_groups if g['params'][0] is runner.model.backbone.cls_token)
     assert group['weight_decay'] > 0.04
