@@ -54,7 +54,7 @@ class BackgroundBackend(LocalBackend):
                 if old != path:
                     old.unlink(missing_ok=True)
             BackgroundBackend.saved = True
-        except (CheckpointError, OSError) as error:
+        except Exception as error:  # the thread would swallow it
             MMLogger.get_current_instance().error(
                 f'could not save {path}: {error}. The last good checkpoint stays; training goes on and will try again '
                 'after the next interval'
