@@ -61,6 +61,8 @@ def make_runner(config: Path, folder: Path) -> SimpleNamespace:
         optim_wrapper=wrapper,
         cfg=cfg,
         seed=0,
+        epoch=0,
+        iter=0,
         experiment_name='saving',
         work_dir=str(folder),
         param_schedulers=[],
