@@ -3,7 +3,7 @@
 python tools/linear_eval.py ENCODER --protocol mocov3 --data DIR [--out linear.json]
 
 The protocols of MoCo v3, DINO and MoBY pass augmented images through the encoder for 90 or 100 epochs; 'cached' passes
-each image once and trains on what it keeps, for quick work (tools/linear_probe.py has more options for it). With --out,
+each image once and trains on what it keeps, for quick work (as tools/linear_probe.py does). With --out,
 a stopped run goes on after its last whole epoch.
 """
 
@@ -33,7 +33,7 @@ def main() -> None:
     for name in ('top1', 'top5'):
         if result[name] is not None:
             print(f'{name:>8} {result[name]:7.2f}')
-    if best := result['best_epoch']:
+    if best := result.get('best_epoch'):
         print(f'{"best":>8} {best["top1"]:7.2f} after epoch {best["epoch"]}, lr {best["lr"]:g}, as the authors report')
     print(f'learning rate: {result["selection"]}')
     for lr, score in result['per_lr'].items():

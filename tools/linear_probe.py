@@ -1,6 +1,6 @@
 """Score a frozen encoder by a linear classifier on cached features.
 
-python tools/linear_probe.py ENCODER --data DIR [--solver lbfgs] [--out linear.json]
+python tools/linear_probe.py ENCODER --data DIR [--out linear.json]
 """
 
 
@@ -9,13 +9,10 @@ def main() -> None:
     from repre_mm.evaluation.linear_probe import LEARNING_RATES
 
     parser = evaluation_parser('Score a frozen encoder by a linear classifier on cached features.')
-    parser.add_argument('--solver', choices=('sgd', 'lbfgs'), default='sgd', help='default: %(default)s')
     parser.add_argument('--epochs', type=int, default=100, help='over the cached features (default: %(default)s)')
     parser.add_argument('--lrs', type=float, nargs='+', default=LEARNING_RATES, help='to sweep (default: %(default)s)')
-    parser.add_argument('--weight-decay', type=float, help='default: 0 for sgd, 1e-4 for lbfgs')
     args = parser.parse_intermixed_args()
-    options = {name: getattr(args, name) for name in ('solver', 'epochs', 'lrs', 'weight_decay')}
-    result = run_evaluation(args, 'linear', options)['linear']
+    result = run_evaluation(args, 'linear', {'epochs': args.epochs, 'lrs': args.lrs})['linear']
     print(f'\nlinear probe, accuracy in percent ({result["protocol"]})')
     for name in ('top1', 'top5'):
         if result[name] is not None:

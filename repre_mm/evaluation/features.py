@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import ExitStack
 
 import torch
-from mmpretrain.models import VisionTransformer
+from mmcv.cnn.bricks.drop import DropPath
+from timm.layers import DropPath as TimmDropPath
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from repre_mm.evaluation.frozen import FrozenEncoder
 from repre_mm.models.backbones import TimmBackbone
-from repre_mm.models.taps import pooled
+from repre_mm.models.taps import encoder_levels, pooled
 from repre_mm.utils.errors import UserError
 from repre_mm.utils.modules import eval_mode
 
@@ -25,6 +27,11 @@ def global_features(encoder: nn.Module, images: Tensor) -> Tensor:
     """
     with eval_mode(encoder), torch.no_grad():
         return pooled(encoder(images))
+
+
+def has_class_token(encoder: nn.Module) -> bool:
+    """Whether an encoder of mmpretrain or timm has a class token."""
+    return getattr(getattr(encoder, 'model', encoder), 'cls_token', None) is not None
 
 
 def block_tokens(encoder: nn.Module, images: Tensor, count: int) -> list[tuple[Tensor, Tensor]]:
@@ -41,53 +48,57 @@ def block_tokens(encoder: nn.Module, images: Tensor, count: int) -> list[tuple[T
     Raises:
         UserError: The encoder has no blocks with a class token, or fewer of them.
     """
-    with eval_mode(encoder), torch.no_grad():
-        if isinstance(encoder, VisionTransformer) and encoder.with_cls_token and count <= len(encoder.layers):
-            outputs: list[Tensor] = []
-            blocks = encoder.layers[len(encoder.layers) - count :]
-            handles = [block.register_forward_hook(lambda _, __, tokens: outputs.append(tokens)) for block in blocks]
-            try:
-                encoder(images)
-            finally:
-                for handle in handles:
-                    handle.remove()
-            norm = encoder.ln1 if encoder.final_norm else nn.Identity()
-            extra = encoder.num_extra_tokens
-            return [(tokens[:, 0], tokens[:, extra:]) for tokens in map(norm, outputs)]
-        if isinstance(encoder, TimmBackbone) and _has_class_tokens(encoder.model, count):
-            options = {'norm': True, 'return_prefix_tokens': True, 'output_fmt': 'NLC', 'intermediates_only': True}
-            pairs = encoder.model.forward_intermediates(images, indices=count, **options)
-            return [(prefix[:, 0], patches) for patches, prefix in pairs]
-    raise UserError(
-        f"{type(encoder).__name__} has no {count} blocks with class tokens: use its own output (features='output')"
-    )
+    blocks = encoder_levels(encoder).modules if has_class_token(encoder) else ()
+    if count > len(blocks):
+        raise UserError(f'{type(encoder).__name__} has no {count} blocks with class tokens')
+    if isinstance(encoder, TimmBackbone):
+        norm, extra = encoder.model.norm, encoder.model.num_prefix_tokens
+    else:
+        norm, extra = encoder.ln1 if encoder.final_norm else nn.Identity(), encoder.num_extra_tokens
+    outputs: list[Tensor] = []
+    with ExitStack() as hooks, eval_mode(encoder), torch.no_grad():
+        for block in blocks[len(blocks) - count :]:
+            hooks.callback(block.register_forward_hook(lambda _, __, tokens: outputs.append(tokens)).remove)
+        encoder(images)
+        return [(tokens[:, 0], tokens[:, extra:]) for tokens in map(norm, outputs)]
 
 
-def _has_class_tokens(model: nn.Module, count: int) -> bool:
-    return getattr(model, 'cls_token', None) is not None and count <= len(getattr(model, 'blocks', ()))
-
-
-def probe_features(encoder: nn.Module, images: Tensor, features: str = 'output') -> Tensor:
-    """Compute the input of a linear classifier.
+def encode(
+    encoder: FrozenEncoder, images: Tensor, features: str = 'output', *, amp: bool = False, drop_path: bool = False
+) -> Tensor:
+    """Compute the vectors of a batch: the one way in which every evaluation gets them.
 
     Args:
-        encoder: See :func:`global_features`.
-        images: (B, 3, H, W), normalised.
+        encoder: Used on its device.
+        images: (B, 3, H, W), uint8 or float in [0, 255].
         features: ``'output'``: (B, C), see :func:`global_features`. For a ViT also ``'class_tokens_4'``: (B, 4 C), the
             class tokens of the last 4 blocks, and ``'class_and_patches'``: (B, 2 C), the last block's class token and
             the mean of its patch tokens (DINO, Appendix F.2, for ViT-S and ViT-B).
+        amp: Run the encoder in bfloat16 autocast.
+        drop_path: Let drop-path act, for ``'output'``.
+
+    Returns:
+        (B, C), float32, on the encoder's device.
 
     Raises:
-        UserError: ``features`` is unknown, or the encoder has none such.
+        UserError: The encoder has no such features.
     """
-    if features == 'output':
-        return global_features(encoder, images)
-    if features == 'class_tokens_4':
-        return torch.cat([token for token, _ in block_tokens(encoder, images, 4)], dim=1)
-    if features == 'class_and_patches':
-        ((token, patches),) = block_tokens(encoder, images, 1)
-        return torch.cat([token, patches.mean(dim=1)], dim=1)
-    raise UserError(f'features={features!r} is unknown')
+    module, images = encoder.module, encoder.normalised(images)
+    with eval_mode(module), torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16, amp):
+        if features == 'class_tokens_4':
+            return torch.cat([token for token, _ in block_tokens(module, images, 4)], dim=1).float()
+        if features == 'class_and_patches':
+            ((token, patches),) = block_tokens(module, images, 1)
+            return torch.cat([token, patches.mean(dim=1)], dim=1).float()
+        if drop_path:
+            for part in drop_paths(module):
+                part.train()
+        return pooled(module(images)).float()
+
+
+def drop_paths(encoder: nn.Module) -> list[nn.Module]:
+    """Find the drop-path modules of an encoder of mmpretrain or timm."""
+    return [module for module in encoder.modules() if isinstance(module, (DropPath, TimmDropPath))]
 
 
 def extract_features(
@@ -96,28 +107,25 @@ def extract_features(
     """Compute vectors (N, C), float32, and collect labels (N,), int64, of a data set, both on the CPU.
 
     Args:
-        encoder: Used on its device.
+        encoder: See :func:`encode`.
         batches: Pairs of images (B, 3, H, W), uint8 or float in [0, 255], and integer labels (B,).
-        amp: Run the encoder in bfloat16 autocast.
+        amp: See :func:`encode`.
         progress: Show a progress bar with the time left.
 
     Raises:
         UserError: There are no batches, or the encoder gave NaN or infinite values.
     """
-    features, labels = [], []
-    with eval_mode(encoder.module):
-        for images, targets in tqdm(batches, desc='features', unit='batch', disable=not progress):
-            with torch.autocast(encoder.device.type, dtype=torch.bfloat16, enabled=amp):
-                vectors = global_features(encoder.module, encoder.normalised(images))
-            features.append(vectors.float().cpu())
-            labels.append(targets.long().cpu())
-    if not features:
+    parts = [
+        (encode(encoder, images, amp=amp).cpu(), labels.long().cpu())
+        for images, labels in tqdm(batches, desc='features', unit='batch', disable=not progress)
+    ]
+    if not parts:
         raise UserError('there are no images to extract features from: the iterable gave no batches')
-    features = torch.cat(features)
+    features, labels = map(torch.cat, zip(*parts, strict=True))
     finite = features.isfinite().all(dim=1)
     if not finite.all():
         raise UserError(
             f'the features of {int((~finite).sum())} of {len(finite)} images are NaN or infinite: the '
             'checkpoint comes from a diverged training, or reduced precision overflows'
         )
-    return features, torch.cat(labels)
+    return features, labels

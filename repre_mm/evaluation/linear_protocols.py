@@ -46,10 +46,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from mmpretrain.models import VisionTransformer
 from torch import nn
 
-from repre_mm.models.backbones import TimmBackbone
+from repre_mm.evaluation.features import has_class_token
 
 
 @dataclass(frozen=True)
@@ -150,14 +149,11 @@ def lr_factor(protocol: LinearProtocol, epoch: int, step: int, steps: int, epoch
 
 
 def features_for(encoder: nn.Module, protocol: LinearProtocol) -> str:
-    """Name, as in :func:`repre_mm.evaluation.probe_features`, what a protocol takes from an encoder.
+    """Name, as in :func:`repre_mm.evaluation.features.encode`, what a protocol takes from an encoder.
 
     DINO takes the last 4 blocks' class tokens of a narrow ViT, class and mean patch token of a wide one, and of a
     pyramid the pooled last stage, which is its own output.
     """
-    vit = isinstance(encoder, VisionTransformer) or (
-        isinstance(encoder, TimmBackbone) and getattr(encoder.model, 'cls_token', None) is not None
-    )
-    if protocol.features != 'dino' or not vit:
+    if protocol.features != 'dino' or not has_class_token(encoder):
         return 'output'
     return 'class_tokens_4' if encoder.embed_dims < _DINO_WIDE else 'class_and_patches'

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -49,7 +48,7 @@ def evaluate_encoder(
 
     Returns:
         What was evaluated, see :func:`describe`, and per protocol its settings and scores in percent, under ``knn``
-        (``top1``: k -> score) and ``linear`` (the fields of :class:`repre_mm.evaluation.LinearProbeResult`).
+        (``top1``: k -> score) and ``linear`` (see :func:`repre_mm.evaluation.linear_probe`).
 
     Raises:
         UserError: Data folder or options are unusable.
@@ -81,7 +80,7 @@ def evaluate_encoder(
         result['knn'] = {'protocol': 'knn-v1', 'temperature': knn_options['temperature'], 'top1': top1}
     if 'linear' in protocols:
         options = {'seed': seed, 'progress': progress, **(linear_options or {})}
-        result['linear'] = asdict(linear_probe(*features, val_labels, **options))
+        result['linear'] = linear_probe(*features, val_labels, **options)
     return result
 
 

@@ -161,7 +161,7 @@ def _add_linear(results: Results, path: Path, content: dict[str, Any]) -> None:
         results.remarks.append(f"{path}: config {content.get('config')!r} is not one of the paper's")
     elif content.get('checkpoint') == 'random':
         results.remarks.append(f'{path}: random weights')
-    elif protocol.startswith(('linear-cached', 'linear-lbfgs')):
+    elif protocol.startswith('linear-cached'):
         results.remarks.append(f'{path}: a probe on cached features ({protocol}), not linear evaluation')
     elif encoder in results.linear:
         results.remarks.append(f'{path}: a second score of the same training')

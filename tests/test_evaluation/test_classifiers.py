@@ -11,12 +11,12 @@ from repre_mm.evaluation.classifiers import LinearClassifiers, count_hits
 @pytest.mark.parametrize(('nesterov', 'smoothing', 'clip'), [(False, 0.0, None), (True, 0.1, 5.0), (True, 0.1, 0.05)])
 def test_each_classifier_is_trained_as_one_alone(nesterov, smoothing, clip):
     generator = torch.Generator().manual_seed(3)
-    options = {'device': 'cpu', 'init_std': 0.1, 'nesterov': nesterov, 'weight_decay': 1e-3}
+    options = {'device': 'cpu', 'init_std': 0.1, 'nesterov': nesterov}
     options |= {'label_smoothing': smoothing, 'clip': clip}
     classifiers = LinearClassifiers(6, 4, (0.1, 1.0), generator=generator, **options)
     loss = LabelSmoothingCrossEntropy(smoothing) if smoothing else nn.CrossEntropyLoss()
-    start = classifiers.weights[0].detach().clone()
-    assert torch.equal(start, classifiers.weights[1])
+    start = classifiers.weight[0].detach().clone()
+    assert torch.equal(start, classifiers.weight[1])
     assert 0.05 < start.std() < 0.2
     batches = [(torch.randn(8, 6), torch.randint(4, (8,)), factor) for factor in (1.0, 0.6, 0.2)]
     for batch in batches:
@@ -26,7 +26,7 @@ def test_each_classifier_is_trained_as_one_alone(nesterov, smoothing, clip):
         with torch.no_grad():
             alone.weight.copy_(start.T)
             alone.bias.zero_()
-        groups = [{'params': [alone.weight], 'weight_decay': 1e-3}, {'params': [alone.bias]}]
+        groups = [{'params': [alone.weight]}, {'params': [alone.bias]}]
         optimizer = torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=nesterov)
         for features, labels, factor in batches:
             for group in optimizer.param_groups:
@@ -36,8 +36,8 @@ def test_each_classifier_is_trained_as_one_alone(nesterov, smoothing, clip):
             if clip:
                 nn.utils.clip_grad_norm_(alone.parameters(), clip)
             optimizer.step()
-        torch.testing.assert_close(classifiers.weights[index].detach(), alone.weight.detach().T)
-        torch.testing.assert_close(classifiers.biases[index].detach()[0], alone.bias.detach())
+        torch.testing.assert_close(classifiers.weight[index].detach(), alone.weight.detach().T)
+        torch.testing.assert_close(classifiers.bias[index].detach()[0], alone.bias.detach())
 
 
 def test_hits():

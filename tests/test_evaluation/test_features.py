@@ -5,7 +5,8 @@ import torch
 from mmpretrain.models import MoCoV3ViT
 from torch import nn
 
-from repre_mm.evaluation import FrozenEncoder, extract_features, global_features, probe_features
+from repre_mm.evaluation import FrozenEncoder, extract_features, global_features
+from repre_mm.evaluation.features import encode
 from repre_mm.models import TimmBackbone
 
 ARCH = {'embed_dims': 24, 'num_layers': 2, 'num_heads': 2, 'feedforward_channels': 48}
@@ -13,6 +14,11 @@ ARCH = {'embed_dims': 24, 'num_layers': 2, 'num_heads': 2, 'feedforward_channels
 
 def _vit(**kwargs) -> MoCoV3ViT:
     return MoCoV3ViT(arch=ARCH, img_size=32, patch_size=8, drop_rate=0.5, **kwargs)
+
+
+def _plain(encoder: nn.Module) -> FrozenEncoder:
+    """One whose images need no normalisation."""
+    return FrozenEncoder(encoder, [0.0] * 3, [1.0] * 3, 32)
 
 
 class _Returns(nn.Module):
@@ -120,11 +126,11 @@ def test_class_tokens_of_the_last_blocks_and_mean_patch(out_type):
     vit.train()
     images = torch.rand(2, 3, 32, 32)
     four = torch.cat([_tokens(vit, images, blocks)[:, 0] for blocks in (2, 3, 4, 5)], dim=1)
-    torch.testing.assert_close(probe_features(vit, images, 'class_tokens_4'), four)
+    torch.testing.assert_close(encode(_plain(vit), images, 'class_tokens_4'), four)
     last = _tokens(vit, images, 5)
     both = torch.cat([last[:, 0], last[:, 1:].mean(dim=1)], dim=1)
-    torch.testing.assert_close(probe_features(vit, images, 'class_and_patches'), both)
-    torch.testing.assert_close(probe_features(vit, images), global_features(vit, images))
+    torch.testing.assert_close(encode(_plain(vit), images, 'class_and_patches'), both)
+    torch.testing.assert_close(encode(_plain(vit), images), global_features(vit, images))
     assert vit.training
     assert not vit.layers[0]._forward_hooks
 
@@ -137,8 +143,8 @@ def test_tokens_of_a_timm_vit_are_those_of_its_own_forward():
     with torch.no_grad():
         tokens = encoder.model.forward_features(images)
     both = torch.cat([tokens[:, 0], tokens[:, 1:].mean(dim=1)], dim=1)
-    torch.testing.assert_close(probe_features(encoder, images, 'class_and_patches'), both)
-    four = probe_features(encoder, images, 'class_tokens_4')
+    torch.testing.assert_close(encode(_plain(encoder), images, 'class_and_patches'), both)
+    four = encode(_plain(encoder), images, 'class_tokens_4')
     assert four.shape == (2, 96)
     torch.testing.assert_close(four[:, 72:], tokens[:, 0])
 
@@ -146,8 +152,6 @@ def test_tokens_of_a_timm_vit_are_those_of_its_own_forward():
 def test_encoders_without_class_tokens_are_refused():
     images = torch.rand(1, 3, 32, 32)
     with pytest.raises(ValueError, match='has no 4 blocks with class tokens'):
-        probe_features(_vit(), images, 'class_tokens_4')  # it has 2
+        encode(_plain(_vit()), images, 'class_tokens_4')  # it has 2
     with pytest.raises(ValueError, match='has no 1 blocks with class tokens'):
-        probe_features(_vit(with_cls_token=False, out_type='avg_featmap'), images, 'class_and_patches')
-    with pytest.raises(ValueError, match='is unknown'):
-        probe_features(_vit(), images, 'tokens')
+        encode(_plain(_vit(with_cls_token=False, out_type='avg_featmap')), images, 'class_and_patches')

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -80,7 +79,7 @@ def quick_study(
 
     Returns:
         Numbers and names only, ready for JSON: ``grid``, ``width``, and for ``part`` and ``object`` the number of
-        regions, ``linear`` (a :class:`repre_mm.evaluation.LinearProbeResult`) and ``knn`` (top-1 in percent), both None
+        regions, ``linear`` (see :func:`repre_mm.evaluation.linear_probe`) and ``knn`` (top-1 in percent), both None
         for a single class, ``miou`` (mean over the classes and the background, in percent), ``iou`` (per class) and
         ``head_converged``.
 
@@ -156,7 +155,7 @@ def _recognition(train: Regions, val: Regions, classes: int, *, k: int, seed: in
         guesses = knn_classify(train.features, train.labels, val.features, k=k, num_classes=classes)[k]
         result['knn'] = {'k': k, 'top1': 100 * (guesses == val.labels).double().mean().item()}
         data = train.features, train.labels, val.features, val.labels
-        result['linear'] = asdict(linear_probe(*data, seed=seed, progress=progress))
+        result['linear'] = linear_probe(*data, seed=seed, progress=progress)
     return result
 
 

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from tqdm import tqdm
 
-from repre_mm.evaluation.logistic import Standardise, fit_logistic
+from repre_mm.evaluation.linear_probe import Standardise
+
+_WEIGHT_DECAY, _ITERATIONS, _TOLERANCE = 1e-4, 500, 1e-5
+_ROWS = 8192  # rows added to the full-batch gradient at a time
 
 
 @dataclass(frozen=True)
@@ -42,19 +46,39 @@ def fit_linear_head(features: Tensor, shares: Tensor, *, progress: bool = False)
         progress: Show a progress bar.
     """
     standardise = Standardise(features)
-    fit = fit_logistic(
-        features,
-        shares,
-        standardise,
-        num_classes=shares.shape[1],
-        weight_decay=1e-4,
-        max_iterations=500,
-        tolerance=1e-5,
-        progress=progress,
+    # In float32 the line search stalls before the minimum.
+    options = {'dtype': torch.float64, 'device': features.device, 'requires_grad': True}
+    weight = torch.zeros(features.shape[1], shares.shape[1], **options)
+    bias = torch.zeros(shares.shape[1], **options)
+    optimizer = torch.optim.LBFGS(
+        [weight, bias],
+        max_iter=_ITERATIONS,
+        max_eval=2 * _ITERATIONS,
+        tolerance_grad=_TOLERANCE,
+        tolerance_change=0,
+        line_search_fn='strong_wolfe',
     )
-    folded = fit.weight * standardise.factor.double()[:, None]
-    shift = fit.bias - standardise.mean.double() @ folded
-    return LinearHead(folded.float(), shift.float(), fit.converged)
+    with tqdm(desc='linear head, L-BFGS', unit=' evaluations', disable=not progress) as bar:
+
+        def objective() -> Tensor:
+            optimizer.zero_grad()
+            loss = _WEIGHT_DECAY / 2 * weight.square().sum()
+            loss.backward()
+            # Gradients add up over parts, so that the logits of a large set never exist at once.
+            for inputs, wanted in zip(features.split(_ROWS), shares.split(_ROWS), strict=True):
+                logits = standardise(inputs).double() @ weight + bias
+                part = F.cross_entropy(logits, wanted.double(), reduction='sum') / len(features)
+                part.backward()
+                loss = loss.detach() + part.detach()
+            bar.update()
+            return loss
+
+        optimizer.step(objective)
+        objective()
+    slope = max(weight.grad.abs().max().item(), bias.grad.abs().max().item())
+    folded = weight.detach() * standardise.factor.double()[:, None]
+    shift = bias.detach() - standardise.mean.double() @ folded
+    return LinearHead(folded.float(), shift.float(), slope <= _TOLERANCE)
 
 
 def confusion(logits: Tensor, labels: Tensor) -> Tensor:
