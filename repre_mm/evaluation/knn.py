@@ -12,8 +12,10 @@ from repre_mm.utils.errors import UserError
 #: The temperature and the numbers of neighbours of DINO's evaluation.
 TEMPERATURE = 0.07
 KS = (10, 20, 100, 200)
+_SIMILARITIES = 2**26  # at a time
 
 
+@torch.no_grad()
 def knn_classify(
     train_features: Tensor,
     train_labels: Tensor,
@@ -22,14 +24,12 @@ def knn_classify(
     k: int | Sequence[int] = KS,
     temperature: float = TEMPERATURE,
     num_classes: int | None = None,
-    query_chunk: int = 512,
-    bank_chunk: int = 16384,
     progress: bool = False,
 ) -> dict[int, Tensor]:
     """Predict by the votes of the k most similar training images.
 
-    Similarity is the cosine; a neighbour votes for its class with weight exp(similarity / temperature). Both sides
-    are read in chunks: memory beyond the inputs is about 5 bytes * ``query_chunk`` * ``bank_chunk``.
+    Similarity is the cosine; a neighbour votes for its class with weight exp(similarity / temperature). Queries are
+    taken in chunks, so that similarities take 256 MB at most.
 
     Args:
         train_features: The bank, (N, C), not normalised, on any device; the work is done there.
@@ -38,8 +38,6 @@ def knn_classify(
         k: One or several numbers of neighbours; all of them come from one pass.
         temperature: Of the votes; positive.
         num_classes: Default: the largest training label + 1.
-        query_chunk: Queries at a time.
-        bank_chunk: Bank rows at a time.
         progress: Show a progress bar with the time left.
 
     Returns:
@@ -61,34 +59,20 @@ def knn_classify(
     train_labels = train_labels.to(device)
     num_classes = num_classes or int(train_labels.max()) + 1
     predictions: dict[int, list[Tensor]] = {count: [] for count in ks}
-    steps = -(-len(test_features) // query_chunk) * -(-len(train_features) // bank_chunk)
-    with torch.no_grad(), tqdm(total=steps, desc='kNN', unit='chunk', disable=not progress) as bar:
-        for queries in test_features.split(query_chunk):
-            queries = F.normalize(queries.to(device).float(), dim=1)
-            similarities, indices = _nearest(queries, train_features, ks[-1], bank_chunk, bar)
-            # Relative to the nearest neighbour, so that no temperature over- or underflows; float64, since
-            # many small votes decide.
-            similarities = similarities.double()
-            weights = ((similarities - similarities[:, :1]) / temperature).exp()
-            votes = weights.new_zeros(len(queries), num_classes)
-            first = 0
-            for count in ks:
-                votes.scatter_add_(1, train_labels[indices[:, first:count]], weights[:, first:count])
-                predictions[count].append(votes.argmax(dim=1).cpu())
-                first = count
+    bank = train_features.float()
+    lengths = bank.norm(dim=1).clamp(min=1e-12)
+    chunks = test_features.split(max(1, _SIMILARITIES // len(train_features)))
+    for queries in tqdm(chunks, desc='kNN', unit='chunk', disable=not progress):
+        queries = F.normalize(queries.to(device).float(), dim=1)
+        cosines, indices = (queries @ bank.T / lengths).topk(ks[-1], dim=1)  # (B, k), nearest first
+        # Relative to the nearest neighbour, so that no temperature over- or underflows; float64, since
+        # many small votes decide.
+        cosines = cosines.double()
+        weights = ((cosines - cosines[:, :1]) / temperature).exp()
+        votes = weights.new_zeros(len(queries), num_classes)
+        first = 0
+        for count in ks:
+            votes.scatter_add_(1, train_labels[indices[:, first:count]], weights[:, first:count])
+            predictions[count].append(votes.argmax(dim=1).cpu())
+            first = count
     return {count: torch.cat(parts) for count, parts in predictions.items()}
-
-
-def _nearest(queries: Tensor, bank: Tensor, k: int, bank_chunk: int, bar: tqdm) -> tuple[Tensor, Tensor]:
-    """Find the k nearest rows: cosine similarities and bank indices, both (B, k), nearest first."""
-    best = queries.new_empty(len(queries), 0)
-    best_indices = best.long()
-    for start in range(0, len(bank), bank_chunk):
-        rows = F.normalize(bank[start : start + bank_chunk].float(), dim=1)
-        values, indices = (queries @ rows.T).topk(min(k, len(rows)), dim=1)
-        best = torch.cat([best, values], dim=1)
-        best_indices = torch.cat([best_indices, indices + start], dim=1)
-        best, order = best.topk(min(k, best.shape[1]), dim=1)
-        best_indices = best_indices.gather(1, order)
-        bar.update()
-    return best, best_indices
