@@ -54,9 +54,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='class-token attention, or cosine of each cell with the mean of all cells; auto: the first where the '
         "encoder's vector is its class token (default: %(default)s)",
     )
-    sub.add_argument(
-        '--show', choices=['mean', 'heads', 'layers'], default='mean', help='over the heads (default: %(default)s)'
-    )
     sub.add_argument('--layer', type=int, default=-1, help='block or stage, from 0, or from the end (default: last)')
     sub = compare(command('components', 'principal components of patch tokens', 6))
     sub.add_argument('--layer', type=int, default=-1, help='block or stage, from 0, or from the end (default: last)')
@@ -74,11 +71,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def default_out(args: argparse.Namespace) -> Path:
-    """``pictures/`` beside the checkpoint; variants of a picture have names of their own."""
+    """``pictures/`` beside the checkpoint."""
     weights = args.encoder[-1].rpartition(':')[2]
     folder = Path(weights).parent if Path(weights).suffix else Path('.')
-    show = getattr(args, 'show', 'mean')
-    return folder / 'pictures' / f'{args.what}{"" if show == "mean" else f"_{show}"}.png'
+    return folder / 'pictures' / f'{args.what}.png'
 
 
 def encoder_names(args: argparse.Namespace, sources: list[list[str]]) -> list[str]:
@@ -136,8 +132,7 @@ def draw_encoders(args: argparse.Namespace):
     indices = source.sample(args.num_images, args.seed)
     if args.what == 'components':
         return pictures.components_picture(encoders, source, indices, layer=args.layer)
-    options = {'kind': args.map, 'show': args.show, 'layer': args.layer}
-    return pictures.attention_picture(encoders, source, indices, **options)
+    return pictures.attention_picture(encoders, source, indices, kind=args.map, layer=args.layer)
 
 
 def draw(args: argparse.Namespace):

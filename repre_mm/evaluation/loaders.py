@@ -165,7 +165,8 @@ class ImageSource:
             num_workers=self.workers if len(indices) > self._BATCH else 0,
             collate_fn=lambda items: torch.stack([item['inputs'] for item in items]),
         )
-        return torch.cat(list(tqdm(loader, desc=f'loading {len(indices)} images', unit='batch')))
+        bar = tqdm(loader, desc=f'loading {len(indices)} images', unit='batch', disable=len(loader) == 1)
+        return torch.cat(list(bar))
 
     def _dataset(self, pipeline: list) -> ImageFolder:
         return ImageFolder(self.root, split=self.split, pipeline=pipeline)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fixtures.data import make_image_folder
-from fixtures.encoders import HEADS, mm_swin, mm_vit
+from fixtures.encoders import mm_swin, mm_vit
 from fixtures.models import MEAN, STD
 from numpy.testing import assert_array_equal
 from PIL import Image
@@ -21,10 +21,6 @@ from repre_mm.visualization.text import letters
 
 TILE, GAP, MARGIN, TOP = 192, 6, 12, 34
 BLUE, ORANGE = (0, 114, 178), (230, 159, 0)
-
-
-def width(columns):
-    return 2 * MARGIN + columns * (TILE + GAP) - GAP
 
 
 def tile(picture, row, column, top=TOP, left=MARGIN):
@@ -45,7 +41,7 @@ def source(tmp_path):
     return ImageSource(make_image_folder(tmp_path / 'data', val=12))
 
 
-def test_attention_picture_has_a_row_per_encoder_or_a_column_per_head_or_layer(source):
+def test_attention_picture_has_a_row_per_encoder(source):
     both = {'a': encoder(), 'b': encoder()}
     picture = attention_picture(both, source, [0, 1])
     assert 3 * (TILE + GAP) < picture.shape[0] < 4 * TILE
@@ -53,8 +49,6 @@ def test_attention_picture_has_a_row_per_encoder_or_a_column_per_head_or_layer(s
     assert_array_equal(by_encoder(picture, 1, 1), by_encoder(picture, 2, 1))  # equal encoders
     assert not np.array_equal(by_encoder(picture, 1, 0), by_encoder(picture, 1, 1))
     assert len(np.unique(by_encoder(picture, 1, 0)[::48, ::48].reshape(-1, 3), axis=0)) > 8  # 4 x 4 cells
-    assert attention_picture({'a': encoder()}, source, [0, 1], show='heads').shape[1] == width(2 + HEADS)
-    assert attention_picture({'a': encoder()}, source, [0], show='layers').shape[1] == width(1 + 3)
 
 
 def test_map_is_chosen_by_what_every_encoder_has(source):
@@ -63,8 +57,6 @@ def test_map_is_chosen_by_what_every_encoder_has(source):
     assert_array_equal(attention_picture({'a': vit, 'b': swin}, source, [0], kind='similarity'), similarity)
     with pytest.raises(ValueError, match='SwinTransformer has no class token'):
         attention_picture({'a': vit, 'b': swin}, source, [0], kind='class')
-    with pytest.raises(EvaluationError, match='no heads'):
-        attention_picture({'b': swin}, source, [0], show='heads')
 
 
 def test_components_and_embedding(source):
