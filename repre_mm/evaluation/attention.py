@@ -7,13 +7,10 @@ from mmpretrain.models.utils.attention import MultiheadAttention
 from timm.models.vision_transformer import Attention
 from torch import Tensor, nn
 
+from repre_mm.evaluation.features import has_class_token
 from repre_mm.models.taps import EncoderLevels, LevelTap, encoder_levels
 from repre_mm.utils.errors import UserError
 from repre_mm.utils.modules import eval_mode
-
-
-class MapError(UserError):
-    """An encoder or a layer without such a map."""
 
 
 def class_token_leads(encoder: nn.Module) -> bool:
@@ -22,9 +19,8 @@ def class_token_leads(encoder: nn.Module) -> bool:
     If it is the mean of the patch tokens, no loss has trained the last attention of a class token.
     """
     inner = getattr(encoder, 'model', encoder)  # of TimmBackbone
-    if getattr(inner, 'cls_token', None) is None:
-        return False
-    return getattr(inner, 'out_type', getattr(inner, 'global_pool', '')) in ('cls_token', 'token')
+    output = getattr(inner, 'out_type', getattr(inner, 'global_pool', ''))
+    return has_class_token(encoder) and output in ('cls_token', 'token')
 
 
 @torch.no_grad()
@@ -42,27 +38,23 @@ def class_attention(encoder: nn.Module, images: Tensor, layer: int = -1) -> Tens
         (B, heads, h, w), in [0, 1].
 
     Raises:
-        MapError: There is no class token or no such block, or the attention is of an unknown kind.
+        UserError: There is no class token or no such block, or the attention is of an unknown kind.
     """
-    if getattr(getattr(encoder, 'model', encoder), 'cls_token', None) is None:
-        raise MapError(
+    if not has_class_token(encoder):
+        raise UserError(
             f"{type(encoder).__name__} has no class token, so there is no class-token attention: use map 'similarity'"
         )
     levels = encoder_levels(encoder)
     layer = _checked(encoder, levels, layer)
     attention = getattr(levels.modules[layer], 'attn', None)
     if not isinstance(attention, (MultiheadAttention, Attention)):
-        raise MapError(
+        raise UserError(
             f'block {layer} of {type(encoder).__name__} computes its attention by {type(attention).__name__}, whose '
             "queries and keys are unknown: use map 'similarity'"
         )
     projected: list[Tensor] = []
-    handle = attention.qkv.register_forward_hook(lambda module, args, output: projected.append(output))
-    try:
-        with eval_mode(encoder):
-            encoder(images)
-    finally:
-        handle.remove()
+    with eval_mode(encoder), attention.qkv.register_forward_hook(lambda _, __, output: projected.append(output)):
+        encoder(images)
     B, N, _ = projected[0].shape
     # (B, N, 3 * heads * d) -> (3, B, heads, N, d)
     query, key, _ = projected[0].float().reshape(B, N, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
@@ -93,7 +85,7 @@ def level_map(encoder: nn.Module, images: Tensor, layer: int = -1) -> Tensor:
         layer: Level (block of a ViT, stage of a pyramid), from 0; negative ones count from the end.
 
     Raises:
-        MapError: There is no such level.
+        UserError: There is no such level.
     """
     layer = _checked(encoder, encoder_levels(encoder), layer)
     with eval_mode(encoder), LevelTap().open(encoder, [layer], images, need_grad=False) as maps:
@@ -103,7 +95,7 @@ def level_map(encoder: nn.Module, images: Tensor, layer: int = -1) -> Tensor:
 
 def _checked(encoder: nn.Module, levels: EncoderLevels, layer: int) -> int:
     if not -len(levels) <= layer < len(levels):
-        raise MapError(
+        raise UserError(
             f'{type(encoder).__name__} has no layer {layer}: choose from 0 to {len(levels) - 1}, or from '
             f'-{len(levels)} to -1 counting from the end'
         )

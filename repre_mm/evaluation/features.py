@@ -58,7 +58,7 @@ def block_tokens(encoder: nn.Module, images: Tensor, count: int) -> list[tuple[T
     outputs: list[Tensor] = []
     with ExitStack() as hooks, eval_mode(encoder), torch.no_grad():
         for block in blocks[len(blocks) - count :]:
-            hooks.callback(block.register_forward_hook(lambda _, __, tokens: outputs.append(tokens)).remove)
+            hooks.enter_context(block.register_forward_hook(lambda _, __, tokens: outputs.append(tokens)))
         encoder(images)
         return [(tokens[:, 0], tokens[:, extra:]) for tokens in map(norm, outputs)]
 

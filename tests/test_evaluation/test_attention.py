@@ -5,8 +5,9 @@ import torch
 from fixtures.encoders import DEPTH, HEADS, WIDTH, filled, mm_swin, mm_vit, moco_vit
 from torch.testing import assert_close
 
-from repre_mm.evaluation.attention import MapError, class_attention, class_token_leads, level_map, similarity_map
+from repre_mm.evaluation.attention import class_attention, class_token_leads, level_map, similarity_map
 from repre_mm.models.backbones import TimmBackbone
+from repre_mm.utils.errors import UserError
 
 
 def images(size=32, batch=2):
@@ -85,19 +86,19 @@ def test_who_has_a_leading_class_token():
 
 @pytest.mark.parametrize('build', [mm_swin, lambda: timm_vit(global_pool='avg', class_token=False)])
 def test_encoder_without_class_token_is_refused(build):
-    with pytest.raises(MapError, match=r"no class token.*'similarity'"):
+    with pytest.raises(UserError, match=r"no class token.*'similarity'"):
         class_attention(build(), images(64))
 
 
 @pytest.mark.parametrize('layer', [DEPTH, -DEPTH - 1])
 @pytest.mark.parametrize('function', [class_attention, similarity_map])
 def test_unknown_layer_is_refused(function, layer):
-    with pytest.raises(MapError, match=f'no layer {layer}: choose from 0 to {DEPTH - 1}'):
+    with pytest.raises(UserError, match=f'no layer {layer}: choose from 0 to {DEPTH - 1}'):
         function(mm_vit(), images(), layer)
 
 
 def test_attention_of_an_unknown_kind_is_refused():
     encoder = mm_vit()
     encoder.layers[-1].attn = torch.nn.Identity()
-    with pytest.raises(MapError, match='by Identity, whose queries and keys are unknown'):
+    with pytest.raises(UserError, match='by Identity, whose queries and keys are unknown'):
         class_attention(encoder, images())
