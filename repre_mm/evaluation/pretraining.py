@@ -32,18 +32,24 @@ def evaluate_pretraining(
         **options: See :func:`repre_mm.evaluation.evaluate_config`.
 
     Returns:
-        The result of :func:`repre_mm.evaluation.evaluate_config`; with RePre also ``recon_l1`` (see
-        :func:`reconstruction_error`) and ``reconstructions`` (the picture).
+        The result of :func:`repre_mm.evaluation.evaluate_config`; with RePre also ``recon_l1`` (mean absolute error per
+        pixel and channel, in [0, 1], over the validation images) and ``reconstructions`` (a picture of the first).
     """
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     result = evaluate_config(cfg, checkpoint, device=device, trust=trust, **options)
-    model = _build(cfg)
-    if hasattr(model, 'reconstruct'):
-        model = _filled(model, cfg, checkpoint, trust).to(device)
-        picture = Path(out_dir) / 'reconstructions.png'
-        result['recon_l1'] = reconstruction_error(model, cfg.data_root, cfg.image_size, picture)
-        result['reconstructions'] = str(picture)
-    return result
+    if 'algorithm' not in cfg.model:  # no RePre around it
+        return result
+    model = load_repre(cfg, checkpoint, trust=trust).to(device)
+    picture = Path(out_dir) / 'reconstructions.png'
+    errors = []
+    loader = image_folder_loader(cfg.data_root, 'val', cfg.image_size)
+    for images, _ in tqdm(loader, desc='reconstructing', unit='batch'):
+        inputs, drawn = images / 255, model.reconstruct(images).cpu()
+        if not errors:
+            picture.parent.mkdir(parents=True, exist_ok=True)
+            save_png(reconstruction_grid(inputs, drawn), picture)
+        errors.append((inputs - drawn).abs().mean(dim=(1, 2, 3)))
+    return result | {'recon_l1': torch.cat(errors).mean().item(), 'reconstructions': str(picture)}
 
 
 def load_repre(cfg: Config, checkpoint: str | os.PathLike, seed: int = 0, *, trust: bool = False) -> nn.Module:
@@ -59,48 +65,22 @@ def load_repre(cfg: Config, checkpoint: str | os.PathLike, seed: int = 0, *, tru
         EvaluationError: The config's model does not reconstruct, or the checkpoint is of another one.
         repre_mm.checkpoint.CheckpointError: The checkpoint is unreadable.
     """
-    model = _build(cfg, seed)
-    if not hasattr(model, 'reconstruct'):
-        raise EvaluationError(
-            f'{cfg.filename or "the config"}: model.type={cfg.model.type!r} does not reconstruct; give a config of '
-            "type='repre_mm.RePreAlgorithm'"
-        )
-    return _filled(model, cfg, checkpoint, trust)
-
-
-def _build(cfg: Config, seed: int = 0) -> nn.Module:
+    named = cfg.filename or 'the config'
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return build_model(cfg)
-
-
-def _filled(model: nn.Module, cfg: Config, checkpoint: str | os.PathLike, trust: bool) -> nn.Module:
+        model = build_model(cfg)
+    if not hasattr(model, 'reconstruct'):
+        raise EvaluationError(
+            f'{named}: model.type={cfg.model.type!r} does not reconstruct; give a config of type='
+            "'repre_mm.RePreAlgorithm'"
+        )
     if str(checkpoint) != RANDOM:
         state = read_checkpoint(checkpoint, trust=trust)
         try:
             model.load_state_dict(state.get('state_dict', state))
         except RuntimeError as error:
             raise EvaluationError(
-                f'{checkpoint} does not fit {cfg.filename or "the config"}; reconstruction needs the training '
-                f'checkpoint, not an exported encoder: {str(error)[:500]}'
+                f'{checkpoint} does not fit {named}; reconstruction needs the training checkpoint, not an exported '
+                f'encoder: {str(error)[:500]}'
             ) from error
     return model.eval()
-
-
-def reconstruction_error(
-    model: nn.Module, root: str | os.PathLike, image_size: int, picture: str | os.PathLike
-) -> float:
-    """Compute the mean absolute error per pixel and channel, in [0, 1], over the images of ``root/val``.
-
-    ``picture`` is a PNG of the first of them, to write.
-    """
-    total, count = 0.0, 0
-    for images, _ in tqdm(image_folder_loader(root, 'val', image_size), desc='reconstructing', unit='batch'):
-        inputs = images / 255
-        drawn = model.reconstruct(images).cpu()
-        if count == 0:
-            Path(picture).parent.mkdir(parents=True, exist_ok=True)
-            save_png(reconstruction_grid(inputs, drawn), picture)
-        total += (inputs - drawn).abs().mean(dim=(1, 2, 3)).sum().item()
-        count += len(images)
-    return total / count
