@@ -81,7 +81,7 @@ def main() -> None:
     from repre_mm.apis.graphs import GRAPHS
     from repre_mm.apis.hub import push_to_hub, save_for_hub
     from repre_mm.checkpoint import export_encoder
-    from repre_mm.evaluation.encoders import named_weights
+    from repre_mm.evaluation.encoders import EncoderName
     from repre_mm.utils.errors import UserError
 
     args = parse_args()
@@ -99,7 +99,8 @@ def main() -> None:
             if args.repo:
                 print(push_to_hub(folder, args.repo))
             return
-        path, network = named_weights(args.encoder, **options)
+        name = EncoderName.parse(args.encoder)
+        path, network = name.file, name.network(**options)
         meta = export_encoder(path, args.out, args.to, trust=args.trust, prefix=network.prefix)
     except UserError as error:
         sys.exit(f'error: {error}')

@@ -22,7 +22,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     from repre_mm.checkpoint import build_encoder, inspect_checkpoint, load_pretrained
-    from repre_mm.evaluation.encoders import EncoderName, load_frozen_encoder, named_weights
+    from repre_mm.evaluation.encoders import EncoderName, load_frozen_encoder
     from repre_mm.utils.errors import UserError
     from repre_mm.utils.package import load_config
 
@@ -30,7 +30,7 @@ def main() -> None:
     options = {name: getattr(args, name) for name in ('prefix', 'network', 'trust')}
     try:
         name = EncoderName.parse(args.encoder)
-        path, network = named_weights(args.encoder, **options)
+        path, network = name.file, name.network(**options)
         for title, value in inspect_checkpoint(path, prefix=network.prefix, trust=args.trust).items():
             print(f'{title:<14} {value}')
         print(f'{"evaluated":<14} {network.reason}')

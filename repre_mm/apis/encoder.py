@@ -23,13 +23,11 @@ from repre_mm.evaluation.encoders import RANDOM, EncoderName, load_frozen_encode
 from repre_mm.evaluation.features import extract_features, global_features
 from repre_mm.evaluation.frozen import FrozenEncoder
 from repre_mm.evaluation.loaders import evaluation_pipeline
-from repre_mm.evaluation.networks import choose_network
 from repre_mm.evaluation.pretraining import load_repre
 from repre_mm.models.necks import sample_levels
 from repre_mm.models.taps import LevelTap, encoder_levels
 from repre_mm.utils.errors import UserError
 from repre_mm.utils.modules import eval_mode
-from repre_mm.utils.package import load_config
 
 
 class Encoder(BaseModel):
@@ -142,10 +140,10 @@ class Encoder(BaseModel):
         Raises:
             UserError: The training had no such branch, or its checkpoint is not at hand.
         """
-        path = self.name.config_path
-        if path is None:
+        cfg = self.name.config()
+        if cfg is None:
             raise UserError(f'{self.name} does not reconstruct: load the encoder from the run of a RePre training')
-        model = load_repre(load_config(path), self.name.weights, trust=self.options.get('trust', False))
+        model = load_repre(cfg, self.name.weights, trust=self.options.get('trust', False))
         return model.reconstruct(self._one(image))[0].cpu()
 
     def _one(self, image: ImageLike) -> Tensor:
@@ -240,6 +238,5 @@ def export(encoder: Encoder, out: str | os.PathLike, to: str = 'mmpretrain') -> 
             'std': encoder.std,
             'difference': difference,
         }
-    path = encoder.name.config_path
-    chosen = choose_network(encoder.name.weights, config=load_config(path) if path else None, **encoder.options)
+    chosen = encoder.name.network(**encoder.options)
     return export_encoder(encoder.name.weights, out, to, trust=encoder.options['trust'], prefix=chosen.prefix)

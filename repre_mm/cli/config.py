@@ -17,7 +17,7 @@ from repre_mm.distributed.processes import check_equal_batches
 from repre_mm.engine.adapt import set_batch_size, set_encoder, set_length
 from repre_mm.engine.checks import config_faults, data_faults, raise_faults
 from repre_mm.engine.launch import read_config, set_data_root
-from repre_mm.evaluation.encoders import RANDOM, named_weights
+from repre_mm.evaluation.encoders import RANDOM, EncoderName
 from repre_mm.transfer.settings import set_up_transfer
 from repre_mm.utils.configs import is_transfer, starts_from_encoder
 from repre_mm.utils.errors import UserError
@@ -166,6 +166,7 @@ def start_weights(cfg: Config, args: argparse.Namespace) -> tuple[str | None, di
     name = args.pretrained or args.init_from or cfg.get('pretrained') or cfg.get('init_from') or RANDOM
     if name == RANDOM:
         return None, {}, 'random weights'
-    path, network = named_weights([name], prefix=args.prefix, network=args.network, trust=args.trust)
+    encoder = EncoderName.parse([name])
+    path, network = encoder.file, encoder.network(prefix=args.prefix, network=args.network, trust=args.trust)
     options = {'prefix': network.prefix, 'trust': args.trust}
     return path, options, network.reason

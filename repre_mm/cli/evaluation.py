@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from repre_mm.cli.arguments import add_cfg_options, add_encoder_options, add_traceback_argument
+from repre_mm.cli.arguments import add_encoder_options, add_traceback_argument
 from repre_mm.cli.errors import one_line_errors
 from repre_mm.evaluation import EncoderName, EvaluationError, FrozenEncoder, evaluate_encoder, load_frozen_encoder
 from repre_mm.utils.atomic import write_json
@@ -37,7 +37,6 @@ def evaluation_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument('--workers', type=int, default=2, help='image loading processes (default: %(default)s)')
     parser.add_argument('--amp', action='store_true', help='run the encoder in bfloat16')
     parser.add_argument('--seed', type=int, default=0, help='of random weights and of the probe (default: %(default)s)')
-    add_cfg_options(parser, 'change the config')
     add_traceback_argument(parser)
     return parser
 
@@ -46,12 +45,11 @@ def load_named_encoder(args: argparse.Namespace, words: Sequence[str], **backbon
     """Load the encoder that words of a command line name, as its options say.
 
     Args:
-        args: Holds ``prefix``, ``network``, ``trust``, ``size``, ``device`` and ``seed``; ``cfg_options`` if it has.
+        args: Holds ``prefix``, ``network``, ``trust``, ``size``, ``device`` and ``seed``.
         words: See :class:`repre_mm.evaluation.EncoderName`.
         **backbone_options: Settings that the encoder is built with.
     """
     options = {name: getattr(args, name) for name in ('prefix', 'network', 'trust', 'size', 'device', 'seed')}
-    options['cfg_options'] = getattr(args, 'cfg_options', None)
     return load_frozen_encoder(EncoderName.parse(words), **options, **backbone_options)
 
 

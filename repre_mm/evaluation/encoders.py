@@ -17,8 +17,7 @@ from __future__ import annotations
 import ast
 import inspect
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,23 +92,30 @@ class EncoderName:
         """The path of the config, if one is named so."""
         return self.model if isinstance(self.model, str) and not self.model.startswith(_TIMM) else None
 
+    @property
+    def file(self) -> str:
+        """The file of weights; random weights, which have none, are an :class:`EvaluationError`."""
+        if self.weights == RANDOM:
+            raise EvaluationError(f'{self}: name a file of weights')
+        return self.weights
 
-def named_weights(
-    words: Sequence[str], *, prefix: str | None = None, network: str | None = None, trust: bool = False
-) -> tuple[str, Network]:
-    """Find the file that words (see :meth:`EncoderName.parse`) name, and its network; for use without their model.
+    def config(self) -> Config | None:
+        """Read the config, if one is named.
 
-    ``prefix``, ``network`` and ``trust`` are those of :func:`choose_network`.
+        Raises:
+            UserError: There is no such file.
+        """
+        if isinstance(self.model, Config):
+            return self.model
+        return load_config(self.config_path) if self.config_path else None
 
-    Raises:
-        EvaluationError: They name no file, or the file has no such network.
-        repre_mm.checkpoint.CheckpointError: The file is unreadable.
-    """
-    name = EncoderName.parse(words)
-    if name.weights == RANDOM:
-        raise EvaluationError(f'{name}: name a file of weights')
-    config = load_config(name.config_path) if name.config_path else None
-    return name.weights, choose_network(name.weights, config=config, prefix=prefix, network=network, trust=trust)
+    def network(self, *, prefix: str | None = None, network: str | None = None, trust: bool = False) -> Network:
+        """Choose the network of the file, see :func:`choose_network`."""
+        if self.weights != RANDOM:
+            return choose_network(self.weights, config=self.config(), prefix=prefix, network=network, trust=trust)
+        if prefix is not None or network is not None:
+            raise EvaluationError('--prefix and --encoder choose from a checkpoint: random weights have neither')
+        return Network(None, 'random weights')
 
 
 def load_frozen_encoder(
@@ -121,7 +127,6 @@ def load_frozen_encoder(
     prefix: str | None = None,
     network: str | None = None,
     trust: bool = False,
-    cfg_options: Mapping[str, Any] | None = None,
     **backbone_options: Any,
 ) -> FrozenEncoder:
     """Build a named encoder, fill it, put it in evaluation mode without gradients, and log which network it is.
@@ -137,7 +142,6 @@ def load_frozen_encoder(
         prefix: See :func:`choose_network`.
         network: Likewise.
         trust: See :func:`repre_mm.checkpoint.read_checkpoint`.
-        cfg_options: Changes of the config, by dotted keys.
         **backbone_options: Settings that the encoder is built with, such as ``drop_path_rate``.
 
     Raises:
@@ -145,18 +149,9 @@ def load_frozen_encoder(
         repre_mm.checkpoint.CheckpointError: The file is unreadable or does not fit.
         ValueError: timm knows no such model or option.
     """
-    cfg = load_config(name.config_path) if name.config_path else name.model
-    cfg = cfg if isinstance(cfg, Config) else None
-    if cfg_options:
-        if cfg is None:
-            raise EvaluationError(f'--cfg-options changes a config, and {name} names none')
-        cfg.merge_from_dict(dict(cfg_options))
-    chosen = Network(None, 'random weights')
-    if name.weights != RANDOM:
-        chosen = choose_network(name.weights, config=cfg, prefix=prefix, network=network, trust=trust)
-    elif prefix is not None or network is not None:
-        raise EvaluationError('--prefix and --encoder choose from a checkpoint: random weights have neither')
-    with torch.random.fork_rng(), _quiet_log():
+    cfg = name.config()
+    chosen = name.network(prefix=prefix, network=network, trust=trust)
+    with torch.random.fork_rng():
         torch.manual_seed(seed)
         if cfg is not None:
             module, mean, std = _from_config(cfg, chosen.release, backbone_options, name.weights == RANDOM)
@@ -192,10 +187,12 @@ def _from_config(
         mean, std = release.mean, release.std
     if mean is None or std is None:
         raise EvaluationError(f'{source}: no mean and std in data_preprocessor, so the normalisation is unknown')
-    if max(std) <= 1:
-        raise EvaluationError(f'{source}: std={list(std)} of the data preprocessor must be in units of 0-255, not 0-1')
     if initialise:
+        logger = MMLogger.get_current_instance()
+        level = logger.level
+        logger.setLevel(logging.WARNING)  # else it logs how each tensor was initialised, hundreds of lines
         module.init_weights()
+        logger.setLevel(level)
     return module, list(mean), list(std)
 
 
@@ -205,9 +202,9 @@ def _recognised(path: str, release: Release | None) -> str:
             f'{path} does not tell its model: name a config (CONFIG CHECKPOINT) or a timm model (timm:MODEL:FILE)'
         )
     if release.architecture is None:
+        where = f'{path} ({release.method})'
         raise EvaluationError(
-            f'{path} ({release.method}) is of a size that timm has no name for: write {release.timm}:FILE with your '
-            'timm model as NAME'
+            f'{where} is of a size that timm has no name for: put your model for NAME in {release.timm}:FILE'
         )
     return release.timm
 
@@ -248,26 +245,13 @@ def timm_model(text: str) -> tuple[str, dict[str, Any]]:
         EvaluationError: An option has no value.
     """
     name, *pairs = text.removeprefix(_TIMM).split(',')
-    return name, dict(_option(text, pair) for pair in pairs)
-
-
-def _option(text: str, pair: str) -> tuple[str, Any]:
-    key, equals, value = pair.partition('=')
-    if not equals:
-        raise EvaluationError(f'{text}: {pair!r} is no OPTION=VALUE')
-    try:
-        return key, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return key, value
-
-
-@contextmanager
-def _quiet_log() -> Iterator[None]:
-    """Hold back MMEngine's log of how each tensor was initialised, hundreds of lines long."""
-    logger = MMLogger.get_current_instance()
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
+    options = {}
+    for pair in pairs:
+        key, equals, value = pair.partition('=')
+        if not equals:
+            raise EvaluationError(f'{text}: {pair!r} is no OPTION=VALUE')
+        try:
+            options[key] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            options[key] = value
+    return name, options

@@ -83,13 +83,13 @@ def choose_network(
     if network is not None and network not in networks:
         raise EvaluationError(f'--encoder {network}: {path} ({method}) holds the {" and ".join(networks)} network only')
     chosen = network or default
-    authors = f"as {method}'s authors evaluate" if chosen == default else f"{method}'s authors evaluate the {default}"
+    reason = f"as {method}'s authors evaluate" if chosen == default else f"{method}'s authors evaluate the {default}"
     if len(networks) == 1:
-        authors = 'the one in the file'
+        reason = 'the one in the file'
     # Recognition takes the default by itself, and can say more of it.
     found = chosen == ('online' if own else default)
     called = 'target (teacher)' if chosen == 'target' else chosen
-    return Network(None if found else networks[chosen], f'{called}, {authors}', release)
+    return Network(None if found else networks[chosen], f'{called}, {reason}', release)
 
 
 def _own_networks(checkpoint: Mapping[str, Any]) -> dict[str, str]:

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from repre_mm.checkpoint import CheckpointError, LoadReport, Release, identify, load_pretrained
 from repre_mm.checkpoint.releases import HALF
 from repre_mm.evaluation import EncoderName, load_frozen_encoder
-from repre_mm.evaluation.encoders import named_weights
 from repre_mm.registry import MODELS
 from repre_mm.studies.parts.crops import tokens_of
 from repre_mm.studies.parts.fcn import block_maps
@@ -133,8 +132,8 @@ def images(release: Release) -> Tensor:
 
 def pretrained(encoder: nn.Module, file: Path) -> LoadReport:
     """Fill an encoder as ``tools/train.py --pretrained FILE`` does."""
-    path, network = named_weights([str(file)])
-    report = load_pretrained(encoder, path, prefix=network.prefix)
+    name = EncoderName.parse([str(file)])
+    report = load_pretrained(encoder, name.file, prefix=name.network().prefix)
     encoder.eval()
     return report
 

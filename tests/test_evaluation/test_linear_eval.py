@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from mmengine.config import Config
 from torch.testing import assert_close
 
 from repre_mm.evaluation import EncoderName, EvaluationError, linear_eval, load_frozen_encoder
@@ -16,8 +17,9 @@ QUICK = {'workers': 0, 'progress': False, 'batch_size': 8}
 
 
 def encoder(config, protocol, seed=0, **cfg_options):
-    options = {'seed': seed, 'cfg_options': cfg_options, **PROTOCOLS[protocol].backbone_options}
-    return load_frozen_encoder(EncoderName(str(config), 'random'), **options)
+    cfg = Config.fromfile(config)
+    cfg.merge_from_dict(cfg_options)
+    return load_frozen_encoder(EncoderName(cfg, 'random'), seed=seed, **PROTOCOLS[protocol].backbone_options)
 
 
 @pytest.mark.parametrize(('protocol', 'width'), [('mocov3', 24), ('dino', 96), ('moby', 24)])

@@ -73,7 +73,7 @@ def test_scale_and_constant_channels_do_not_matter():
     expected = linear_probe(train, labels, val, val_labels, epochs=5, batch_size=64)
     train, val = (torch.cat([part * 1000 - 3, torch.full((len(part), 2), 0.1)], dim=1) for part in (train, val))
     assert linear_probe(train, labels, val, val_labels, epochs=5, batch_size=64)['top1'] == pytest.approx(
-        expected.top1, abs=1
+        expected['top1'], abs=1
     )
 
 

@@ -19,14 +19,13 @@ from torch import Tensor, nn
 
 from repre_mm.checkpoint import CheckpointError, read_checkpoint
 from repre_mm.checkpoint.projectors import projector
-from repre_mm.evaluation import EncoderName, choose_network
+from repre_mm.evaluation import EncoderName
 from repre_mm.evaluation.encoders import RANDOM
 from repre_mm.evaluation.features import global_features
 from repre_mm.evaluation.frozen import FrozenEncoder
 from repre_mm.studies.parts.crops import Crops, check_finite, crop_batches, tokens_of
 from repre_mm.utils.errors import UserError
 from repre_mm.utils.modules import eval_mode
-from repre_mm.utils.package import load_config
 
 REPRESENTATIONS = ('encoded', 'class token', 'projected')
 
@@ -65,14 +64,13 @@ def load_projector(
         UserError: There is none, or it does not fit the config.
         repre_mm.checkpoint.CheckpointError: The file is unreadable, or a release without a projector.
     """
-    cfg = load_config(name.config_path) if name.config_path else name.model
-    cfg = cfg if isinstance(cfg, Config) else None
+    cfg = name.config()
     if name.weights == RANDOM:
         if cfg is None:
             raise UserError(f'{name} has no projector: name a config, or a file that has one')
         return Projector(_neck(cfg, seed, initialise=True), pooled=False)
     content = read_checkpoint(name.weights, trust=trust)
-    chosen = choose_network(name.weights, config=cfg, prefix=prefix, network=network, trust=trust)
+    chosen = name.network(prefix=prefix, network=network, trust=trust)
     place = _neck_prefix(chosen.prefix)
     tensors = content.get('state_dict', {})
     state = {key.removeprefix(place): value for key, value in tensors.items() if place and key.startswith(place)}
