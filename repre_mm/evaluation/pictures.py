@@ -17,7 +17,6 @@ from repre_mm.evaluation.attention import class_attention, class_token_leads, le
 from repre_mm.evaluation.features import extract_features
 from repre_mm.evaluation.frozen import FrozenEncoder
 from repre_mm.evaluation.loaders import EvaluationError, ImageSource
-from repre_mm.models.taps import encoder_levels
 from repre_mm.visualization.embedding import embedding_figure, project
 from repre_mm.visualization.maps import component_colours, enlarged, framed, heat_map, with_key, with_scale
 from repre_mm.visualization.overlays import sheet
