@@ -10,11 +10,8 @@ def main() -> None:
 
     parser = evaluation_parser('Score a frozen encoder by weighted k-nearest-neighbour classification.')
     parser.add_argument('--k', type=int, nargs='+', default=knn.KS, help='numbers of neighbours (default: %(default)s)')
-    parser.add_argument(
-        '--temperature', type=float, default=knn.TEMPERATURE, help='of the votes (default: %(default)s)'
-    )
     args = parser.parse_intermixed_args()
-    result = run_evaluation(args, 'knn', {'k': args.k, 'temperature': args.temperature})['knn']
+    result = run_evaluation(args, 'knn', {'k': args.k})['knn']
     print(f'\nkNN top-1 in percent ({result["protocol"]}, temperature {result["temperature"]:g})')
     for k, top1 in result['top1'].items():
         print(f'{f"k={k}":>8} {top1:7.2f}')

@@ -118,16 +118,11 @@ class LinearClassifiers(nn.Module):
         ranks = (1, 5) if self.weight.shape[2] > 5 else (1,)
         hits, count = torch.zeros(len(ranks), len(self.lrs), dtype=torch.float64), 0
         for features, labels in batches:
-            logits, labels = self(features), labels.to(features.device)
-            hits += torch.stack([count_hits(logits, labels, guesses) for guesses in ranks]).cpu()
+            logits = self(features)
+            # The NaN of a diverged classifier must not count as a guess.
+            sound = logits.isfinite().all(dim=2, keepdim=True)
+            found = sound & (logits.topk(ranks[-1]).indices == labels.to(features.device)[:, None])  # (L, B, guesses)
+            hits += torch.stack([found[..., :guesses].sum(dim=(1, 2)) for guesses in ranks]).cpu()
             count += len(labels)
         top1, *top5 = (100 * hits / count).tolist()
         return top1, top5[0] if top5 else None
-
-
-def count_hits(logits: Tensor, labels: Tensor, guesses: int = 1) -> Tensor:
-    """Count the rows whose label (B,) is among the best guesses of logits (L, B, K), per classifier: (L,)."""
-    # The NaN of a diverged classifier must not count as a guess.
-    sound = logits.isfinite().all(dim=2)
-    found = (logits.topk(guesses, dim=2).indices == labels[:, None]).any(dim=2)
-    return (found & sound).sum(dim=1).double()

@@ -17,6 +17,9 @@ from repre_mm.models.taps import encoder_levels, pooled
 from repre_mm.utils.errors import UserError
 from repre_mm.utils.modules import eval_mode
 
+#: Width from which DINO adds the mean patch token instead of earlier class tokens (ViT-S has 384, ViT-B 768).
+DINO_WIDE = 768
+
 
 def global_features(encoder: nn.Module, images: Tensor) -> Tensor:
     """Compute one vector (B, C) per image from an encoder's last output, see :func:`repre_mm.models.taps.pooled`.
@@ -71,11 +74,11 @@ def encode(
     Args:
         encoder: Used on its device.
         images: (B, 3, H, W), uint8 or float in [0, 255].
-        features: ``'output'``: (B, C), see :func:`global_features`. For a ViT also ``'class_tokens_4'``: (B, 4 C), the
-            class tokens of the last 4 blocks, and ``'class_and_patches'``: (B, 2 C), the last block's class token and
-            the mean of its patch tokens (DINO, Appendix F.2, for ViT-S and ViT-B).
+        features: ``'output'``: (B, C), see :func:`global_features`. ``'dino'`` (DINO, Appendix F.2): the class tokens
+            of a narrow ViT's last 4 blocks, (B, 4 C); the last class token and the mean patch token of a wide one, (B,
+            2 C); and of a pyramid the pooled last stage, which is its own output.
         amp: Run the encoder in bfloat16 autocast.
-        drop_path: Let drop-path act, for ``'output'``.
+        drop_path: Let drop-path act; for ``'output'``.
 
     Returns:
         (B, C), float32, on the encoder's device.
@@ -85,9 +88,9 @@ def encode(
     """
     module, images = encoder.module, encoder.normalised(images)
     with eval_mode(module), torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16, amp):
-        if features == 'class_tokens_4':
-            return torch.cat([token for token, _ in block_tokens(module, images, 4)], dim=1).float()
-        if features == 'class_and_patches':
+        if features == 'dino' and has_class_token(module):
+            if module.embed_dims < DINO_WIDE:
+                return torch.cat([token for token, _ in block_tokens(module, images, 4)], dim=1).float()
             ((token, patches),) = block_tokens(module, images, 1)
             return torch.cat([token, patches.mean(dim=1)], dim=1).float()
         if drop_path:

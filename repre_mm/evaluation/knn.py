@@ -22,13 +22,12 @@ def knn_classify(
     test_features: Tensor,
     *,
     k: int | Sequence[int] = KS,
-    temperature: float = TEMPERATURE,
     num_classes: int | None = None,
     progress: bool = False,
 ) -> dict[int, Tensor]:
     """Predict by the votes of the k most similar training images.
 
-    Similarity is the cosine; a neighbour votes for its class with weight exp(similarity / temperature). Queries are
+    Similarity is the cosine; a neighbour votes for its class with weight exp(similarity / 0.07). Queries are
     taken in chunks, so that similarities take 256 MB at most.
 
     Args:
@@ -36,7 +35,6 @@ def knn_classify(
         train_labels: (N,), integers in [0, num_classes).
         test_features: The queries, (Q, C).
         k: One or several numbers of neighbours; all of them come from one pass.
-        temperature: Of the votes; positive.
         num_classes: Default: the largest training label + 1.
         progress: Show a progress bar with the time left.
 
@@ -44,7 +42,7 @@ def knn_classify(
         k -> predicted classes (Q,), int64, for each k in rising order.
 
     Raises:
-        UserError: A k is below 1 or larger than the bank, or the temperature is not positive.
+        UserError: A k is below 1 or larger than the bank.
     """
     ks = sorted({k} if isinstance(k, int) else set(k))
     if not ks or ks[0] < 1:
@@ -53,8 +51,6 @@ def knn_classify(
         raise UserError(
             f'k={ks[-1]} is larger than the bank of {len(train_features)} training images: choose a smaller k (--k)'
         )
-    if temperature <= 0:
-        raise UserError(f'temperature must be positive, got {temperature}')
     device = train_features.device
     train_labels = train_labels.to(device)
     num_classes = num_classes or int(train_labels.max()) + 1
@@ -65,10 +61,7 @@ def knn_classify(
     for queries in tqdm(chunks, desc='kNN', unit='chunk', disable=not progress):
         queries = F.normalize(queries.to(device).float(), dim=1)
         cosines, indices = (queries @ bank.T / lengths).topk(ks[-1], dim=1)  # (B, k), nearest first
-        # Relative to the nearest neighbour, so that no temperature over- or underflows; float64, since
-        # many small votes decide.
-        cosines = cosines.double()
-        weights = ((cosines - cosines[:, :1]) / temperature).exp()
+        weights = (cosines.double() / TEMPERATURE).exp()  # float64, since many small votes decide
         votes = weights.new_zeros(len(queries), num_classes)
         first = 0
         for count in ks:

@@ -15,9 +15,9 @@ from repre_mm.evaluation.classifiers import Batches, LinearClassifiers, Scores
 from repre_mm.evaluation.features import drop_paths, encode
 from repre_mm.evaluation.frozen import FrozenEncoder
 from repre_mm.evaluation.linear_probe import check_sweep
-from repre_mm.evaluation.linear_protocols import PROTOCOLS, features_for, lr_factor
-from repre_mm.evaluation.loaders import EvaluationError, image_folder_loader
-from repre_mm.evaluation.protocol import describe
+from repre_mm.evaluation.linear_protocols import PROTOCOLS, lr_factor
+from repre_mm.evaluation.loaders import EvaluationError
+from repre_mm.evaluation.protocol import open_splits
 from repre_mm.utils.atomic import write_atomically
 
 
@@ -69,32 +69,25 @@ def linear_eval(
     epochs, lrs = recipe.epochs if epochs is None else epochs, tuple(recipe.lrs if lrs is None else lrs)
     batch_size = recipe.batch_size if batch_size is None else batch_size
     check_sweep(epochs, batch_size, lrs)
-    if recipe.drop_path and not drop_paths(encoder.module):
+    drop_path = bool(recipe.backbone_options)
+    if drop_path and not drop_paths(encoder.module):
         raise EvaluationError(
-            f'{encoder.model} has no drop-path, which this protocol runs at {recipe.drop_path}: build the encoder with '
-            f'drop_path_rate={recipe.drop_path}'
+            f'{encoder.model} has no drop-path, which acts in this protocol: build it with {recipe.backbone_options}'
         )
-    loading = {'image_size': encoder.image_size, 'batch_size': batch_size, 'workers': workers}
-    loader = image_folder_loader(data_root, 'train', augment=True, **loading)
-    classes = loader.dataset.metainfo['classes']
-    val_loader = image_folder_loader(data_root, 'val', classes=classes, interpolation=recipe.interpolation, **loading)
-    features = features_for(encoder.module, recipe)
+    loading = {'batch_size': batch_size, 'workers': workers, 'interpolation': recipe.interpolation}
+    loader, val_loader, result = open_splits(encoder, data_root, amp=amp, seed=seed, augment=True, **loading)
 
-    result = describe(encoder, loader, val_loader, seed=seed, amp=amp, interpolation=recipe.interpolation)
-    changed = {'epochs': epochs, 'lrs': list(lrs), 'batch_size': batch_size, 'features': features, 'seed': seed}
+    changed = {'epochs': epochs, 'lrs': list(lrs), 'batch_size': batch_size, 'seed': seed}
     settings = {**asdict(recipe), **changed}
     blank = torch.zeros(1, 3, encoder.image_size, encoder.image_size, dtype=torch.uint8)
-    result['feature_width'] = encode(encoder, blank, features).shape[1]
+    result['feature_width'] = encode(encoder, blank, recipe.features).shape[1]
     classifiers = LinearClassifiers(
         result['feature_width'],
         result['classes'],
         [lr * batch_size / recipe.lr_batch for lr in lrs],
         device=encoder.device,
-        init_std=recipe.init_std,
-        nesterov=recipe.nesterov,
-        label_smoothing=recipe.label_smoothing,
-        clip=recipe.clip,
         generator=torch.Generator().manual_seed(seed),
+        **recipe.classifiers,
     )
     # A saved training must have been made with the same weights too: their file may have been overwritten.
     weights = sum(value.double().abs().sum().item() for value in encoder.module.state_dict().values())
@@ -111,13 +104,14 @@ def linear_eval(
         if workers == 0:
             np.random.seed(epoch_seed)  # the transforms draw from numpy, in this process
         for step, (images, labels) in enumerate(loader):
-            vectors = encode(encoder, images, features, amp=amp, drop_path=recipe.drop_path > 0)
+            vectors = encode(encoder, images, recipe.features, amp=amp, drop_path=drop_path)
             if step == 0 and not vectors.isfinite().all():  # once per epoch: it waits for the device
                 raise EvaluationError('the encoder gives NaN or infinite features: it comes from a diverged training')
             yield vectors, labels
 
     def after_epoch(epoch: int) -> str:
-        history.append(classifiers.score((encode(encoder, i, features, amp=amp), labels) for i, labels in val_loader))
+        vectors = ((encode(encoder, images, recipe.features, amp=amp), labels) for images, labels in val_loader)
+        history.append(classifiers.score(vectors))
         if state:
             saved = {'made_with': made_with, 'history': history, 'classifiers': classifiers.state_dict()}
             write_atomically(state, lambda draft: torch.save(saved, draft))

@@ -1,4 +1,4 @@
-"""Settings and schedules of linear evaluation as the papers' authors run it, and the features that they classify.
+"""Settings and schedules of linear evaluation as the papers' authors run it.
 
 All: SGD with momentum 0.9 without weight decay on one linear layer, whose bias starts at 0; images of 224 pixels by
 ``RandomResizedCrop(224)`` and a flip; validation by ``Resize(256)``, ``CenterCrop(224)``; learning rates for a batch of
@@ -43,12 +43,9 @@ it); no mixed precision unless asked for.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
-
-from torch import nn
-
-from repre_mm.evaluation.features import has_class_token
 
 
 @dataclass(frozen=True)
@@ -62,16 +59,11 @@ class LinearProtocol:
         lrs: Learning rates of the sweep, per ``lr_batch`` images.
         lr_batch: See ``lrs``.
         interpolation: Of the validation resize.
-        features: ``'output'``, or ``'dino'``, see :func:`features_for`.
-        warmup: Share of the training in which the rate grows linearly from ``lr_start``.
-        lr_start: Factor of the rate at the first step.
-        lr_end: Factor of the rate at the end of the cosine.
-        every_step: Whether the rate changes after every step, or once per epoch.
-        nesterov: Of SGD.
-        init_std: Deviation of the classifier's initial weights.
-        label_smoothing: Of the cross-entropy.
-        clip: Norm at which each classifier's gradient is clipped; None: not at all.
-        drop_path: Of the encoder, while the classifier trains.
+        features: See :func:`repre_mm.evaluation.features.encode`.
+        warmup: Share of the training in which the rate grows, in MoBY's schedule; None: cosine once per epoch, to 0.
+        classifiers: Settings of :class:`repre_mm.evaluation.classifiers.LinearClassifiers`.
+        backbone_options: Settings that the encoder has to be built with; its drop-path acts while the classifier
+            trains.
     """
 
     name: str
@@ -81,20 +73,9 @@ class LinearProtocol:
     lr_batch: int
     interpolation: str
     features: str = 'output'
-    warmup: float = 0.0
-    lr_start: float = 0.0
-    lr_end: float = 0.0
-    every_step: bool = False
-    nesterov: bool = False
-    init_std: float = 0.01
-    label_smoothing: float = 0.0
-    clip: float | None = None
-    drop_path: float = 0.0
-
-    @property
-    def backbone_options(self) -> dict[str, Any]:
-        """Settings that the encoder has to be built with."""
-        return {'drop_path_rate': self.drop_path} if self.drop_path else {}
+    warmup: float | None = None
+    classifiers: Mapping[str, Any] = field(default_factory=lambda: {'init_std': 0.01})
+    backbone_options: Mapping[str, Any] = field(default_factory=dict)
 
 
 #: See the top of this file for where each value is from.
@@ -124,36 +105,19 @@ PROTOCOLS = {
         lr_batch=512,
         interpolation='bilinear',
         warmup=0.05,
-        lr_start=5e-7,
-        lr_end=5e-6,
-        every_step=True,
-        nesterov=True,
-        init_std=0.02,
-        label_smoothing=0.1,
-        clip=5.0,
-        drop_path=0.2,
+        classifiers={'init_std': 0.02, 'nesterov': True, 'label_smoothing': 0.1, 'clip': 5.0},
+        backbone_options={'drop_path_rate': 0.2},
     ),
 }
 
-# Below this width DINO concatenates class tokens, from it on it adds the mean patch token (ViT-S has 384, ViT-B 768).
-_DINO_WIDE = 768
+_MOBY_START, _MOBY_END = 5e-7, 5e-6  # factors of the rate at the first step and at the end of the cosine
 
 
 def lr_factor(protocol: LinearProtocol, epoch: int, step: int, steps: int, epochs: int) -> float:
     """Compute the factor of the learning rates, 0 to 1, at an epoch and a step in it, both counted from 0."""
-    done = max(epoch * steps + step - 1, 0) if protocol.every_step else epoch * steps
-    progress = done / (epochs * steps)
+    if protocol.warmup is None:
+        return (1 + math.cos(math.pi * epoch / epochs)) / 2
+    progress = max(epoch * steps + step - 1, 0) / (epochs * steps)
     if progress < protocol.warmup:
-        return protocol.lr_start + (1 - protocol.lr_start) * progress / protocol.warmup
-    return protocol.lr_end + (1 - protocol.lr_end) * (1 + math.cos(math.pi * progress)) / 2
-
-
-def features_for(encoder: nn.Module, protocol: LinearProtocol) -> str:
-    """Name, as in :func:`repre_mm.evaluation.features.encode`, what a protocol takes from an encoder.
-
-    DINO takes the last 4 blocks' class tokens of a narrow ViT, class and mean patch token of a wide one, and of a
-    pyramid the pooled last stage, which is its own output.
-    """
-    if protocol.features != 'dino' or not has_class_token(encoder):
-        return 'output'
-    return 'class_tokens_4' if encoder.embed_dims < _DINO_WIDE else 'class_and_patches'
+        return _MOBY_START + (1 - _MOBY_START) * progress / protocol.warmup
+    return _MOBY_END + (1 - _MOBY_END) * (1 + math.cos(math.pi * progress)) / 2

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from repre_mm.datasets import ImageFolder, open_source
@@ -118,18 +118,14 @@ class ImageSource:
 
     Args:
         root: The folder.
-        workers: Loading processes for more than a handful of images.
 
     Raises:
         repre_mm.datasets.DatasetError: There are no images.
     """
 
-    _BATCH = 64
-
-    def __init__(self, root: str | os.PathLike, workers: int = 2) -> None:
+    def __init__(self, root: str | os.PathLike) -> None:
         self.root = os.path.expanduser(root)
         self.split = 'val' if '{split}' in self.root or os.path.isdir(os.path.join(self.root, 'val')) else None
-        self.workers = workers
         dataset = self._dataset([])
         self.classes: tuple[str, ...] | None = dataset.metainfo.get('classes')
         self.labels = np.array([dataset.get_cat_ids(i)[0] for i in range(len(dataset))]) if self.classes else None
@@ -159,14 +155,9 @@ class ImageSource:
 
         A damaged file is replaced by another one, which is logged.
         """
-        loader = DataLoader(
-            Subset(self._dataset(evaluation_pipeline(size)), list(indices)),
-            batch_size=self._BATCH,
-            num_workers=self.workers if len(indices) > self._BATCH else 0,
-            collate_fn=lambda items: torch.stack([item['inputs'] for item in items]),
-        )
-        bar = tqdm(loader, desc=f'loading {len(indices)} images', unit='batch', disable=len(loader) == 1)
-        return torch.cat(list(bar))
+        dataset = self._dataset(evaluation_pipeline(size))
+        few = len(indices) <= 64
+        return torch.stack([dataset[i]['inputs'] for i in tqdm(indices, desc='loading', unit='image', disable=few)])
 
     def _dataset(self, pipeline: list) -> ImageFolder:
         return ImageFolder(self.root, split=self.split, pipeline=pipeline)

@@ -37,8 +37,7 @@ def evaluate_encoder(
         encoder: See :func:`repre_mm.evaluation.load_frozen_encoder`.
         data_root: Holds ``{train,val}/<class>/*``.
         protocols: ``'knn'``, ``'linear'`` or both.
-        knn_options: ``k`` (a list; default: those of ``knn.KS`` that the training images allow) and
-            ``temperature`` of :func:`repre_mm.evaluation.knn_classify`.
+        knn_options: ``k``, a list; default: those of ``knn.KS`` that the training images allow.
         linear_options: Keywords for :func:`repre_mm.evaluation.linear_probe`.
         batch_size: Of the extraction.
         workers: Loading processes.
@@ -47,7 +46,7 @@ def evaluate_encoder(
         progress: Show progress bars.
 
     Returns:
-        What was evaluated, see :func:`describe`, and per protocol its settings and scores in percent, under ``knn``
+        What was evaluated, see :func:`open_splits`, and per protocol its settings and scores in percent, under ``knn``
         (``top1``: k -> score) and ``linear`` (see :func:`repre_mm.evaluation.linear_probe`).
 
     Raises:
@@ -56,28 +55,24 @@ def evaluate_encoder(
     """
     if not set(protocols) <= {'knn', 'linear'}:
         raise EvaluationError(f"protocols must be among 'knn' and 'linear', got {list(protocols)}")
-    loading = {'image_size': encoder.image_size, 'batch_size': batch_size, 'workers': workers}
     # Faults of data and options show before the first image is read.
-    train_loader = image_folder_loader(data_root, 'train', **loading)
-    classes = train_loader.dataset.metainfo['classes']
-    val_loader = image_folder_loader(data_root, 'val', classes=classes, **loading)
-    images = len(train_loader.dataset)
+    loading = {'batch_size': batch_size, 'workers': workers}
+    train, val, result = open_splits(encoder, data_root, amp=amp, seed=seed, augment=False, **loading)
+    images = result['train_images']
     usual = [k for k in knn.KS if k <= images] or [images]
-    knn_options = {'k': usual, 'temperature': knn.TEMPERATURE, **(knn_options or {})}
+    knn_options = {'k': usual, **(knn_options or {})}
     if 'knn' in protocols and max(knn_options['k']) > images:
         raise EvaluationError(
             f'k={max(knn_options["k"])} is larger than the {images} training images: choose a smaller k (--k)'
         )
-    train_features, train_labels = extract_features(encoder, train_loader, amp=amp, progress=progress)
-    val_features, val_labels = extract_features(encoder, val_loader, amp=amp, progress=progress)
+    train_features, train_labels = extract_features(encoder, train, amp=amp, progress=progress)
+    val_features, val_labels = extract_features(encoder, val, amp=amp, progress=progress)
     features = train_features.to(encoder.device), train_labels, val_features.to(encoder.device)
-
-    result = describe(encoder, train_loader, val_loader, seed=seed, amp=amp)
     result['feature_width'] = train_features.shape[1]
     if 'knn' in protocols:
-        guesses = knn.knn_classify(*features, num_classes=len(classes), progress=progress, **knn_options)
+        guesses = knn.knn_classify(*features, num_classes=result['classes'], progress=progress, **knn_options)
         top1 = {k: 100 * (guess == val_labels).sum().item() / len(guess) for k, guess in guesses.items()}
-        result['knn'] = {'protocol': 'knn-v1', 'temperature': knn_options['temperature'], 'top1': top1}
+        result['knn'] = {'protocol': 'knn-v1', 'temperature': knn.TEMPERATURE, 'top1': top1}
     if 'linear' in protocols:
         options = {'seed': seed, 'progress': progress, **(linear_options or {})}
         result['linear'] = linear_probe(*features, val_labels, **options)
@@ -102,11 +97,18 @@ def evaluate_config(
     return evaluate_encoder(frozen, data_root or cfg.get('data_root'), seed=seed, **options)
 
 
-def describe(
-    encoder: FrozenEncoder, train: DataLoader, val: DataLoader, *, seed: int, amp: bool, interpolation: str = 'bicubic'
-) -> dict[str, Any]:
-    """Describe what is evaluated, for the head of a result; the loaders are from :func:`image_folder_loader`."""
-    return {
+def open_splits(
+    encoder: FrozenEncoder, data_root: str | os.PathLike | None, *, amp: bool, seed: int, augment: bool, **loading: Any
+) -> tuple[DataLoader, DataLoader, dict[str, Any]]:
+    """Open training and validation images, and describe what is evaluated, for the head of a result.
+
+    ``loading`` is ``batch_size``, ``workers`` and, for the validation images, ``interpolation``.
+    """
+    interpolation = loading.pop('interpolation', 'bicubic')
+    train = image_folder_loader(data_root, 'train', encoder.image_size, augment=augment, **loading)
+    loading |= {'classes': train.dataset.metainfo['classes'], 'interpolation': interpolation}
+    val = image_folder_loader(data_root, 'val', encoder.image_size, **loading)
+    description = {
         'config': encoder.model,
         'checkpoint': encoder.weights,
         'encoder': encoder.network,
@@ -116,5 +118,6 @@ def describe(
         'amp': amp,
         'train_images': len(train.dataset),
         'val_images': len(val.dataset),
-        'classes': len(train.dataset.metainfo['classes']),
+        'classes': len(loading['classes']),
     }
+    return train, val, description

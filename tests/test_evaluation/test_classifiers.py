@@ -5,7 +5,7 @@ import torch
 from timm.loss import LabelSmoothingCrossEntropy
 from torch import nn
 
-from repre_mm.evaluation.classifiers import LinearClassifiers, count_hits
+from repre_mm.evaluation.classifiers import LinearClassifiers
 
 
 @pytest.mark.parametrize(('nesterov', 'smoothing', 'clip'), [(False, 0.0, None), (True, 0.1, 5.0), (True, 0.1, 0.05)])
@@ -40,8 +40,15 @@ def test_each_classifier_is_trained_as_one_alone(nesterov, smoothing, clip):
         torch.testing.assert_close(classifiers.bias[index].detach()[0], alone.bias.detach())
 
 
-def test_hits():
-    logits = torch.tensor([[[3.0, 2, 1], [1, 2, 3]], [[float('nan'), 9, 1], [3, 2, 1]]])  # 2 classifiers, 2 rows
-    labels = torch.tensor([1, 2])
-    assert count_hits(logits, labels).tolist() == [1, 0]
-    assert count_hits(logits, labels, guesses=2).tolist() == [2, 0]
+def test_scores():
+    classifiers = LinearClassifiers(2, 6, (0.1, 1.0), device='cpu')
+    with torch.no_grad():
+        # Each feature is a row of logits; the second classifier has diverged for the first.
+        classifiers.weight[0] = torch.tensor([[6.0, 5, 4, 3, 2, 1], [1.0, 2, 3, 4, 5, 6]])
+        classifiers.weight[1] = torch.tensor([[float('nan'), 9, 1, 1, 1, 1], [6.0, 5, 4, 3, 2, 1]])
+    batches = [(torch.tensor([[1.0, 0.0]]), torch.tensor([1])), (torch.tensor([[0.0, 1.0]]), torch.tensor([5]))]
+    classifiers.weight.data[1, 0, 0] = float('inf')
+    top1, top5 = classifiers.score(batches[:1])
+    assert (top1, top5) == ([0.0, 0.0], [100.0, 0.0])
+    classifiers.weight.data[1, 0, 0] = 0
+    assert classifiers.score(batches) == ([50.0, 50.0], [100.0, 50.0])

@@ -120,22 +120,24 @@ def _tokens(vit: MoCoV3ViT, images: torch.Tensor, blocks: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize('out_type', ['cls_token', 'avg_featmap'])
-def test_class_tokens_of_the_last_blocks_and_mean_patch(out_type):
+def test_class_tokens_of_the_last_blocks_and_mean_patch(out_type, monkeypatch):
     arch = {**ARCH, 'num_layers': 5}
     vit = MoCoV3ViT(arch=arch, img_size=32, patch_size=8, drop_rate=0.5, out_type=out_type)
     vit.train()
     images = torch.rand(2, 3, 32, 32)
     four = torch.cat([_tokens(vit, images, blocks)[:, 0] for blocks in (2, 3, 4, 5)], dim=1)
-    torch.testing.assert_close(encode(_plain(vit), images, 'class_tokens_4'), four)
+    torch.testing.assert_close(encode(_plain(vit), images, 'dino'), four)
     last = _tokens(vit, images, 5)
     both = torch.cat([last[:, 0], last[:, 1:].mean(dim=1)], dim=1)
-    torch.testing.assert_close(encode(_plain(vit), images, 'class_and_patches'), both)
+    with monkeypatch.context() as patch:
+        patch.setattr('repre_mm.evaluation.features.DINO_WIDE', 24)
+        torch.testing.assert_close(encode(_plain(vit), images, 'dino'), both)
     torch.testing.assert_close(encode(_plain(vit), images), global_features(vit, images))
     assert vit.training
     assert not vit.layers[0]._forward_hooks
 
 
-def test_tokens_of_a_timm_vit_are_those_of_its_own_forward():
+def test_tokens_of_a_timm_vit_are_those_of_its_own_forward(monkeypatch):
     options = {'img_size': 32, 'patch_size': 8, 'embed_dim': 24, 'depth': 5, 'num_heads': 2}
     encoder = TimmBackbone('vit_tiny_patch16_224', **options)
     encoder.eval()
@@ -143,15 +145,16 @@ def test_tokens_of_a_timm_vit_are_those_of_its_own_forward():
     with torch.no_grad():
         tokens = encoder.model.forward_features(images)
     both = torch.cat([tokens[:, 0], tokens[:, 1:].mean(dim=1)], dim=1)
-    torch.testing.assert_close(encode(_plain(encoder), images, 'class_and_patches'), both)
-    four = encode(_plain(encoder), images, 'class_tokens_4')
+    four = encode(_plain(encoder), images, 'dino')
     assert four.shape == (2, 96)
     torch.testing.assert_close(four[:, 72:], tokens[:, 0])
+    monkeypatch.setattr('repre_mm.evaluation.features.DINO_WIDE', 24)
+    torch.testing.assert_close(encode(_plain(encoder), images, 'dino'), both)
 
 
-def test_encoders_without_class_tokens_are_refused():
+def test_encoders_without_class_tokens():
     images = torch.rand(1, 3, 32, 32)
     with pytest.raises(ValueError, match='has no 4 blocks with class tokens'):
-        encode(_plain(_vit()), images, 'class_tokens_4')  # it has 2
-    with pytest.raises(ValueError, match='has no 1 blocks with class tokens'):
-        encode(_plain(_vit(with_cls_token=False, out_type='avg_featmap')), images, 'class_and_patches')
+        encode(_plain(_vit()), images, 'dino')  # it has 2
+    pyramid = _plain(_vit(with_cls_token=False, out_type='avg_featmap'))
+    torch.testing.assert_close(encode(pyramid, images, 'dino'), encode(pyramid, images))

@@ -22,17 +22,16 @@ def _data(train: int = 400, test: int = 150, width: int = 12, seed: int = 0):
     return features[:train], labels[:train], features[train:], labels[train:]
 
 
-@pytest.mark.parametrize('temperature', [0.07, 0.5])
-def test_equals_scikit_learn(temperature):
+def test_equals_scikit_learn():
     train, labels, test, _ = _data()
-    ours = knn_classify(train, labels, test, k=(1, 10, 20, 100, 200), temperature=temperature)
+    ours = knn_classify(train, labels, test, k=(1, 10, 20, 100, 200))
     assert list(ours) == [1, 10, 20, 100, 200]
     for k, predictions in ours.items():
         reference = KNeighborsClassifier(
             k,
             metric='cosine',
             algorithm='brute',
-            weights=lambda distance: np.exp((1 - distance) / temperature),
+            weights=lambda distance: np.exp((1 - distance) / 0.07),
         )
         reference.fit(train.double().numpy(), labels.numpy())
         np.testing.assert_array_equal(predictions.numpy(), reference.predict(test.double().numpy()))
@@ -59,19 +58,12 @@ def test_negative_similarities_are_ordered():
     assert nearest[1].tolist() == [1]  # all behind; the last one least
 
 
-def test_small_temperature_leaves_the_nearest():
-    train, labels, test, _ = _data()
-    nearest = knn_classify(train, labels, test, k=1)[1]
-    torch.testing.assert_close(knn_classify(train, labels, test, k=20, temperature=1e-6)[20], nearest)
-
-
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
         ({'k': 401}, 'k=401 is larger than the bank of 400'),
         ({'k': (5, 0)}, 'at least 1'),
         ({'k': ()}, 'at least 1'),
-        ({'temperature': 0.0}, 'temperature'),
     ],
 )
 def test_bad_input(changes, message):
