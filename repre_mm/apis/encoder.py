@@ -20,8 +20,7 @@ from repre_mm.apis.hub import SCHEMES, load_from_hub
 from repre_mm.apis.images import Crops, ImageLike, collate_crops, collect_images
 from repre_mm.checkpoint.export import export_encoder
 from repre_mm.evaluation.encoders import RANDOM, EncoderName, load_frozen_encoder
-from repre_mm.evaluation.features import extract_features, global_features
-from repre_mm.evaluation.frozen import FrozenEncoder
+from repre_mm.evaluation.features import FrozenEncoder, extract_features, global_features
 from repre_mm.evaluation.loaders import evaluation_pipeline
 from repre_mm.evaluation.pretraining import load_repre
 from repre_mm.models.necks import sample_levels

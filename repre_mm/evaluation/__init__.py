@@ -1,8 +1,7 @@
 """Measuring frozen encoders: features, k nearest neighbours, linear classifiers. Plain functions, no Runner."""
 
 from repre_mm.evaluation.encoders import EncoderName, load_frozen_encoder
-from repre_mm.evaluation.features import extract_features, global_features
-from repre_mm.evaluation.frozen import FrozenEncoder
+from repre_mm.evaluation.features import FrozenEncoder, extract_features, global_features
 from repre_mm.evaluation.knn import knn_classify
 from repre_mm.evaluation.linear_eval import PROTOCOLS, linear_eval
 from repre_mm.evaluation.linear_probe import linear_probe

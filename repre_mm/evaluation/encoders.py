@@ -32,7 +32,7 @@ from torch import nn
 from repre_mm.checkpoint import build_encoder, load_pretrained
 from repre_mm.checkpoint.releases import Release
 from repre_mm.checkpoint.saving import newest_checkpoint
-from repre_mm.evaluation.frozen import FrozenEncoder
+from repre_mm.evaluation.features import FrozenEncoder
 from repre_mm.evaluation.loaders import EvaluationError
 from repre_mm.evaluation.networks import Network, choose_network
 from repre_mm.models.backbones import TimmBackbone

@@ -12,8 +12,7 @@ import numpy as np
 import torch
 
 from repre_mm.evaluation.classifiers import Batches, LinearClassifiers, Scores
-from repre_mm.evaluation.features import drop_paths, encode
-from repre_mm.evaluation.frozen import FrozenEncoder
+from repre_mm.evaluation.features import FrozenEncoder, drop_paths, encode
 from repre_mm.evaluation.linear_probe import check_sweep
 from repre_mm.evaluation.linear_protocols import PROTOCOLS, lr_factor
 from repre_mm.evaluation.loaders import EvaluationError

@@ -14,8 +14,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from repre_mm.evaluation.attention import class_attention, class_token_leads, level_map, similarity_map
-from repre_mm.evaluation.features import extract_features
-from repre_mm.evaluation.frozen import FrozenEncoder
+from repre_mm.evaluation.features import FrozenEncoder, extract_features
 from repre_mm.evaluation.loaders import EvaluationError, ImageSource
 from repre_mm.visualization.embedding import embedding_figure, project
 from repre_mm.visualization.maps import component_colours, enlarged, framed, heat_map, with_key, with_scale

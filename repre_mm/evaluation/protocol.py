@@ -12,8 +12,7 @@ from torch.utils.data import DataLoader
 
 from repre_mm.evaluation import knn
 from repre_mm.evaluation.encoders import EncoderName, load_frozen_encoder
-from repre_mm.evaluation.features import extract_features
-from repre_mm.evaluation.frozen import FrozenEncoder
+from repre_mm.evaluation.features import FrozenEncoder, extract_features
 from repre_mm.evaluation.linear_probe import linear_probe
 from repre_mm.evaluation.loaders import EvaluationError, image_folder_loader
 

@@ -14,7 +14,7 @@ from fixtures.hub import Hub
 from repre_mm.apis.encoder import Encoder, load_encoder
 from repre_mm.apis.hub import save_for_hub
 from repre_mm.evaluation.encoders import RANDOM, EncoderName
-from repre_mm.evaluation.frozen import FrozenEncoder
+from repre_mm.evaluation.features import FrozenEncoder
 from repre_mm.models.backbones import TimmBackbone
 from repre_mm.utils.errors import UserError
 

@@ -14,7 +14,7 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 
 from repre_mm.evaluation import EvaluationError
-from repre_mm.evaluation.frozen import FrozenEncoder
+from repre_mm.evaluation.features import FrozenEncoder
 from repre_mm.evaluation.loaders import ImageSource
 from repre_mm.evaluation.pictures import attention_picture, components_picture, embedding_picture, retrieval_picture
 from repre_mm.visualization.text import letters

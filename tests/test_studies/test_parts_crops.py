@@ -9,7 +9,7 @@ from fixtures.parts import SIDE, make_coco
 from torch.testing import assert_close
 from torchvision.transforms.functional import InterpolationMode, center_crop, resize
 
-from repre_mm.evaluation.frozen import FrozenEncoder
+from repre_mm.evaluation.features import FrozenEncoder
 from repre_mm.studies.parts.crops import Crops, crop_batches, cut, encode_crops, tokens_of
 from repre_mm.utils.errors import UserError
 

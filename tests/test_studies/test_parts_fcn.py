@@ -7,7 +7,7 @@ from fixtures.models import MEAN, STD
 from fixtures.parts import make_coco, make_cub
 from torch.testing import assert_close
 
-from repre_mm.evaluation.frozen import FrozenEncoder
+from repre_mm.evaluation.features import FrozenEncoder
 from repre_mm.models.taps import tokens_to_map
 from repre_mm.studies.parts.cub import read_cub
 from repre_mm.studies.parts.data import PartData

@@ -8,7 +8,7 @@ from fixtures.encoders import WIDTH, mm_vit
 from fixtures.models import MEAN, STD
 from fixtures.parts import SIDE, make_coco
 
-from repre_mm.evaluation.frozen import FrozenEncoder
+from repre_mm.evaluation.features import FrozenEncoder
 from repre_mm.studies.parts.coco import read_coco
 from repre_mm.studies.parts.data import PartImages
 from repre_mm.studies.parts.pooled import Regions, _overlap, quick_study

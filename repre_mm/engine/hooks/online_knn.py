@@ -14,8 +14,7 @@ from torch.utils.data import DataLoader
 
 from repre_mm.datasets import DatasetError
 from repre_mm.distributed.sharding import is_sharded
-from repre_mm.evaluation.features import extract_features
-from repre_mm.evaluation.frozen import FrozenEncoder
+from repre_mm.evaluation.features import FrozenEncoder, extract_features
 from repre_mm.evaluation.knn import knn_classify
 from repre_mm.evaluation.loaders import EvaluationError, image_folder_loader
 from repre_mm.evaluation.networks import live_networks

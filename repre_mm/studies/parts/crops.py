@@ -13,8 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from repre_mm.datasets.reading import read_image
-from repre_mm.evaluation.features import block_tokens
-from repre_mm.evaluation.frozen import FrozenEncoder
+from repre_mm.evaluation.features import FrozenEncoder, block_tokens
 from repre_mm.studies.parts.data import Box, PartData
 from repre_mm.studies.parts.patches import patch_map
 from repre_mm.utils.errors import UserError

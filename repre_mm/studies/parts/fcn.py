@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from repre_mm.datasets.reading import read_image
-from repre_mm.evaluation.frozen import FrozenEncoder
+from repre_mm.evaluation.features import FrozenEncoder
 from repre_mm.models.taps import encoder_levels
 from repre_mm.studies.parts.data import PartData, label_maps
 from repre_mm.studies.parts.segmentation import intersection_over_union

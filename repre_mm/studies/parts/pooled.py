@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from repre_mm.evaluation.frozen import FrozenEncoder
+from repre_mm.evaluation.features import FrozenEncoder
 from repre_mm.evaluation.knn import knn_classify
 from repre_mm.evaluation.linear_probe import linear_probe
 from repre_mm.studies.parts.crops import check_finite

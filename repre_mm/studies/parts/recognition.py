@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from repre_mm.evaluation.frozen import FrozenEncoder
+from repre_mm.evaluation.features import FrozenEncoder
 from repre_mm.studies.parts.crops import Crops, encode_crops
 from repre_mm.studies.parts.data import PartData, check_pair
 from repre_mm.studies.parts.fcn import BATCH_SIZE, ITERATIONS, Scales, score_head, train_head

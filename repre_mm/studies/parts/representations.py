@@ -21,8 +21,7 @@ from repre_mm.checkpoint import CheckpointError, read_checkpoint
 from repre_mm.checkpoint.projectors import projector
 from repre_mm.evaluation import EncoderName
 from repre_mm.evaluation.encoders import RANDOM
-from repre_mm.evaluation.features import global_features
-from repre_mm.evaluation.frozen import FrozenEncoder
+from repre_mm.evaluation.features import FrozenEncoder, global_features
 from repre_mm.studies.parts.crops import Crops, check_finite, crop_batches, tokens_of
 from repre_mm.utils.errors import UserError
 from repre_mm.utils.modules import eval_mode

@@ -19,7 +19,7 @@ from torchvision.ops import box_iou, nms
 from tqdm import tqdm
 
 from repre_mm.datasets.reading import read_image
-from repre_mm.evaluation.frozen import FrozenEncoder
+from repre_mm.evaluation.features import FrozenEncoder
 from repre_mm.studies.parts.representations import Projector, represent
 from repre_mm.utils.errors import UserError
 
