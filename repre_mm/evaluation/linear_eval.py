@@ -128,6 +128,9 @@ def linear_eval(
         )
     top1, top5 = history[-1]
     best = max(range(len(lrs)), key=lambda i: (top1[i], -lrs[i]))
+    peak, epoch, index = max((score, e, i) for e, scores in enumerate(history) for i, score in enumerate(scores[0]))
+    peak5 = history[epoch][1]
+    best_epoch = {'epoch': epoch + 1, 'lr': lrs[index], 'top1': peak, 'top5': peak5[index] if peak5 else None}
     result['linear'] = {
         'protocol': recipe.name,
         'top1': top1[best],
@@ -136,20 +139,11 @@ def linear_eval(
         'per_lr': dict(zip(lrs, top1, strict=True)),
         'selection': 'best of the sweep on the validation images, after the last epoch',
         'settings': settings,
-        'best_epoch': _best_epoch(history, lrs),
+        'best_epoch': best_epoch,
     }
     if state:
         state.unlink(missing_ok=True)
     return result
-
-
-def _best_epoch(history: list[Scores], lrs: Sequence[float]) -> dict[str, float | None]:
-    """Find the best of all epochs and rates on the validation images, which the authors report."""
-    epoch, index = max(
-        ((e, i) for e in range(len(history)) for i in range(len(lrs))), key=lambda at: (history[at[0]][0][at[1]], *at)
-    )
-    top1, top5 = history[epoch]
-    return {'epoch': epoch + 1, 'lr': lrs[index], 'top1': top1[index], 'top5': top5[index] if top5 else None}
 
 
 def _resume(path: Path, classifiers: LinearClassifiers, made_with: dict[str, Any]) -> list[Scores]:

@@ -54,16 +54,11 @@ def evaluate_encoder(
     """
     if not set(protocols) <= {'knn', 'linear'}:
         raise EvaluationError(f"protocols must be among 'knn' and 'linear', got {list(protocols)}")
-    # Faults of data and options show before the first image is read.
+    # Faults of the data show before the first image is read.
     loading = {'batch_size': batch_size, 'workers': workers}
     train, val, result = open_splits(encoder, data_root, amp=amp, seed=seed, augment=False, **loading)
-    images = result['train_images']
-    usual = [k for k in knn.KS if k <= images] or [images]
+    usual = [k for k in knn.KS if k <= result['train_images']] or [result['train_images']]
     knn_options = {'k': usual, **(knn_options or {})}
-    if 'knn' in protocols and max(knn_options['k']) > images:
-        raise EvaluationError(
-            f'k={max(knn_options["k"])} is larger than the {images} training images: choose a smaller k (--k)'
-        )
     train_features, train_labels = extract_features(encoder, train, amp=amp, progress=progress)
     val_features, val_labels = extract_features(encoder, val, amp=amp, progress=progress)
     features = train_features.to(encoder.device), train_labels, val_features.to(encoder.device)

@@ -1,4 +1,4 @@
-"""The tools that score an encoder (tools/{knn,linear_probe,linear_eval,test}.py), on a DINO checkpoint.
+"""The tools that score an encoder (tools/{knn,test}.py), on a DINO checkpoint.
 
 The teacher is scored, by default and while the training runs; ``--encoder online`` takes the student.
 """
@@ -68,8 +68,6 @@ def online_scores(model, data_root) -> dict[str, float]:
 
 COMMANDS = {
     'knn.py': ['--k', 10, '--workers', 0, '--device', 'cpu'],
-    'linear_probe.py': ['--epochs', 5, '--workers', 0, '--device', 'cpu'],
-    'linear_eval.py': ['--epochs', 2, '--lrs', 100, '--batch-size', 8, '--workers', 0, '--device', 'cpu'],
     'test.py': [],
 }
 

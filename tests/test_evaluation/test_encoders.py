@@ -29,26 +29,23 @@ def named(text, weights='random', **options):
     return load_frozen_encoder(EncoderName(Config.fromstring(text, '.py'), str(weights)), **options)
 
 
-@pytest.mark.parametrize(
-    ('words', 'model', 'weights'),
-    [
-        (['a/b.py', 'epoch_1.pth'], 'a/b.py', 'epoch_1.pth'),
-        (['a/b.py', 'random'], 'a/b.py', 'random'),
-        (['a/b.py:c:d.pth'], 'a/b.py', 'c:d.pth'),
-        (['timm:vit_tiny_patch16_224,depth=2:x.pth'], 'timm:vit_tiny_patch16_224,depth=2', 'x.pth'),
-        (['timm:vit_tiny_patch16_224', 'x.pth'], 'timm:vit_tiny_patch16_224', 'x.pth'),
-        (['timm:vit_tiny_patch16_224'], 'timm:vit_tiny_patch16_224', 'random'),
-        (['dino.pth'], None, 'dino.pth'),
-    ],
-)
-def test_names(words, model, weights):
-    assert EncoderName.parse(words) == EncoderName(model, weights)
+NAMES = [
+    (['a/b.py', 'epoch_1.pth'], 'a/b.py', 'epoch_1.pth'),
+    (['a/b.py', 'random'], 'a/b.py', 'random'),
+    (['a/b.py:c:d.pth'], 'a/b.py', 'c:d.pth'),
+    (['timm:vit_tiny_patch16_224,depth=2:x.pth'], 'timm:vit_tiny_patch16_224,depth=2', 'x.pth'),
+    (['timm:vit_tiny_patch16_224', 'x.pth'], 'timm:vit_tiny_patch16_224', 'x.pth'),
+    (['timm:vit_tiny_patch16_224'], 'timm:vit_tiny_patch16_224', 'random'),
+    (['dino.pth'], None, 'dino.pth'),
+]
 
 
-@pytest.mark.parametrize('words', [['a.py'], ['random'], ['timm:'], ['timm:vit:'], ['a.py:'], ['a', 'b', 'c'], ['']])
-def test_what_is_no_name(words):
-    with pytest.raises(EvaluationError, match=r'write CONFIG CHECKPOINT|name its checkpoint too'):
-        EncoderName.parse(words)
+def test_names():
+    for words, model, weights in NAMES:
+        assert EncoderName.parse(words) == EncoderName(model, weights)
+    for words in (['a.py'], ['random'], ['timm:'], ['timm:vit:'], ['a.py:'], ['a', 'b', 'c'], ['']):
+        with pytest.raises(EvaluationError, match=r'write CONFIG CHECKPOINT|name its checkpoint too'):
+            EncoderName.parse(words)
 
 
 def test_random_encoder_depends_on_the_seed_alone(config):

@@ -32,20 +32,13 @@ class _Returns(nn.Module):
         return self.output
 
 
-def test_class_token_is_taken_as_it_is():
-    first, last = torch.rand(2, 5), torch.rand(2, 5)
-    torch.testing.assert_close(global_features(_Returns((first, last)), torch.rand(2, 3, 8, 8)), last)
-
-
-def test_map_is_averaged_over_positions():
+def test_vectors_are_taken_and_maps_averaged():
+    images, first, last = torch.rand(2, 3, 8, 8), torch.rand(2, 5), torch.rand(2, 5)
+    torch.testing.assert_close(global_features(_Returns((first, last)), images), last)
     output = torch.rand(2, 5, 3, 4)
-    expected = output.flatten(2).mean(dim=2)
-    torch.testing.assert_close(global_features(_Returns([output]), torch.rand(2, 3, 8, 8)), expected)
-
-
-def test_token_sequences_are_refused():
+    torch.testing.assert_close(global_features(_Returns([output]), images), output.flatten(2).mean(dim=2))
     with pytest.raises(ValueError, match=r"\[2, 17, 5\].*out_type='cls_token'"):
-        global_features(_Returns((torch.rand(2, 17, 5),)), torch.rand(2, 3, 8, 8))
+        global_features(_Returns((torch.rand(2, 17, 5),)), images)
 
 
 def test_training_encoder_is_evaluated_and_left_as_it_was():
@@ -97,17 +90,14 @@ def test_reduced_precision_stays_close():
     torch.testing.assert_close(reduced, full, rtol=0.05, atol=0.05)
 
 
-def test_diverged_encoder_is_named():
+def test_no_images_and_a_diverged_encoder_are_named():
+    with pytest.raises(ValueError, match='no images'):
+        extract_features(_plain(_vit()), [], progress=False)
     output = torch.rand(3, 5)
     output[1, 2] = float('nan')
     batches = [(torch.zeros(3, 3, 8, 8), torch.zeros(3))]
     with pytest.raises(ValueError, match='1 of 3 images are NaN'):
         extract_features(FrozenEncoder(_Returns(output), [0.0], [1.0], 8), batches, progress=False)
-
-
-def test_no_batches():
-    with pytest.raises(ValueError, match='no images'):
-        extract_features(FrozenEncoder(_vit(), [0.0], [1.0], 32), [], progress=False)
 
 
 def _tokens(vit: MoCoV3ViT, images: torch.Tensor, blocks: int) -> torch.Tensor:

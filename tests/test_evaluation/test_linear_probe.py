@@ -27,7 +27,7 @@ def _sklearn(train, labels, val, val_labels, c: float) -> float:
 
 def test_sgd_converges_to_the_optimum():
     data = _data()
-    result = linear_probe(*data, epochs=100, batch_size=256, lrs=(0.3,))
+    result = linear_probe(*data, epochs=50, batch_size=256, lrs=(0.3,))
     assert result['top1'] == pytest.approx(_sklearn(*data, c=1e3), abs=0.5)
     assert result['best_lr'] == 0.3
 
@@ -52,12 +52,9 @@ def test_validation_labels_do_not_choose_the_rate():
 
 
 def test_same_seed_same_result():
-    data = _data(train=300, val=100)
-    assert linear_probe(*data, epochs=3, batch_size=32) == linear_probe(*data, epochs=3, batch_size=32)
-    assert (
-        linear_probe(*data, epochs=3, batch_size=32)['per_lr']
-        != linear_probe(*data, epochs=3, batch_size=32, seed=1)['per_lr']
-    )
+    data, options = _data(train=300, val=100), {'epochs': 3, 'batch_size': 32}
+    assert linear_probe(*data, **options) == linear_probe(*data, **options)
+    assert linear_probe(*data, **options)['per_lr'] != linear_probe(*data, **options, seed=1)['per_lr']
 
 
 def test_top5_counts_the_five_best_guesses():
@@ -80,7 +77,6 @@ def test_scale_and_constant_channels_do_not_matter():
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
-        ({'lrs': ()}, 'lrs'),
         ({'lrs': (0.1, -1.0)}, 'lrs'),
         ({'epochs': 0}, 'epochs=0'),
         ({'train_labels': torch.zeros(3, dtype=torch.long)}, '10 training images'),

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from repre_mm.evaluation.frozen import FrozenEncoder
+from repre_mm.evaluation.features import FrozenEncoder
 from repre_mm.evaluation.knn import knn_classify
 from repre_mm.evaluation.linear_probe import linear_probe
 from repre_mm.models.taps import LevelTap, encoder_levels, pooled
@@ -41,7 +41,7 @@ def score_encoder(encoder: FrozenEncoder, data: dict[str, Any], *, k: int = 20, 
     (bank, labels), (queries, truth) = ((level_vectors(encoder, images), y) for images, y in data['cls'].values())
     by_level = [_knn(one, labels, other, truth, k) for one, other in zip(bank, queries, strict=True)]
     scores['block_knn'], scores['knn'] = by_level[:-1], by_level[-1]
-    scores['linear'] = linear_probe(bank[-1], labels, queries[-1], truth, seed=seed).top1
+    scores['linear'] = linear_probe(bank[-1], labels, queries[-1], truth, seed=seed)['top1']
     if 'seg' in data:
         scores['seg_miou'] = _segmentation(encoder, data['seg'])
     if 'parts' in data:
@@ -115,6 +115,6 @@ def _parts(encoder: FrozenEncoder, data: dict[str, Any], k: int, seed: int) -> d
     retrieved = average_precision(F.normalize(vectors['val'], dim=1), labels['val'], data['names'])
     return {
         'part_knn': _knn(*sets, k),
-        'part_linear': linear_probe(*sets, seed=seed).top1,
+        'part_linear': linear_probe(*sets, seed=seed)['top1'],
         'part_map': retrieved['map'],
     }
