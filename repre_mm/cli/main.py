@@ -28,6 +28,7 @@ COMMANDS = {
     'part-study': ('part_study', 'compare frozen encoders on parts and whole objects'),
     'retrieve': ('patch_retrieval', 'find the patches that an encoder takes for the same'),
     'ablate': ('ablation', "run the paper's ablations"),
+    'bench': ('benchmarks/small', 'compare plain methods with RePre on photographs: bench small --data DIR'),
     'tables': ('paper_tables', "collect results into the paper's tables"),
 }
 

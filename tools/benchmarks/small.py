@@ -24,10 +24,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def parse_args() -> argparse.Namespace:
-    from repre_mm.cli.arguments import SettingsAction
+    from repre_mm.cli.arguments import add_cfg_options
     from repre_mm.studies.small.cells import METHODS, PLAIN, REPRE
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('name', nargs='?', choices=['small'], help='of the benchmark: `repre bench small` is this one')
     parser.add_argument('--data', required=True, metavar='DIR', help='photographs: {train,val}/<class>/*')
     parser.add_argument('--seg', metavar='DIR', help="segmentation, in Cityscapes' layout, with label ids from 0")
     parser.add_argument(
@@ -48,7 +49,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/small'), help='default: %(default)s')
     parser.add_argument('--page', type=Path, metavar='FILE.md', help='write the page of the finished cells, and stop')
     parser.add_argument('--plan', action='store_true', help='print what would be done, and stop')
-    parser.add_argument('--cfg-options', nargs='+', action=SettingsAction, metavar='KEY=VALUE', help='of every config')
+    add_cfg_options(parser, 'of every config')
     parser.add_argument('--cell', help=argparse.SUPPRESS)  # run this one here
     return parser.parse_args()
 
