@@ -16,6 +16,7 @@ LOAD = [{'type': 'repre_mm.LoadImage'}]
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    monkeypatch.setattr('datasets.config.HF_DATASETS_CACHE', tmp_path / 'cache', raising=False)
 
 
 @pytest.fixture

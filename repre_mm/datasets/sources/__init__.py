@@ -12,7 +12,6 @@ from repre_mm.datasets.sources.folder import Folder
 from repre_mm.datasets.sources.hugging_face import HUB, HuggingFace, is_saved
 from repre_mm.datasets.sources.list_file import ListFile
 from repre_mm.datasets.sources.lmdb import Lmdb, is_lmdb
-from repre_mm.datasets.sources.parquet import Parquet
 from repre_mm.datasets.sources.remote import RemoteFolder
 from repre_mm.datasets.sources.tar import TarShards
 from repre_mm.datasets.storage import explained, is_remote, open_filesystem
@@ -22,7 +21,7 @@ __all__ = ['Entry', 'Source', 'open_source']
 _SPLIT = '{split}'
 _BY_EXTENSION: dict[str, type[Source]] = {
     '.tar': TarShards,
-    '.parquet': Parquet,
+    '.parquet': HuggingFace,
     '.txt': ListFile,
     '.csv': ListFile,
     '.tsv': ListFile,
@@ -51,7 +50,7 @@ def open_source(
     if not is_remote(place):
         place = str(Path(place).expanduser())
     if place.startswith(HUB) or is_saved(place):
-        return HuggingFace(place, split)
+        return HuggingFace(place, extensions, split)
     kind = _BY_EXTENSION.get(os.path.splitext(place)[1].lower())
     if kind is None and is_lmdb(place):
         kind = Lmdb
