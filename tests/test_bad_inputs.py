@@ -103,5 +103,5 @@ def test_too_many_bad_images_in_mid_run_end_it_with_one_message(tmp_path, monkey
         runpy.run_path(str(TINY.parents[2] / 'tools/train.py'), run_name='__main__')
     message = info.value.code
     assert re.match(rf'error: \d+ of 64 images read under {images}/train could not be read, more than', message)
-    assert 'Repair or remove them, or raise max_bad_share' in message
+    assert 'Repair or remove them, which the log names, or raise max_bad_share' in message
     assert 'Traceback' not in message

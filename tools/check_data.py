@@ -47,47 +47,27 @@ def main() -> None:
     from repre_mm.datasets.reading import MAX_PIXELS
 
     limit = MAX_BAD_SHARE if args.max_bad_share is None else args.max_bad_share
+    decoding = {'max_pixels': args.max_pixels or MAX_PIXELS, 'value_range': args.range or 'depth'}
     try:
-        report = examine(
-            open_source(args.data),
-            workers=args.workers or len(os.sched_getaffinity(0)),
-            max_pixels=args.max_pixels or MAX_PIXELS,
-            value_range=args.range or 'depth',
-        )
+        source = open_source(args.data)
+        entries = source.images()
+        damaged = examine(source, entries, args.workers or len(os.sched_getaffinity(0)), **decoding)
     except DatasetError as error:
         sys.exit(f'error: {error}')
+    share = len(damaged) / len(entries)
     if args.json:
-        args.json.write_text(json.dumps(report.to_dict(), indent=2) + '\n')
+        report = {'num_images': len(entries), 'damaged': damaged, 'others': source.passed_over}
+        args.json.write_text(json.dumps(report, indent=2) + '\n')
 
-    for image in report.damaged:
-        print(f'{image.path}: {image.damage}: {image.cause}')
-    for path, cause in report.unreadable.items():
-        print(f'{Path(args.data) / path}: a folder that cannot be listed: {cause}')
-    print(
-        f'{report.num_images:,} images, {report.num_bytes / 2**20:,.1f} MiB, sides of {report.smallest or 0:,} to '
-        f'{report.largest or 0:,} pixels, read in {report.seconds:.1f} s '
-        f'({report.num_images / max(report.seconds, 1e-9):,.0f} images/s)'
-    )
-    print(f'damaged: {len(report.damaged):,} ({report.bad_share:.2%}{_counts(report.damage)})')
-    if report.others:
-        print(f'left out, not named as images{_counts(report.others)}')
-    reasons = []
-    if report.bad_share > limit:
-        reasons.append(
-            f'{report.bad_share:.2%} are damaged, more than {limit:.2%}: repair or remove them, '
-            'or raise --max-bad-share'
+    print(*damaged, sep='\n')
+    print(f'{len(damaged):,} of {len(entries):,} images are damaged ({share:.2%})')
+    if source.passed_over:
+        kinds = ', '.join(f'{kind} {count:,}' for kind, count in source.passed_over.most_common())
+        print(f'left out, not named as images: {kinds}')
+    if share > limit:
+        sys.exit(
+            f'error: {share:.2%} are damaged, more than {limit:.2%}: repair or remove them, or raise --max-bad-share'
         )
-    if report.unreadable:
-        reasons.append(f'{len(report.unreadable):,} folders cannot be listed: make them readable')
-    if reasons:
-        sys.exit('error: ' + '; '.join(reasons))
-
-
-def _counts(counter: dict[str, int]) -> str:
-    counts = ', '.join(
-        f'{kind} {count:,}' for kind, count in sorted(counter.items(), key=lambda pair: (-pair[1], pair[0]))
-    )
-    return f': {counts}' if counts else ''
 
 
 if __name__ == '__main__':

@@ -48,7 +48,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def draw(args: argparse.Namespace):
-    from repre_mm.datasets.listing import find_images
+    from repre_mm.datasets import find_images
     from repre_mm.evaluation import EncoderName, load_frozen_encoder
     from repre_mm.studies.parts.encoders import parse_encoders
     from repre_mm.studies.parts.representations import find_projector

@@ -14,8 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from repre_mm.datasets.listing import find_images
-from repre_mm.datasets.reading import read_image
+from repre_mm.datasets import find_images, read_image
 from repre_mm.evaluation.loaders import evaluation_pipeline
 from repre_mm.registry import TRANSFORMS
 from repre_mm.utils.errors import UserError

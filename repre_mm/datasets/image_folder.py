@@ -77,25 +77,18 @@ class ImageFolder(BaseDataset):
         max_pixels: int | None = None,
         value_range: ValueRange | None = None,
     ) -> None:
-        check_arguments(labels, max_bad_share, max_pixels, value_range)
+        check_arguments(labels, max_bad_share, value_range)
         self.source = open_source(root, split, extensions)
         self.folder = self.source.place
         self.labels = labels
         self.max_bad_share = max_bad_share
         given = {'max_pixels': max_pixels, 'value_range': value_range}
         self._decoding = {key: value for key, value in given.items() if value is not None}
-        super().__init__(
-            metainfo=metainfo,
-            data_root='',
-            indices=indices,
-            pipeline=list(pipeline),
-            test_mode=test_mode,
-            max_refetch=max_refetch,
-        )
+        settings = {'metainfo': metainfo, 'indices': indices, 'test_mode': test_mode, 'max_refetch': max_refetch}
+        super().__init__(data_root='', pipeline=list(pipeline), **settings)
         self._reset_counts()
 
     def _reset_counts(self) -> None:
-        self._causes: dict[str, str] = {}
         # A byte per image, in memory shared by the workers: unread, read or bad.
         self._seen = torch.zeros(len(self), dtype=torch.uint8).share_memory_()
 
@@ -106,24 +99,22 @@ class ImageFolder(BaseDataset):
 
     def load_data_list(self) -> list[dict]:
         """List the place: the entries of its source, with ``gt_label`` in place of ``label`` where labelled."""
-        entries = self.source.list_all()
+        entries = self.source.images()
         check_library(self.source.place, (entry['img_path'] for entry in entries))
-        found = f'found {len(entries):,} {"image" if len(entries) == 1 else "images"}'
-        labels = (
-            None
-            if self.labels is False
-            else find_labels(self.source, entries, required=self.labels is True, known=self._metainfo.get('classes'))
-        )
+        found = f'found {len(entries):,} image{"s" * (len(entries) > 1)}'
+        known, labels = self._metainfo.get('classes'), None
+        if self.labels is not False:
+            labels = find_labels(self.source, entries, required=self.labels is True, known=known)
+        for entry in entries:
+            entry.pop('label', None)
         if labels is not None:
-            self._metainfo['classes'] = labels.classes
-            found += f' in {len(labels.classes)} {"class folders" if self.source.tree else "classes"}'
+            self._metainfo['classes'], numbers = labels
+            found += f' in {len(labels[0])} {"class folders" if self.source.tree else "classes"}'
+            for entry, number in zip(entries, numbers, strict=True):
+                entry['gt_label'] = number
         kinds = ', '.join(f'{count:,} {kind}' for kind, count in self.source.passed_over.most_common(5))
         left = f'; passed over by their extension: {kinds}' if kinds else ''
         print_log(f'{found} under {self.folder}{left}', logger='current')
-        for index, entry in enumerate(entries):
-            entry.pop('label', None)
-            if labels is not None:
-                entry['gt_label'] = labels.numbers[index]
         return entries
 
     @force_full_init
@@ -162,13 +153,12 @@ class ImageFolder(BaseDataset):
                 return item
             idx = draw.randrange(len(self))
         raise DatasetError(
-            f'{self.max_refetch + 1} images in a row under {self.folder} could not be read:\n{self._describe_bad()}'
+            f'{self.max_refetch + 1} images in a row under {self.folder} could not be read; the log names them'
         )
 
     def _note_bad_file(self, idx: int, error: ImageReadError) -> None:
         known = self._seen[idx] == _BAD
         self._seen[idx] = _BAD
-        self._causes[error.path] = error.cause
         num_bad, num_read = (self._seen == _BAD).sum().item(), self._seen.count_nonzero().item()
         if not known:
             print_log(
@@ -180,19 +170,12 @@ class ImageFolder(BaseDataset):
         if judging and num_bad > self.max_bad_share * num_read:
             raise DatasetError(
                 f'{num_bad:,} of {num_read:,} images read under {self.folder} could not be read, more than '
-                f'max_bad_share={self.max_bad_share:g}. Repair or remove them, or raise max_bad_share:\n'
-                f'{self._describe_bad()}'
+                f'max_bad_share={self.max_bad_share:g}. Repair or remove them, which the log names, or raise '
+                f'max_bad_share. The last: {error}'
             )
 
-    def _describe_bad(self, limit: int = 5) -> str:
-        lines = [f'  {path}: {cause}' for path, cause in list(self._causes.items())[:limit]]
-        more = (self._seen == _BAD).sum().item() - len(lines)
-        return '\n'.join([*lines, f'  and {more:,} more'] if more > 0 else lines)
 
-
-def check_arguments(
-    labels: bool | str, max_bad_share: float, max_pixels: int | None = None, value_range: ValueRange | None = None
-) -> None:
+def check_arguments(labels: bool | str, max_bad_share: float, value_range: ValueRange | None = None) -> None:
     """Check arguments of :class:`ImageFolder`.
 
     Raises:
@@ -202,6 +185,4 @@ def check_arguments(
         raise DatasetError(f"labels={labels!r}: must be True, False or 'auto'")
     if not (isinstance(max_bad_share, (int, float)) and 0 <= max_bad_share <= 1):
         raise DatasetError(f'max_bad_share={max_bad_share!r}: must lie in [0, 1]; 0.1 is 10 %')
-    if max_pixels is not None and not (isinstance(max_pixels, int) and max_pixels > 0):
-        raise DatasetError(f'max_pixels={max_pixels!r}: must be a whole number, 1 at least')
     check_range(value_range)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from mmengine.logging import print_log
 
@@ -14,23 +13,20 @@ from repre_mm.datasets.sources import Entry, Source
 _SPLIT_NAMES = ('train', 'val', 'test')
 
 
-class Labels(NamedTuple):
-    """Names of the classes in the order of their numbers, and the number of each image's class."""
-
-    classes: tuple[str, ...]
-    numbers: list[int]
-
-
 def find_labels(
     source: Source, entries: Sequence[Entry], *, required: bool, known: Sequence[str] | None
-) -> Labels | None:
-    """Find the labels of images; None where there are none and none are required.
+) -> tuple[tuple[str, ...], list[int]] | None:
+    """Find the labels of images.
 
     Args:
         source: Where the images are.
         entries: All its images.
         required: See ``labels=True`` of :class:`repre_mm.datasets.ImageFolder`.
         known: Names of the classes in the order of their numbers; default: sorted.
+
+    Returns:
+        Names of the classes in the order of their numbers, and the number of each image's class; None where there are
+        no labels and none are required.
 
     Raises:
         DatasetError: An image has no label although labels are required, or a class that is not among ``known``.
@@ -55,24 +51,16 @@ def find_labels(
             print_log(f'reading {names} of {source.place} together: split=None', 'current', logging.WARNING)
             return None
     if all(isinstance(label, int) for label in distinct):
-        return _numbered(source, entries, found, known)
-    names = list(known or sorted(map(str, distinct)))
-    number_of = {name: number for number, name in enumerate(names)}
+        names = list(known or source.classes or map(str, range(max(distinct) + 1)))
+        number_of = {number: number for number in range(len(names))}
+    else:
+        found = [str(label) for label in found]
+        names = list(known or sorted(set(found)))
+        number_of = {name: number for number, name in enumerate(names)}
     for entry, label in zip(entries, found, strict=True):
-        if str(label) not in number_of:
+        if label not in number_of:
             raise DatasetError(
-                f'{source.name(entry)} is of class {str(label)!r}, which is not among the {len(names)} names in '
-                'metainfo["classes"] (those of the training split): correct it, or remove the image'
+                f'{source.name(entry)} is of class {label!r}, which is not among the {len(names)} classes '
+                f'(metainfo["classes"]: those of the training split, numbered from 0): correct it, or remove the image'
             )
-    return Labels(tuple(names), [number_of[str(label)] for label in found])
-
-
-def _numbered(source: Source, entries: Sequence[Entry], found: list[int], known: Sequence[str] | None) -> Labels:
-    names = list(known or source.classes or map(str, range(max(found) + 1)))
-    for entry, label in zip(entries, found, strict=True):
-        if not 0 <= label < len(names):
-            raise DatasetError(
-                f'{source.name(entry)} has the label {label}, but there are {len(names)} classes, numbered from 0: '
-                'correct it, or remove the image'
-            )
-    return Labels(tuple(names), found)
+    return tuple(names), [number_of[label] for label in found]

@@ -1,4 +1,8 @@
-"""Read files by path or URL, whole or in part, with errors that name the place and the fix."""
+"""Read files by path or URL, whole or in part, with errors that name the place and the fix.
+
+fsspec keeps one connection for each process and drops those of the process that it was forked from: ask it for a file
+system where something is read, and keep nothing.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import fsspec
 
@@ -23,15 +27,6 @@ _INSTALL = "pip install 'repre_mm[data]'"
 def is_remote(path: str) -> bool:
     """Return whether a path is a URL."""
     return '://' in path
-
-
-def open_filesystem(path: str) -> tuple[Any, str]:
-    """Find the file system of a path, and the path in it.
-
-    fsspec keeps one connection for each process and drops those of the process that it was forked from: call this
-    where something is read, and keep nothing.
-    """
-    return fsspec.url_to_fs(path)
 
 
 def read_part(path: str, offset: int = 0, size: int | None = None, name: str | None = None) -> bytes:
@@ -51,11 +46,11 @@ def read_part(path: str, offset: int = 0, size: int | None = None, name: str | N
     if is_remote(path):
         end = None if size is None else offset + size
         with explained(path):
-            filesystem, key = open_filesystem(path)
+            filesystem, key = fsspec.url_to_fs(path)
             try:
                 data = _retry(lambda: filesystem.cat_file(key, start=offset or None, end=end))
             except FileNotFoundError as error:
-                raise ImageReadError(name, 'there is no such file', 'unreadable') from error
+                raise ImageReadError(name, 'there is no such file') from error
         if size is not None and len(data) > size:
             raise DatasetError(
                 f'{path}: its server sends whole files only, no byte ranges. Copy the file to another place'
@@ -63,22 +58,8 @@ def read_part(path: str, offset: int = 0, size: int | None = None, name: str | N
     else:
         data = read_bytes(path, offset, size, name)
     if size is not None and len(data) < size:
-        raise ImageReadError(name, f'{path} ends {size - len(data):,} bytes too early', 'truncated')
+        raise ImageReadError(name, f'{path} ends {size - len(data):,} bytes too early')
     return data
-
-
-def read_text(path: str) -> str:
-    """Read a text file in UTF-8.
-
-    Raises:
-        DatasetError: It cannot be read, or is no text.
-    """
-    with explained(path), fsspec.open(path, 'rb') as file:
-        data = file.read()
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise DatasetError(f'{path} is no text in UTF-8: {error}. Convert it') from error
 
 
 def expand(pattern: str) -> list[str]:
@@ -91,12 +72,11 @@ def expand(pattern: str) -> list[str]:
     for path in _expand_braces(pattern):
         if not glob.has_magic(path):
             found.append(path)
-        elif is_remote(path):
-            with explained(path):
-                filesystem, key = open_filesystem(path)
-                found += [filesystem.unstrip_protocol(match) for match in sorted(filesystem.glob(key))]
-        else:
-            found += sorted(glob.glob(path))
+            continue
+        with explained(path):
+            filesystem, key = fsspec.url_to_fs(path)
+            matches = sorted(filesystem.glob(key))
+            found += map(filesystem.unstrip_protocol, matches) if is_remote(path) else matches
     if not found:
         raise DatasetError(f'there are no files {pattern}. Correct the pattern')
     return found
@@ -154,4 +134,3 @@ def _retry(call: Callable[[], T]) -> T:
             if wait is None:
                 raise
             time.sleep(wait)
-    raise AssertionError('the last attempt returns or raises')

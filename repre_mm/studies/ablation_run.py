@@ -43,7 +43,7 @@ def prepare(settings: Settings, cells: Sequence[Cell], work_dir: Path, configs: 
     """
     if not cells:
         raise UserError('nothing to train: the studies have no cell of these methods and encoders')
-    train_images, _ = (len(open_source(settings.data, split).list_all()) for split in ('train', 'val'))
+    train_images, _ = (len(open_source(settings.data, split).images()) for split in ('train', 'val'))
     if settings.epochs is not None and settings.epochs < 1:
         raise UserError(f'--epochs {settings.epochs} must be positive')
     if settings.gpus < 1:

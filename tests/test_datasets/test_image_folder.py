@@ -66,16 +66,13 @@ def test_labels_auto_needs_two_folders_and_no_strays(tmp_path, log):
     assert ImageFolder(tmp_path / 'one', labels=True).metainfo['classes'] == ('cat',)
 
 
-def test_labels_off(tmp_path):
-    put(tmp_path, 'a/1.png', 'b/2.png')
+def test_labels_off_and_splits_that_are_no_classes(tmp_path, log):
+    put(tmp_path, 'train/1.png', 'val/2.png')
     dataset = ImageFolder(tmp_path, labels=False)
     assert 'classes' not in dataset.metainfo
     with pytest.raises(DatasetError, match='no labels'):
         dataset.get_cat_ids(0)
-
-
-def test_splits_are_not_classes(tmp_path, log):
-    put(tmp_path, 'train/1.png', 'val/2.png')
+    log.clear()
     assert 'classes' not in ImageFolder(tmp_path).metainfo
     assert log[0] == (logging.WARNING, f'reading train, val of {tmp_path} together: split=None')
 
@@ -85,7 +82,7 @@ def test_given_classes_fix_the_labels(tmp_path):
     dataset = ImageFolder(tmp_path, metainfo={'classes': ('d', 'c', 'b', 'a')})
     assert [dataset.get_data_info(i)['gt_label'] for i in range(2)] == [2, 0]
     assert dataset.metainfo['classes'] == ('d', 'c', 'b', 'a')
-    with pytest.raises(DatasetError, match=r"d/2\.png is of class 'd', which is not among the 2 names"):
+    with pytest.raises(DatasetError, match=r"d/2\.png is of class 'd', which is not among the 2 classes"):
         ImageFolder(tmp_path, metainfo={'classes': ('a', 'b')})
 
 
@@ -144,30 +141,25 @@ def test_bad_file_is_replaced_and_logged_once(tmp_path, log):
     assert f'{tmp_path}/004.png: not an image' in errors[0]
 
 
-def test_bad_files_below_the_share_are_borne(tmp_path, log):
+def test_bad_files_up_to_the_share_are_borne(tmp_path, log):
     names = [f'{number:03}.png' for number in range(40)]
     put(tmp_path, *names, broken=names[:4])
     dataset = ImageFolder(tmp_path, pipeline=LOAD, max_bad_share=0.1)
     for _ in range(3):
         assert len([dataset[i] for i in range(40)]) == 40
     assert sum(level == logging.ERROR for level, _ in log) == 4
-
-
-def test_too_many_bad_files_stop(tmp_path, log):
     names = [f'{number:03}.png' for number in range(120)]
-    put(tmp_path, *names, broken=names[::4])
-    dataset = ImageFolder(tmp_path, pipeline=LOAD)
+    put(tmp_path / 'more', *names, broken=names[::4])
+    dataset = ImageFolder(tmp_path / 'more', pipeline=LOAD)
     reached = 0
-    with pytest.raises(DatasetError, match=r'of 1\d\d images read .*max_bad_share=0\.1') as info:
+    with pytest.raises(DatasetError, match=r'of 1\d\d images read .*max_bad_share=0\.1.*The last: .*png: not an image'):
         for reached in range(120):
             dataset[reached]
     assert reached >= 70  # not before a hundred reads, replacements included
-    assert f'{tmp_path}/000.png: not an image' in str(info.value)
-    assert 'more' in str(info.value).splitlines()[-1]
 
 
 def test_nothing_readable_stops(tmp_path, log):
-    names = [f'{number:03}.png' for number in range(300)]
+    names = [f'{number:03}.png' for number in range(110)]
     put(tmp_path, *names, broken=names)
     with pytest.raises(DatasetError, match='4 images in a row'):
         ImageFolder(tmp_path, pipeline=LOAD, max_refetch=3)[0]
@@ -189,14 +181,6 @@ def test_registry_indices_and_wrapper(tmp_path):
     assert relative_paths(dataset, tmp_path)[-1] == 'b/6.png'
     assert dataset.get_cat_ids(6) == [1]
     assert len(ClassBalancedDataset(dataset, oversample_thr=0.5)) > 7
-
-
-def test_data_loader_workers(tmp_path):
-    put(tmp_path, *(f'{i:02}.png' for i in range(12)), broken=['03.png'])
-    loader = DataLoader(ImageFolder(tmp_path, pipeline=LOAD), batch_size=4, num_workers=1, collate_fn=pseudo_collate)
-    batches = list(loader)
-    assert len(batches) == 3
-    assert all(np.shape(image) == (4, 4, 3) for batch in batches for image in batch['img'])
 
 
 def test_two_view_pipeline_collates(tmp_path):
@@ -224,19 +208,12 @@ def test_two_view_pipeline_collates(tmp_path):
 
 def test_workers_count_bad_files_together(tmp_path):
     names = [f'{number:03}.png' for number in range(60)]
-    put(tmp_path, *names, broken=names[:6])
-    dataset = ImageFolder(tmp_path, pipeline=LOAD, max_bad_share=0.1)
-    loader = DataLoader(dataset, batch_size=1, num_workers=2, collate_fn=pseudo_collate)
-    assert sum(1 for _ in loader) == 60
-    assert (dataset._seen == 2).nonzero().flatten().tolist() == list(range(6))
-    assert dataset._seen.count_nonzero() == 60
-    # One more, found by whichever worker, is one too many.
-    put(tmp_path / 'more', *names, broken=names[:7])
+    put(tmp_path, *names, broken=names[:7])
     loader = DataLoader(
-        ImageFolder(tmp_path / 'more', pipeline=LOAD, max_bad_share=0.1),
+        ImageFolder(tmp_path, pipeline=LOAD, max_bad_share=0.1),
         batch_size=1,
         num_workers=2,
-        sampler=[*range(7, 60), *range(7)],
+        sampler=[*range(7, 60), *range(7)],  # the seventh, found by whichever worker, is one too many
         collate_fn=pseudo_collate,
     )
     with pytest.raises(DatasetError, match='7 of 60 images read'):

@@ -36,7 +36,7 @@ def assert_same_images(place, images):
 def test_s3(images, tmp_path, s3):
     s3.put(images, 'bucket/some/train')
     assert_same_images('s3://bucket/some/train', images)
-    assert open_source('s3://bucket/some', 'train').list_all()[0] == {'img_path': 'dark/0.jpg'}
+    assert open_source('s3://bucket/some', 'train').images()[0] == {'img_path': 'dark/0.jpg'}
     (tmp_path / 'shards').mkdir()
     write_shards(images, tmp_path / 'shards/a')
     s3.put(tmp_path / 'shards', 'bucket/shards')
@@ -45,9 +45,9 @@ def test_s3(images, tmp_path, s3):
     (tmp_path / 'list.txt').write_text('\n'.join(f's3://bucket/some/train/{path}' for path in paths_under(images)))
     assert_same_images(tmp_path / 'list.txt', images)
     with pytest.raises(DatasetError, match=r'no images under s3://bucket/none: .*found no files at all'):
-        open_source('s3://bucket/none').list_all()
+        open_source('s3://bucket/none').images()
     with pytest.raises(DatasetError, match=r'there is no s3://bucket/none\.tar'):
-        open_source('s3://bucket/none.tar').list_all()
+        open_source('s3://bucket/none.tar').images()
 
 
 @pytest.mark.parametrize(('code', 'status'), [('ExpiredToken', 400), ('AccessDenied', 403)])
@@ -56,13 +56,13 @@ def test_s3_refuses(monkeypatch, code, status):
     with refusing_server(code, status) as url:
         set_endpoint(monkeypatch, url)
         with pytest.raises(DatasetError, match=r's3://bucket/images cannot be read: .*Renew or set your credentials'):
-            open_source('s3://bucket/images', 'train').list_all()
+            open_source('s3://bucket/images', 'train').images()
 
 
 def test_s3_does_not_answer(monkeypatch):
     set_endpoint(monkeypatch, 'http://127.0.0.1:1')
     with pytest.raises(DatasetError, match=r's3://bucket/images cannot be read: .*Check the address and the network'):
-        open_source('s3://bucket/images').list_all()
+        open_source('s3://bucket/images').images()
 
 
 def test_http(images, tmp_path):
@@ -80,10 +80,10 @@ def test_http(images, tmp_path):
         (tmp_path / 'list.txt').write_text('\n'.join(lines))
         assert_same_images(f'{url}/list.txt', images)
         with pytest.raises(DatasetError, match=r'a web server lists no folders\. Name shards'):
-            open_source(f'{url}/data').list_all()
+            open_source(f'{url}/data').images()
         server.shutdown()
 
 
 def test_an_unknown_protocol():
     with pytest.raises(DatasetError, match=r'what://x/y cannot be read: ValueError: Protocol not known: what'):
-        open_source('what://x/y').list_all()
+        open_source('what://x/y').images()

@@ -24,14 +24,14 @@ def images(tmp_path) -> Path:
 
 def test_shards_are_indexed_once(images, tmp_path, monkeypatch):
     place = write_shards(images, tmp_path / 'copy')
-    entries = open_source(place).list_all()
+    entries = open_source(place).images()
     monkeypatch.setattr(tarfile, 'open', lambda *args, **kwargs: pytest.fail('indexed again'))
-    assert open_source(place).list_all() == entries
+    assert open_source(place).images() == entries
     monkeypatch.undo()
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
     (images / 'dark/0.jpg').unlink()
     write_shards(images, tmp_path / 'copy')
-    assert len(open_source(place).list_all()) == 7  # a shard that has changed is indexed anew
+    assert len(open_source(place).images()) == 7  # a shard that has changed is indexed anew
 
 
 def test_damaged_and_missing_shards(images, tmp_path):
@@ -44,13 +44,13 @@ def test_damaged_and_missing_shards(images, tmp_path):
     for cut in cuts:
         second.write_bytes(whole[:cut])
         with pytest.raises(DatasetError, match=r'copy-001\.tar is .*[Cc]opy it again'):
-            open_source(place).list_all()
+            open_source(place).images()
     second.write_bytes(b'\x1f\x8b\x08' + whole)
     with pytest.raises(DatasetError, match=r'copy-001\.tar is no plain tar file.*unpack \.gz'):
-        open_source(place).list_all()
+        open_source(place).images()
     second.unlink()
     with pytest.raises(DatasetError, match=r'there is no .*copy-001\.tar: correct the name, or copy it there'):
-        open_source(place).list_all()
+        open_source(place).images()
 
 
 def test_a_shard_that_shrinks_under_a_training_names_the_image(images, tmp_path):

@@ -23,7 +23,7 @@ def test_data(tmp_path, monkeypatch):
     for path in sorted((images / 'train/dark').iterdir())[:2]:
         path.write_bytes(b'')
     (fault,) = data_faults(cfg)
-    assert f'2 of 12 images under {images}/train cannot be read, more than max_bad_share=0.1' in fault
+    assert f'2 of 12 images under {images}/train cannot be read, more than 10 %' in fault
     assert not (tmp_path / 'run').exists()
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from mmengine.dataset import BaseDataset
 
-from repre_mm.datasets.listing import DatasetError, find_images
+from repre_mm.datasets.listing import DatasetError
+from repre_mm.datasets.sources.folder import find_images
 from repre_mm.registry import DATASETS
 
 #: Pixels of this label count nowhere.

@@ -6,15 +6,16 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import fsspec
+
 from repre_mm.datasets.listing import IMAGE_EXTENSIONS, DatasetError
 from repre_mm.datasets.sources.base import Entry, Source
-from repre_mm.datasets.sources.folder import Folder
+from repre_mm.datasets.sources.folder import Folder, RemoteFolder
 from repre_mm.datasets.sources.hugging_face import HUB, HuggingFace, is_saved
 from repre_mm.datasets.sources.list_file import ListFile
-from repre_mm.datasets.sources.lmdb import Lmdb, is_lmdb
-from repre_mm.datasets.sources.remote import RemoteFolder
+from repre_mm.datasets.sources.lmdb import Lmdb
 from repre_mm.datasets.sources.tar import TarShards
-from repre_mm.datasets.storage import explained, is_remote, open_filesystem
+from repre_mm.datasets.storage import explained, is_remote
 
 __all__ = ['Entry', 'Source', 'open_source']
 
@@ -25,6 +26,7 @@ _BY_EXTENSION: dict[str, type[Source]] = {
     '.txt': ListFile,
     '.csv': ListFile,
     '.tsv': ListFile,
+    '.lmdb': Lmdb,
 }
 
 
@@ -52,11 +54,11 @@ def open_source(
     if place.startswith(HUB) or is_saved(place):
         return HuggingFace(place, extensions, split)
     kind = _BY_EXTENSION.get(os.path.splitext(place)[1].lower())
-    if kind is None and is_lmdb(place):
+    if kind is None and os.path.isfile(os.path.join(place, 'data.mdb')):
         kind = Lmdb
+    if kind is None and is_remote(place):
+        return RemoteFolder(_split_folder(place.rstrip('/'), split, _is_remote_folder), extensions)
     if kind is None:
-        if is_remote(place):
-            return RemoteFolder(_split_folder(place.rstrip('/'), split, _is_remote_folder), extensions)
         return Folder(_split_folder(place, split, os.path.isdir), extensions)
     if split not in (None, 'train'):
         raise DatasetError(
@@ -67,7 +69,7 @@ def open_source(
 
 def _is_remote_folder(url: str) -> bool:
     with explained(url):
-        filesystem, path = open_filesystem(url)
+        filesystem, path = fsspec.url_to_fs(url)
         return filesystem.isdir(path)
 
 
@@ -75,6 +77,8 @@ def _split_folder(root: str, split: str | None, is_folder: Callable[[str], bool]
     if split is None or not is_folder(root):
         return root
     folder = f'{root.rstrip("/")}/{split}'
-    if is_folder(folder) or (split == 'train' and not is_folder(f'{root.rstrip("/")}/val')):
-        return folder if is_folder(folder) else root
+    if is_folder(folder):
+        return folder
+    if split == 'train' and not is_folder(f'{root.rstrip("/")}/val'):
+        return root
     raise DatasetError(f'split={split!r}: there is no folder {folder}. For all images of {root} set split=None')

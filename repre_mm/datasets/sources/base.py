@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -11,7 +10,10 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from repre_mm.datasets.listing import IMAGE_EXTENSIONS, DatasetError, no_images, other_kinds
+from tqdm import tqdm
+
+from repre_mm.datasets.listing import IMAGE_EXTENSIONS, DatasetError
+from repre_mm.datasets.storage import read_part
 
 #: What is known of one image. ``img_path``: its name within the place. ``label``, where the place has labels: the name
 #: of a class, or its number. ``at``, where :meth:`Source.read` needs more than the name: where the bytes are.
@@ -35,20 +37,19 @@ class Source(ABC):
     def __init__(self, place: str, extensions: Sequence[str] = IMAGE_EXTENSIONS) -> None:
         self.place = place
         self.extensions = tuple(extension.lower() for extension in extensions)
-        #: Names of the classes that numbers stand for, where the place has them.
+        #: Names of the classes that numbers stand for, where the place has them; known once it is listed.
         self.classes: list[str] | None = None
         #: Extension -> number of files passed over; complete once all entries are listed.
         self.passed_over: Counter[str] = Counter()
 
     @abstractmethod
     def entries(self) -> Iterator[Entry]:
-        """List the images, in an order that never changes.
+        """List the images one by one, in an order that never changes.
 
         Raises:
             DatasetError: The place cannot be listed.
         """
 
-    @abstractmethod
     def read(self, entry: Entry) -> bytes:
         """Read the file of one image.
 
@@ -56,47 +57,44 @@ class Source(ABC):
             ImageReadError: This image cannot be read.
             DatasetError: Nothing can be read here, now.
         """
+        return read_part(self.name(entry))
 
     def name(self, entry: Entry) -> str:
         """Return the complete path of an image, or what stands for it in messages."""
         return os.path.join(self.place, entry['img_path'])
 
-    def list_all(self) -> list[Entry]:
-        """List all images.
+    def images(self, limit: int | None = None, seconds: float = float('inf')) -> list[Entry]:
+        """List all images, or the first ``limit``, or those that can be listed in about ``seconds``.
+
+        A progress bar appears where that takes longer than two seconds.
 
         Raises:
             DatasetError: There are none, or the place cannot be listed.
         """
-        entries = list(self.entries())
-        if not entries:
+        self.passed_over.clear()
+        end, found = time.monotonic() + seconds, []
+        listing = tqdm(self.entries(), desc=f'listing {self.place}', unit=' images', delay=2, disable=None)
+        for entry in islice(listing, limit):
+            found.append(entry)
+            if time.monotonic() > end:
+                break
+        if not found:
             raise self.empty()
-        return entries
+        return found
 
     def empty(self) -> DatasetError:
         """Make the error of a place without images, for after it has been listed."""
-        return DatasetError(no_images(self.place, self.extensions, self.passed_over))
+        kinds = [f'{count:,} {kind} file{"s" * (count > 1)}' for kind, count in self.passed_over.most_common(5)]
+        packed = next((kind for kind in ('.tar', '.parquet') if kind in self.passed_over), None)
+        fix = f"For what is in its {packed} files say '{self.place}/*{packed}'" if packed else ''
+        return DatasetError(
+            f'no images under {self.place}: looked for {" ".join(self.extensions)}, found '
+            f'{", ".join(kinds) or "no files at all"}. {fix or "Name the folder that holds them"}'
+        )
 
-    def count(self, limit: int | None = None) -> int:
-        """Count the images, up to a limit where one is given."""
-        return sum(1 for _ in islice(self.entries(), limit))
-
-    def draw(self, count: int, seconds: float) -> tuple[list[Entry], int]:
-        """Draw images evenly from those that can be listed in about ``seconds``, the same ones each time.
-
-        Returns:
-            At most ``count`` of them, and how many were listed.
-        """
-        end, listed = time.monotonic() + seconds, []
-        for entry in self.entries():
-            listed.append(entry)
-            if time.monotonic() > end:
-                break
-        return random.Random(0).sample(listed, min(count, len(listed))), len(listed)
-
-    def select(self, names: Sequence[str]) -> list[int]:
-        """Find the images among file names, by their extension; count the others as passed over."""
-        chosen = [index for index, name in enumerate(names) if name.lower().endswith(self.extensions)]
-        if len(chosen) < len(names):
-            images = set(chosen)
-            self.passed_over += other_kinds([name for index, name in enumerate(names) if index not in images])
-        return chosen
+    def is_image(self, name: str) -> bool:
+        """Return whether a file is an image by its extension; count it as passed over if not."""
+        if name.lower().endswith(self.extensions):
+            return True
+        self.passed_over[os.path.splitext(name)[1].lower() or '(no extension)'] += 1
+        return False

@@ -1,58 +1,51 @@
-"""A folder of images on this machine."""
+"""Folders of images: on this machine, or on a server that fsspec reaches, such as ``s3://bucket/images``."""
 
 from __future__ import annotations
 
 import os
-import random
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from repre_mm.datasets.listing import DatasetError, find_images, list_folder, other_kinds, refuse_unreadable, walk
-from repre_mm.datasets.reading import read_bytes
+import fsspec
+
+from repre_mm.datasets.listing import IMAGE_EXTENSIONS, DatasetError, walk
 from repre_mm.datasets.sources.base import Entry, Source
+from repre_mm.datasets.storage import explained
+
+
+def find_images(folder: str | os.PathLike, extensions: Sequence[str] = IMAGE_EXTENSIONS) -> list[str]:
+    """Find all images under a folder, at any depth.
+
+    Returns:
+        Paths relative to ``folder``, sorted.
+
+    Raises:
+        DatasetError: ``folder`` is missing, no directory, holds no image, or cannot be read, wholly or in part.
+    """
+    return [entry['img_path'] for entry in Folder(os.fspath(folder), extensions).images()]
 
 
 class Folder(Source):
-    """Every image under a folder, at any depth, in the order of the paths; see :func:`list_folder`."""
+    """Every image under a folder, at any depth, in the order of the paths."""
 
     tree = True
 
     def entries(self) -> Iterator[Entry]:
         """List the folder; see :meth:`Source.entries`."""
-        listing = list_folder(self.place, self.extensions)
-        refuse_unreadable(self.place, listing)
-        self.passed_over = other_kinds(listing.others)
-        return ({'img_path': path} for path in listing.images)
+        return ({'img_path': path} for path in walk(self.place) if self.is_image(path))
 
-    def read(self, entry: Entry) -> bytes:
-        """Read one file; see :meth:`Source.read`."""
-        return read_bytes(self.name(entry))
 
-    def empty(self) -> DatasetError:
-        """Say what is there instead of images."""
-        try:
-            find_images(self.place, self.extensions)
-        except DatasetError as error:
-            return error
-        raise AssertionError(f'{self.place} holds images')
+class RemoteFolder(Source):
+    """Every image under a prefix, in the same order."""
 
-    def count(self, limit: int | None = None) -> int:
-        """Count the images without listing all of a large folder."""
-        found = 0
-        for listing in walk(self.place, self.extensions):
-            found = len(listing.images)
-            if limit is not None and found >= limit:
-                return limit
-        return found
+    tree = True
 
-    def draw(self, count: int, seconds: float) -> tuple[list[Entry], int]:
-        """Draw from some of the sub-folders where listing all takes too long; see :meth:`Source.draw`."""
-        if not os.path.isdir(self.place):
-            raise self.empty()
-        end, rng = time.monotonic() + seconds, random.Random(0)
-        for listing in walk(self.place, self.extensions, rng.shuffle):
-            if listing.images and time.monotonic() > end:
-                break
-        refuse_unreadable(self.place, listing)
-        paths = rng.sample(sorted(listing.images), min(count, len(listing.images)))
-        return [{'img_path': path} for path in paths], len(listing.images)
+    def entries(self) -> Iterator[Entry]:
+        """List the prefix; see :meth:`Source.entries`."""
+        if self.place.startswith(('http://', 'https://')):
+            raise DatasetError(
+                f'{self.place}: a web server lists no folders. Name shards (.tar) there, or a list of addresses (.txt)'
+            )
+        with explained(self.place):
+            filesystem, root = fsspec.url_to_fs(self.place)
+            paths = sorted(key[len(root) :].lstrip('/') for key in filesystem.find(root))
+        return ({'img_path': path} for path in paths if '/.' not in f'/{path}' and self.is_image(path))

@@ -87,7 +87,7 @@ class HuggingFace(Source):
         if image['bytes']:
             return image['bytes']
         if not image['path']:
-            raise ImageReadError(self.name(entry), 'the row holds no image', 'empty')
+            raise ImageReadError(self.name(entry), 'the row holds no image')
         return read_bytes(image['path'])
 
     def name(self, entry: Entry) -> str:

@@ -6,9 +6,11 @@ import csv
 import os
 from collections.abc import Iterator
 
+import fsspec
+
 from repre_mm.datasets.listing import DatasetError
 from repre_mm.datasets.sources.base import Entry, Source
-from repre_mm.datasets.storage import is_remote, read_part, read_text
+from repre_mm.datasets.storage import explained, is_remote
 
 _HEADERS = ('path', 'image', 'file', 'filename', 'file_name', 'img_path')
 
@@ -23,7 +25,8 @@ class ListFile(Source):
 
     def entries(self) -> Iterator[Entry]:
         """Read the list; see :meth:`Source.entries`."""
-        lines = read_text(self.place).splitlines()
+        with explained(self.place), fsspec.open(self.place, 'rt', encoding='utf-8') as file:
+            lines = file.read().splitlines()
         commas = self.place.lower().endswith('.csv')
         rows = csv.reader(lines) if commas else (line.split('\t') for line in lines)
         for number, row in enumerate(rows, 1):
@@ -39,10 +42,6 @@ class ListFile(Source):
             if len(cells) == 2 and cells[1]:
                 entry['label'] = int(cells[1]) if cells[1].isdigit() else cells[1]
             yield entry
-
-    def read(self, entry: Entry) -> bytes:
-        """Read one file; see :meth:`Source.read`."""
-        return read_part(self.name(entry))
 
     def name(self, entry: Entry) -> str:
         """Complete a path that is relative to the list."""

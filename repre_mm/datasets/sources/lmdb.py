@@ -12,13 +12,8 @@ from repre_mm.datasets.sources.base import Entry, Source
 from repre_mm.datasets.storage import explained
 
 
-def is_lmdb(place: str) -> bool:
-    """Return whether a place is a database: named ``.lmdb``, or a folder with its file."""
-    return place.rstrip('/').lower().endswith('.lmdb') or os.path.isfile(os.path.join(place, 'data.mdb'))
-
-
 class Lmdb(Source):
-    """The images in an LMDB, in the order of the keys, which are paths."""
+    """The images in an LMDB, in the order of the keys, which are paths; without extensions all are images."""
 
     tree = True
 
@@ -26,15 +21,14 @@ class Lmdb(Source):
         """List the keys; see :meth:`Source.entries`."""
         with self._transaction() as transaction:
             names = sorted(bytes(key).decode() for key in transaction.cursor().iternext(values=False))
-        # Keys may be without an extension: then all are images.
-        return ({'img_path': names[index]} for index in self.select(names) or range(len(names)))
+        return ({'img_path': name} for name in [name for name in names if self.is_image(name)] or names)
 
     def read(self, entry: Entry) -> bytes:
         """Read the value of one key; see :meth:`Source.read`."""
         with self._transaction() as transaction:
             data = transaction.get(entry['img_path'].encode())
         if not data:
-            raise ImageReadError(self.name(entry), 'the key has no value', 'empty')
+            raise ImageReadError(self.name(entry), 'the key has no value')
         return data
 
     @contextmanager

@@ -11,14 +11,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
+import fsspec
 
 from repre_mm.datasets.listing import DatasetError
 from repre_mm.datasets.sources.base import Entry, Source
-from repre_mm.datasets.storage import expand, explained, open_filesystem, read_part
+from repre_mm.datasets.storage import expand, explained, read_part
 from repre_mm.utils.atomic import write_atomically
 
 _LABEL = '.cls'
+_FORMAT = 2  # of the index
 
 
 class TarShards(Source):
@@ -38,14 +39,13 @@ class TarShards(Source):
 
     def entries(self) -> Iterator[Entry]:
         """Index the shards, and list what they hold; see :meth:`Source.entries`."""
-        self.passed_over.clear()
-        for number, shard in enumerate(tqdm(self._shards, desc='indexing', unit=' shards', delay=2, disable=None)):
+        for number, shard in enumerate(self._shards):
             index = _read_index(shard)
-            for member in self.select(index['names']):
-                name = index['names'][member]
-                entry = {'img_path': name, 'at': (number, index['offsets'][member], index['sizes'][member])}
-                label = index['labels'].get(_key(name))
-                yield entry if label is None else {**entry, 'label': label}
+            for name, offset, size in index['files']:
+                if self.is_image(name):
+                    entry = {'img_path': name, 'at': (number, offset, size)}
+                    label = index['labels'].get(_key(name))
+                    yield entry if label is None else {**entry, 'label': label}
 
     def read(self, entry: Entry) -> bytes:
         """Read one image from its shard; see :meth:`Source.read`."""
@@ -66,10 +66,10 @@ def _key(name: str) -> str:
 def _read_index(shard: str) -> dict[str, Any]:
     """Read the index of a shard from the cache, or make it."""
     with explained(shard):
-        filesystem, key = open_filesystem(shard)
+        filesystem, key = fsspec.url_to_fs(shard)
         version = filesystem.ukey(key)  # of content or time and size
     cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'repre_mm/shards'
-    path = cache / f'{hashlib.sha256(f"{shard} {version}".encode()).hexdigest()}.json'
+    path = cache / f'{hashlib.sha256(f"{_FORMAT} {shard} {version}".encode()).hexdigest()}.json'
     if path.is_file():
         return json.loads(path.read_text())
     with explained(shard), filesystem.open(key, 'rb') as file:
@@ -83,7 +83,7 @@ def _read_index(shard: str) -> dict[str, Any]:
 
 
 def _make_index(shard: str, file: Any, size: int) -> dict[str, Any]:
-    names, offsets, sizes, labels = [], [], [], {}
+    files, labels = [], {}
     try:
         with tarfile.open(fileobj=file, mode='r:') as tar:
             for member in tar:
@@ -92,14 +92,12 @@ def _make_index(shard: str, file: Any, size: int) -> dict[str, Any]:
                 if member.name.endswith(_LABEL):
                     text = tar.extractfile(member).read().decode().strip()
                     labels[_key(member.name)] = int(text) if text.isdigit() else text
-                names.append(member.name)
-                offsets.append(member.offset_data)
-                sizes.append(member.size)
+                files.append((member.name, member.offset_data, member.size))
             complete = tar.offset < size
     except tarfile.ReadError as error:
         raise DatasetError(
             f'{shard} is no plain tar file, or is damaged: {error}. Copy it again; unpack .gz'
         ) from error
     if not complete:
-        raise DatasetError(f'{shard} is cut short after {len(names):,} files: copy it again')
-    return {'names': names, 'offsets': offsets, 'sizes': sizes, 'labels': labels}
+        raise DatasetError(f'{shard} is cut short after {len(files):,} files: copy it again')
+    return {'files': files, 'labels': labels}

@@ -62,13 +62,13 @@ def count_images(dataset: dict, most: int | None = None) -> int | None:
         source = Folder(str(folder), extensions)
     else:
         return None
-    return source.count(min((each for each in (most, dataset.get('indices')) if isinstance(each, int)), default=None))
+    return len(source.images(min((n for n in (most, dataset.get('indices')) if isinstance(n, int)), default=None)))
 
 
 def _check_images(dataset: ConfigDict, sample: bool) -> None:
     labels, share = dataset.get('labels', 'auto'), dataset.get('max_bad_share', MAX_BAD_SHARE)
     decoding = {key: dataset.get(key) for key in ('max_pixels', 'value_range')}
-    check_arguments(labels, share, **decoding)
+    check_arguments(labels, share, decoding['value_range'])
     root = str(dataset.root)
     source = open_source(root, dataset.get('split'), dataset.get('extensions', IMAGE_EXTENSIONS))
     if isinstance(source, Folder) and not Path(source.place).exists():
@@ -78,19 +78,20 @@ def _check_images(dataset: ConfigDict, sample: bool) -> None:
         )
     if not source.tree and labels is not False:
         known = dataset.get('metainfo', {}).get('classes')
-        find_labels(source, source.list_all(), required=labels is True, known=known)
+        find_labels(source, source.images(), required=labels is True, known=known)
     if sample:
         first = (dataset.get('pipeline') or [{}])[0]
-        check_sample(source, share, **{key: value or first.get(key) for key, value in decoding.items()})
-    elif not source.count(1):
-        raise source.empty()
+        said = {key: value or first.get(key) for key, value in decoding.items()}
+        check_sample(source, share, **{key: value for key, value in said.items() if value})
+    else:
+        source.images(1)
 
 
 def _check_annotated(dataset: ConfigDict) -> None:
     """Check the images of a data set of detection or segmentation; its annotations are checked elsewhere."""
-    source = Folder(str(_annotated_images(dataset)))
-    if source.count(1):
-        check_sample(source, MAX_BAD_SHARE, adjustable=False)
+    folder = _annotated_images(dataset)
+    if folder.is_dir():
+        check_sample(Folder(str(folder)), MAX_BAD_SHARE)
 
 
 def _annotated_images(dataset: dict) -> Path:
