@@ -34,10 +34,6 @@ class _ReadFile(BaseTransform):
             print_log(f'{error}; another image takes its place', logger='current', level=logging.ERROR)
             return None
 
-    def __repr__(self) -> str:
-        arguments = ', '.join(f'{k}={v!r}' for k, v in vars(self).items() if not k.startswith('_'))
-        return f'{type(self).__name__}({arguments})'
-
 
 @TRANSFORMS.register_module()
 class LoadImage(_ReadFile):

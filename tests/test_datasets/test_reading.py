@@ -51,17 +51,17 @@ def test_jpeg_equals_pillow(tmp_path, pixels, progressive):
     assert image[12, -1, 0] > 240 and image[12, 0, 0] < 15  # red, not blue, grows to the right
 
 
-@pytest.mark.parametrize('orientation', range(1, 9))
 @pytest.mark.parametrize('suffix', ['jpg', 'png'])
-def test_exif_orientation(tmp_path, pixels, orientation, suffix):
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    path = tmp_path / f'a.{suffix}'
-    Image.fromarray(pixels).save(path, exif=exif)
-    expected = ImageOps.exif_transpose(Image.open(path))
-    image = read_image(path)
-    assert image.shape[:2] == ((24, 40) if orientation < 5 else (40, 24))
-    assert_allclose(image.astype(int), np.array(expected), atol=2)
+def test_exif_orientation(tmp_path, pixels, suffix):
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        path = tmp_path / f'a.{suffix}'
+        Image.fromarray(pixels).save(path, exif=exif)
+        expected = ImageOps.exif_transpose(Image.open(path))
+        image = read_image(path)
+        assert image.shape[:2] == ((24, 40) if orientation < 5 else (40, 24))
+        assert_allclose(image.astype(int), np.array(expected), atol=2)
 
 
 def test_exif_thumbnail_does_not_hide_truncation(tmp_path, pixels):
@@ -92,14 +92,11 @@ def test_grey(tmp_path):
         assert_allclose(image, np.repeat(grey[..., None], 3, axis=2).astype(int), atol=2)
 
 
-def test_sixteen_bit_grey_is_scaled(tmp_path):
+def test_sixteen_bits_are_scaled(tmp_path):
     grey = np.array([[0, 257, 25700, 65535]], np.uint16)
     image = read_image(save(tmp_path / 'a.png', grey))
     assert_array_equal(image[0, :, 0], [0, 1, 100, 255])
     assert image.shape == (1, 4, 3)
-
-
-def test_sixteen_bit_colour(tmp_path):
     colour = np.array([[[0, 25700, 65535]]], np.uint16)
     cv2.imwrite(str(tmp_path / 'a.png'), colour[..., ::-1])
     assert_array_equal(read_image(tmp_path / 'a.png'), [[[0, 100, 255]]])
@@ -117,9 +114,6 @@ def test_alpha_lies_over_white(tmp_path):
     rgba = np.array([[[100, 0, 50, 255], [100, 0, 50, 0], [100, 0, 50, 51]]], np.uint8)
     image = read_image(save(tmp_path / 'a.png', rgba))
     assert_allclose(image.astype(int), [[[100, 0, 50], [255, 255, 255], [224, 204, 214]]], atol=1)
-
-
-def test_transparent_palette_lies_over_white(tmp_path):
     image = Image.new('P', (2, 1))
     image.putpalette([9, 8, 7, 70, 80, 90])
     image.putdata([0, 1])
@@ -155,12 +149,6 @@ def test_bomb_is_refused_before_decoding(tmp_path, pixels, side):
     path.write_bytes(data)
     with pytest.raises(ImageReadError, match=r'144,000,000 pixels, more than|3600000000 pixels\) exceeds limit'):
         read_image(path)
-
-
-def test_float_pixels_are_refused(tmp_path):
-    Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / 'a.tif')
-    with pytest.raises(ImageReadError, match='32-bit pixels'):
-        read_image(tmp_path / 'a.tif')
 
 
 def test_unreadable_files(tmp_path):
@@ -220,7 +208,7 @@ def test_32_bits_need_a_range(tmp_path, dtype):
     assert_array_equal(read_image(tmp_path / 'a.tif', value_range=(0, 1))[0, :, 0], [0, 0, 255, 255])
 
 
-@pytest.mark.parametrize('orientation', range(1, 9))
+@pytest.mark.parametrize('orientation', [3, 6])
 def test_sixteen_bit_colour_is_upright(tmp_path, pixels, orientation):
     # OpenCV writes no EXIF: a chunk of it goes before the pixels by hand.
     exif = Image.Exif()
