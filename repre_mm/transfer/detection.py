@@ -8,8 +8,8 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
-from repre_mm.datasets.formats.coco import CocoSplit, find_coco_split, read_coco_split
 from repre_mm.datasets import DatasetError, find_images
+from repre_mm.datasets.formats.coco import CocoSplit, find_coco_split, read_coco_split
 from repre_mm.transfer.datasets import build_dataset, describe_classes, inner_datasets
 from repre_mm.utils.configs import find_nodes
 
