@@ -16,17 +16,17 @@ def main() -> None:
     with one_line_errors('embedding', args.traceback):
         from torch.utils.data import DataLoader
 
-        from repre_mm.apis.images import Crops, collate_crops, collect_images
+        from repre_mm.apis.images import Crops
         from repre_mm.apis.vectors import Vectors
         from repre_mm.evaluation import extract_features
 
         encoder = load_named_encoder(args, args.encoder)
-        images = collect_images(args.data or encoder.data_root or [])
-        crops = Crops(images, encoder.image_size)
-        loader = DataLoader(crops, args.batch_size, num_workers=args.workers, collate_fn=collate_crops)
-        values, _ = extract_features(encoder, loader, amp=args.amp)
+        crops = Crops(args.data or encoder.data_root or [], encoder.image_size)
+        values, _ = extract_features(
+            encoder, DataLoader(crops, args.batch_size, num_workers=args.workers), amp=args.amp
+        )
         options = {name: getattr(args, name) for name in ('size', 'network', 'prefix')}
-        Vectors(values, [image.name for image in images], args.encoder, options).save(args.out)
+        Vectors(values, list(crops.names), args.encoder, options).save(args.out)
     print(f'{args.out}: {len(values):,} vectors of length {values.shape[1]}; paths in {args.out.with_suffix(".json")}')
 
 

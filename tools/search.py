@@ -38,7 +38,7 @@ def embed_queries(vectors, queries: list[str], trust: bool):
 
 
 def main() -> None:
-    from repre_mm.apis.images import NamedImage, crop_to_look_at
+    from repre_mm.apis.images import Crops
     from repre_mm.apis.vectors import Vectors
     from repre_mm.cli.errors import one_line_errors
     from repre_mm.utils.errors import UserError
@@ -61,7 +61,7 @@ def main() -> None:
             names = [vectors.paths[index] for index in indices]
             for value, name in zip(values, names, strict=True):
                 print(f'{query}\t{value:.4f}\t{name}')
-            rows.append([crop_to_look_at(NamedImage(name, name)) for name in (query, *names)])
+            rows.append([crop.permute(1, 2, 0).numpy() for crop, _ in Crops([query, *names], 192)])
         save_png(sheet(rows, ['query', *(str(rank + 1) for rank in range(nearest.shape[1]))]), args.out)
     print(args.out)
 

@@ -8,9 +8,9 @@ WHAT is one of
   retrieval       the nearest images of some queries
   curves          training curves: WHAT is followed by work dirs instead, `visualize.py curves WORK_DIR...`
 
-ENCODER is CONFIG CHECKPOINT, CONFIG random, timm:MODEL[,OPTION=VALUE...][:FILE], or a released FILE that tells its
-model. `--compare ENCODER`, once or more, sets others beside it. The picture goes to `pictures/WHAT.png` beside the
-checkpoint, where tools/report.py finds it.
+ENCODER is CONFIG CHECKPOINT, CONFIG random, timm:MODEL[,OPTION=VALUE...][:FILE], a released FILE that tells its model,
+or the work dir of a run. `--compare ENCODER`, once or more, sets others beside it. The picture goes to
+`pictures/WHAT.png` beside the checkpoint, where tools/report.py finds it.
 """
 
 from __future__ import annotations

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from repre_mm.apis.graphs import GRAPHS, export_graph
-from repre_mm.apis.hub import SCHEMES, load_from_hub
-from repre_mm.apis.images import Crops, ImageLike, collate_crops, collect_images
+from repre_mm.apis.images import Crops, ImageLike
 from repre_mm.checkpoint.export import export_encoder
 from repre_mm.evaluation.encoders import RANDOM, EncoderName, load_frozen_encoder
 from repre_mm.evaluation.features import FrozenEncoder, extract_features, global_features
 from repre_mm.evaluation.loaders import evaluation_pipeline
 from repre_mm.evaluation.pretraining import load_repre
+from repre_mm.models.backbones import TimmBackbone
 from repre_mm.models.necks import sample_levels
 from repre_mm.models.taps import LevelTap, encoder_levels
 from repre_mm.utils.errors import UserError
@@ -42,6 +42,7 @@ class Encoder(BaseModel):
         options: Choices of the file's network, as for :func:`load_encoder`.
 
     Attributes:
+        frozen: As the functions of :mod:`repre_mm.evaluation` take it.
         backbone: The encoder alone.
         image_size: Side of its crops, in pixels.
         mean: Per channel, RGB, in units of [0, 255].
@@ -53,10 +54,12 @@ class Encoder(BaseModel):
     def __init__(self, frozen: FrozenEncoder, name: EncoderName, options: dict[str, Any]) -> None:
         preprocessor = ClsDataPreprocessor(mean=list(frozen.mean), std=list(frozen.std), to_rgb=True)
         super().__init__(preprocessor)
+        self.frozen = frozen
         self.backbone: nn.Module = frozen.module
         self.image_size, self.mean, self.std = frozen.image_size, tuple(frozen.mean), tuple(frozen.std)
-        self.name, self.network, self.options = name, frozen.network, options
-        self.num_features: int = self.backbone.embed_dims if hasattr(self.backbone, 'embed_dims') else self._width()
+        self.name, self.options = name, options
+        blank = torch.zeros(1, 3, self.image_size, self.image_size, device=frozen.device)
+        self.num_features: int = global_features(self.backbone, blank).shape[1]
         self.pretrained_cfg = {
             'input_size': (3, self.image_size, self.image_size),
             'mean': tuple(value / 255 for value in self.mean),
@@ -67,15 +70,6 @@ class Encoder(BaseModel):
         # Where mmpretrain's inferencers look for the pipeline; they read the image themselves, as BGR.
         self._config = Config({'test_dataloader': {'dataset': {'pipeline': evaluation_pipeline(self.image_size)[1:]}}})
         self.eval()
-
-    def _width(self) -> int:
-        blank = torch.zeros(1, 3, self.image_size, self.image_size, device=next(self.backbone.parameters()).device)
-        return global_features(self.backbone, blank).shape[1]
-
-    @property
-    def frozen(self) -> FrozenEncoder:
-        """As the functions of :mod:`repre_mm.evaluation` take it."""
-        return FrozenEncoder(self.backbone, self.mean, self.std, self.image_size, network=self.network)
 
     def forward(self, inputs: Tensor, data_samples: Any = None, mode: str = 'tensor') -> Tensor:
         """(B, 3, H, W), normalised by ``mean`` and ``std`` -> (B, C)."""
@@ -103,8 +97,7 @@ class Encoder(BaseModel):
         Raises:
             UserError: There are no images, or one is damaged or of another form.
         """
-        crops = Crops(collect_images(images), self.image_size)
-        loader = DataLoader(crops, batch_size, num_workers=workers, collate_fn=collate_crops)
+        loader = DataLoader(Crops(images, self.image_size), batch_size, num_workers=workers)
         return extract_features(self.frozen, loader, progress=progress)[0]
 
     def levels(self, image: ImageLike, num_levels: int = 4) -> list[Tensor]:
@@ -147,10 +140,10 @@ class Encoder(BaseModel):
 
     def _one(self, image: ImageLike) -> Tensor:
         """(1, 3, size, size) uint8."""
-        images = collect_images(image)
-        if len(images) != 1:
-            raise UserError(f'one image is needed, not {len(images)}')
-        return Crops(images, self.image_size)[0][None]
+        crops = Crops(image, self.image_size)
+        if len(crops) != 1:
+            raise UserError(f'one image is needed, not {len(crops)}')
+        return crops[0][0][None]
 
 
 def load_encoder(
@@ -179,7 +172,7 @@ def load_encoder(
         repre_mm.checkpoint.CheckpointError: The file is unreadable, or does not fit.
     """
     device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    if isinstance(source, str) and source.startswith(SCHEMES):
+    if isinstance(source, str) and source.startswith(('hf-hub:', 'local-dir:')):
         return _from_hub(source, device)
     name = _parse(source)
     options = {'network': network, 'prefix': prefix, 'trust': trust}
@@ -187,7 +180,10 @@ def load_encoder(
 
 
 def _from_hub(source: str, device: torch.device | str) -> Encoder:
-    module = load_from_hub(source).eval().requires_grad_(False)
+    try:
+        module = TimmBackbone(source, pretrained=True).eval().requires_grad_(False)
+    except (OSError, ValueError, RuntimeError) as error:  # there is no such model, or the Hub cannot be reached
+        raise UserError(f'{source}: {str(error).strip().splitlines()[0]}') from error
     facts = module.model.pretrained_cfg
     mean, std = ([255 * value for value in facts[key]] for key in ('mean', 'std'))
     frozen = FrozenEncoder(module.to(device), mean, std, facts['input_size'][-1], source, source, 'the one of the Hub')

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -52,36 +52,19 @@ def export_graph(backbone: nn.Module, out: Path, to: str, size: int) -> float:
     """
     if out.suffix != GRAPHS[to] or not out.parent.is_dir():
         raise UserError(f'cannot write {out}: --to {to} writes NAME{GRAPHS[to]} into a folder that exists')
-    missing = [name for name in ('onnx', 'onnxscript', 'onnxruntime') if not find_spec(name)] if to == 'onnx' else []
-    if missing:
-        raise UserError(f"--to onnx needs {', '.join(missing)}: pip install 'repre_mm[onnx]'")
     device = next(backbone.parameters()).device
     model = _Vectors(backbone).cpu()
     model.eval()
-    difference = 0.0
-
-    def write(draft: Path) -> None:
-        nonlocal difference
-        program = _program(model, size)
-        # The writers go by the ending.
-        file = draft.with_name(f'{draft.name}{out.suffix}')
-        try:
-            if to == 'onnx':
-                options = {'input_names': ['images'], 'output_names': ['vectors'], 'external_data': False}
-                torch.onnx.export(program, (), file, dynamo=True, verbose=False, **options)
-            else:
-                torch.export.save(program, file)
-            difference = max(_difference(model, file, to, torch.randn(batch, 3, size, size)) for batch in (1, 3))
-            if not difference < _TOLERANCE:
-                raise UserError(f'cannot write {out}: the graph differs from the encoder by {difference:.2g}')
-            file.replace(draft)
-        finally:
-            file.unlink(missing_ok=True)
-
     try:
-        write_atomically(out, write)
+        graph = _graph(model, to, size)
+        difference = max(_difference(model, graph, to, torch.randn(batch, 3, size, size)) for batch in (1, 3))
+    except ModuleNotFoundError as error:
+        raise UserError(f"--to {to} needs {error.name}: pip install 'repre_mm[onnx]'") from error
     finally:
         backbone.to(device)
+    if not difference < _TOLERANCE:
+        raise UserError(f'cannot write {out}: the graph differs from the encoder by {difference:.2g}')
+    write_atomically(out, lambda draft: draft.write_bytes(graph))
     return difference
 
 
@@ -102,23 +85,29 @@ def _any_batch() -> Iterator[None]:
         ShiftWindowMSA.window_reverse = staticmethod(theirs)
 
 
-def _program(model: nn.Module, size: int) -> torch.export.ExportedProgram:
+def _graph(model: nn.Module, to: str, size: int) -> bytes:
     images = torch.randn(2, 3, size, size)
     try:
         with torch.no_grad(), _any_batch():
-            return torch.export.export(model, (images,), dynamic_shapes={'images': {0: torch.export.Dim('batch')}})
+            program = torch.export.export(model, (images,), dynamic_shapes={'images': {0: torch.export.Dim('batch')}})
     except Exception as error:  # torch.export raises errors of many classes
         cause = f'{type(error).__name__}: {str(error).strip().splitlines()[0]}'
         raise UserError(f'{type(model.backbone).__name__} cannot be traced by torch.export: {cause}') from error
+    if to == 'onnx':
+        names = {'input_names': ['images'], 'output_names': ['vectors']}
+        return torch.onnx.export(program, (), dynamo=True, verbose=False, **names).model_proto.SerializeToString()
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer)
+    return buffer.getvalue()
 
 
 @torch.no_grad()
-def _difference(model: nn.Module, file: Path, to: str, images: Tensor) -> float:
+def _difference(model: nn.Module, graph: bytes, to: str, images: Tensor) -> float:
     if to == 'onnx':
         import onnxruntime
 
-        session = onnxruntime.InferenceSession(file, providers=['CPUExecutionProvider'])
+        session = onnxruntime.InferenceSession(graph, providers=['CPUExecutionProvider'])
         (vectors,) = session.run(['vectors'], {'images': images.numpy()})
     else:
-        vectors = torch.export.load(file).module()(images).numpy()
+        vectors = torch.export.load(io.BytesIO(graph)).module()(images).numpy()
     return float(np.abs(vectors - model(images).numpy()).max())

@@ -18,9 +18,6 @@ from repre_mm.utils.atomic import write_text
 from repre_mm.utils.errors import UserError
 from repre_mm.version import __version__
 
-#: What stands before the name of a model on the Hub, and before a folder in the same format.
-SCHEMES = ('hf-hub:', 'local-dir:')
-
 _CARD = """---
 library_name: timm
 tags: [self-supervised-learning, image-feature-extraction, repre]
@@ -68,19 +65,18 @@ def save_for_hub(encoder: Any, folder: Path, *, name: str, license: str = 'other
     folder.mkdir(parents=True, exist_ok=True)
     data = {key: encoder.pretrained_cfg[key] for key in ('input_size', 'mean', 'std', 'interpolation', 'crop_pct')}
     save_for_hf(model, folder, model_args=options, safe_serialization=True, data_config=data)
-    facts = {'size': encoder.image_size, 'width': encoder.num_features, 'network': encoder.network}
+    facts = {'size': encoder.image_size, 'width': encoder.num_features, 'network': encoder.frozen.network}
     write_text(
         _CARD.format(name=name, license=license, notes=notes, version=__version__, **facts), folder / 'README.md'
     )
 
 
-def push_to_hub(folder: Path, repo: str, *, private: bool = False) -> str:
+def push_to_hub(folder: Path, repo: str) -> str:
     """Upload a folder of :func:`save_for_hub`; the token is read where ``hf auth login`` or ``HF_TOKEN`` left it.
 
     Args:
         folder: Its files, and nothing else, are uploaded.
         repo: ``'USER/NAME'``.
-        private: Of a repository that is made.
 
     Returns:
         The address of the commit.
@@ -92,7 +88,7 @@ def push_to_hub(folder: Path, repo: str, *, private: bool = False) -> str:
 
     api = HfApi()
     try:
-        api.create_repo(repo, private=private, exist_ok=True)
+        api.create_repo(repo, exist_ok=True)
         commit = api.upload_folder(
             repo_id=repo,
             folder_path=folder,
@@ -103,20 +99,6 @@ def push_to_hub(folder: Path, repo: str, *, private: bool = False) -> str:
         cause = str(error).strip().splitlines()[0]
         raise UserError(f'{repo} was not uploaded: {cause}. Log in by `hf auth login`, and check the name') from error
     return str(commit.commit_url)
-
-
-def load_from_hub(source: str) -> TimmBackbone:
-    """Build a timm model of the Hub (``'hf-hub:USER/NAME'``) or of a folder (``'local-dir:DIR'``), and fill it.
-
-    Raises:
-        UserError: There is no such model, or the Hub cannot be reached.
-    """
-    try:
-        return TimmBackbone(source, pretrained=True)
-    except (OSError, ValueError, RuntimeError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f'{source}: {str(error).strip().splitlines()[0]}') from error
 
 
 def timm_equivalent(backbone: nn.Module, size: int) -> tuple[str, dict[str, Any]]:

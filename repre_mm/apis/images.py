@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -23,92 +22,60 @@ from repre_mm.utils.errors import UserError
 ImageLike = str | os.PathLike | Image.Image | np.ndarray | Tensor
 
 
-@dataclass(frozen=True)
-class NamedImage:
-    """An image and what it is called: its path, or its place among the inputs."""
+class Crops(Dataset):
+    """Evaluation crops of images, (3, size, size) uint8 RGB each, with labels that nobody reads.
 
-    name: str
-    source: ImageLike
+    Args:
+        images: One image, a folder, a batch, or a list of them.
+        size: Side of the crops in pixels.
 
-    def read(self) -> np.ndarray:
-        """Decode.
-
-        Returns:
-            (H, W, 3) uint8 RGB.
-
-        Raises:
-            repre_mm.datasets.reading.ImageReadError: The file is damaged.
-            UserError: The array or tensor is no image.
-        """
-        source = self.source
-        if isinstance(source, Image.Image):
-            return np.array(source.convert('RGB'))
-        if isinstance(source, Tensor):
-            source = self._from_tensor(source)
-        if isinstance(source, np.ndarray):
-            if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3:
-                found = f'{source.dtype} {list(source.shape)}'
-                raise UserError(f'{self.name}: an array of {found} is no image: give (H, W, 3) uint8 RGB')
-            return source
-        return read_image(source)
-
-    def _from_tensor(self, image: Tensor) -> np.ndarray:
-        if image.ndim != 3 or image.shape[0] != 3:
-            raise UserError(f'{self.name}: a tensor of {list(image.shape)} is no image: give (3, H, W)')
-        if image.is_floating_point():
-            if not 0 <= float(image.min()) <= float(image.max()) <= 1:
-                raise UserError(f'{self.name}: a float tensor must lie in [0, 1]: do not normalise it')
-            image = (image * 255).round().to(torch.uint8)
-        return image.permute(1, 2, 0).cpu().numpy()  # (3, H, W) -> (H, W, 3)
-
-
-def collect_images(images: ImageLike | Iterable[ImageLike]) -> list[NamedImage]:
-    """Name every image, folders opened up.
+    Attributes:
+        names: Of each image its path, or its place among the inputs.
 
     Raises:
-        UserError: There is none, or a path does not exist.
+        UserError: There is no image, or a path does not exist.
     """
-    if isinstance(images, Tensor) and images.ndim == 4:
-        images = list(images)  # (B, 3, H, W)
-    single = isinstance(images, (str, os.PathLike, Image.Image, np.ndarray, Tensor))
-    found: list[NamedImage] = []
-    for index, image in enumerate([images] if single else images):
-        if not isinstance(image, (str, os.PathLike)):
-            found.append(NamedImage(f'image {index}', image))
-            continue
-        path = Path(image).expanduser()
-        if path.is_dir():
-            found += [NamedImage(str(path / name), path / name) for name in find_images(path)]
-        elif path.exists():
-            found.append(NamedImage(str(path), path))
-        else:
-            raise UserError(f'there is no file or folder {path}')
-    if not found:
-        raise UserError('there are no images: the list is empty')
-    return found
 
-
-def collate_crops(crops: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """(B, 3, H, W), and labels that nobody reads."""
-    return torch.stack(crops), torch.zeros(len(crops))
-
-
-def crop_to_look_at(image: NamedImage, side: int = 192) -> np.ndarray:
-    """(side, side, 3) uint8 RGB."""
-    return Crops([image], side)[0].permute(1, 2, 0).numpy()
-
-
-class Crops(Dataset):
-    """Evaluation crops of images: (3, size, size) uint8 RGB each."""
-
-    def __init__(self, images: Sequence[NamedImage], size: int) -> None:
-        self.images = images
+    def __init__(self, images: ImageLike | Iterable[ImageLike], size: int) -> None:
+        if isinstance(images, Tensor) and images.ndim == 4:
+            images = list(images)  # (B, 3, H, W)
+        found: list[tuple[str, ImageLike]] = []
+        for index, image in enumerate([images] if isinstance(images, ImageLike) else images):
+            if not isinstance(image, (str, os.PathLike)):
+                found.append((f'image {index}', image))
+                continue
+            path = Path(image).expanduser()
+            if not path.exists():
+                raise UserError(f'there is no file or folder {path}')
+            files = [path / name for name in find_images(path)] if path.is_dir() else [path]
+            found += [(str(file), file) for file in files]
+        if not found:
+            raise UserError('there are no images: the list is empty')
+        self.names, self._images = zip(*found, strict=True)
         self._cut = Compose([TRANSFORMS.build(step) for step in evaluation_pipeline(size)[1:-1]])
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.names)
 
-    def __getitem__(self, index: int) -> Tensor:
-        image = self.images[index].read()
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        image = _pixels(self._images[index], self.names[index])
         cut = self._cut({'img': image, 'img_shape': image.shape[:2], 'ori_shape': image.shape[:2]})['img']
-        return torch.from_numpy(np.ascontiguousarray(cut)).permute(2, 0, 1)  # (h, w, 3) -> (3, h, w)
+        return torch.from_numpy(np.ascontiguousarray(cut)).permute(2, 0, 1), 0  # (h, w, 3) -> (3, h, w)
+
+
+def _pixels(image: ImageLike, name: str) -> np.ndarray:
+    """(H, W, 3) uint8 RGB."""
+    if isinstance(image, (str, os.PathLike)):
+        return read_image(image)
+    if isinstance(image, Image.Image):
+        image = np.array(image.convert('RGB'))
+    elif isinstance(image, Tensor) and image.ndim == 3:
+        if image.is_floating_point():
+            if not 0 <= float(image.min()) <= float(image.max()) <= 1:
+                raise UserError(f'{name}: a float tensor must lie in [0, 1]: do not normalise it')
+            image = (image * 255).round().to(torch.uint8)
+        image = image.permute(1, 2, 0).cpu().numpy()  # (3, H, W) -> (H, W, 3)
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        found = f'{image.dtype} {list(image.shape)}'
+        raise UserError(f'{name}: {found} is no image: give an array (H, W, 3) uint8, or a tensor (3, H, W)')
+    return image

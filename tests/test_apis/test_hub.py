@@ -54,42 +54,36 @@ def test_vectors_that_timm_cannot_give_are_refused(tmp_path):
     assert not (tmp_path / 'hub').exists()
 
 
-PULL = """
-import sys, torch, repre_mm
-encoder = repre_mm.load_encoder('hf-hub:user/tiny', device='cpu')
-torch.save(encoder.backbone.model.state_dict(), sys.argv[1])
-"""
-PUSH = """
-import sys
+WAY = """
+import os, sys, torch, repre_mm
 from pathlib import Path
 from repre_mm.apis.hub import push_to_hub
-print(push_to_hub(Path(sys.argv[1]), 'user/tiny'))
+folder, state = map(Path, sys.argv[1:])
+print(push_to_hub(folder, 'user/tiny'))
+encoder = repre_mm.load_encoder('hf-hub:user/tiny', device='cpu')
+torch.save(encoder.backbone.model.state_dict(), state)
+os.environ['HF_TOKEN'] = 'hf_wrong'
+push_to_hub(folder, 'user/tiny')
 """
 
 
 def test_push_and_pull_are_bit_identical(tmp_path):
     save_for_hub(encoder_of(TimmBackbone('vit_tiny_patch16_224', img_size=32, depth=1), 32), tmp_path / 'hub', name='T')
     hub = Hub(token='hf_secret')
-    # The client reads its settings when it is imported: processes of their own.
+    # The client reads its settings when it is imported: a process of its own.
     env = {
         'HF_ENDPOINT': hub.url,
         'HF_HOME': str(tmp_path / 'home'),
         'HF_HUB_DISABLE_XET': '1',
+        'HF_TOKEN': 'hf_secret',
         'PATH': '/usr/bin:/bin',
+        'PYTHONPATH': str(Path(__file__).parents[2]),
     }
-    env['PYTHONPATH'] = str(Path(__file__).parents[2])
-
-    def run(code: str, argument: Path, **more: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, '-c', code, str(argument)]
-        return subprocess.run(command, env=env | more, capture_output=True, text=True, timeout=120)
-
-    pushed = run(PUSH, tmp_path / 'hub', HF_TOKEN='hf_secret')
-    assert pushed.returncode == 0 and '/commit/' in pushed.stdout, pushed.stderr[-2000:]
-    assert 'hf_secret' not in pushed.stdout + pushed.stderr + ''.join(hub.requests)
+    command = [sys.executable, '-c', WAY, str(tmp_path / 'hub'), str(tmp_path / 'state.pth')]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+    assert '/commit/' in done.stdout, done.stderr[-2000:]
+    assert 'hf_secret' not in done.stdout + done.stderr + ''.join(hub.requests)
     assert set(hub.files['user/tiny']) == {'README.md', 'config.json', 'model.safetensors'}
-    pulled = run(PULL, tmp_path / 'state.pth')
-    assert pulled.returncode == 0, pulled.stderr[-2000:]
     written = safetensors.torch.load_file(tmp_path / 'hub/model.safetensors')
     assert all(torch.equal(written[key], value) for key, value in torch.load(tmp_path / 'state.pth').items())
-    refused = run(PUSH, tmp_path / 'hub', HF_TOKEN='hf_wrong')
-    assert 'user/tiny was not uploaded' in refused.stderr and 'hf auth login' in refused.stderr
+    assert 'user/tiny was not uploaded' in done.stderr and 'hf auth login' in done.stderr
