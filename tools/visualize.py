@@ -72,8 +72,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def default_out(args: argparse.Namespace) -> Path:
     """``pictures/`` beside the checkpoint."""
-    weights = args.encoder[-1].rpartition(':')[2]
-    folder = Path(weights).parent if Path(weights).suffix else Path('.')
+    weights = Path(args.encoder[-1].rpartition(':')[2])
+    folder = weights if weights.is_dir() else weights.parent if weights.suffix else Path('.')
     return folder / 'pictures' / f'{args.what}.png'
 
 
