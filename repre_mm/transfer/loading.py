@@ -22,9 +22,10 @@ def load_trained(runner: Runner, path: str | os.PathLike, *, trust: bool = False
     theirs = list(trained_for.get('classes') or ())
     ours = list(runner.cfg.test_dataloader.dataset.get('metainfo', {}).get('classes', theirs))
     if theirs and theirs != ours:
+        was, is_ = (f'{len(names)} classes ({", ".join(names[:5])}, ...)' for names in (theirs, ours))
         raise CheckpointError(
-            f'{path} was trained for {_few(theirs)}, but the data has {_few(ours)}: name the data that it was trained '
-            'for with --data, and its classes with --classes if they were given then'
+            f'{path} was trained for {was}, but the data has {is_}: name the data that it was trained for with --data, '
+            'and its classes with --classes if they were given then'
         )
     try:
         unwrap(runner.model).load_state_dict(checkpoint.get('state_dict', checkpoint))
@@ -47,8 +48,3 @@ def name_damaged_files(runner: Runner) -> None:
             steps[index] = LoadImage(channel_order='bgr')
         elif type(step).__module__.startswith('mmseg.') and type(step).__name__ == 'LoadAnnotations':
             steps[index] = LoadLabelMap()
-
-
-def _few(names: list[str], limit: int = 5) -> str:
-    more = ', ...' if len(names) > limit else ''
-    return f'{len(names)} class{"es" if len(names) != 1 else ""} ({", ".join(names[:limit])}{more})'

@@ -10,9 +10,8 @@ import numpy as np
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import BaseDataset
 
-from repre_mm.datasets.formats.classes import find_classes, numbered
 from repre_mm.datasets.formats.labels import LABELS, count_pixels, upright_size
-from repre_mm.datasets.formats.masks import VOID, locate_split
+from repre_mm.datasets.formats.masks import VOID, find_classes, locate_split
 from repre_mm.datasets.listing import DatasetError
 from repre_mm.transfer.datasets import build_dataset, describe_classes, inner_datasets
 from repre_mm.utils.configs import find_nodes
@@ -37,7 +36,7 @@ def set_up_segmentation(
         splits: Data loader -> split of the data.
         data: The images, see :func:`repre_mm.datasets.formats.masks.locate_split`; None: what the config says.
         masks: The masks; None for a folder laid out as Cityscapes.
-        classes: See :func:`repre_mm.datasets.formats.classes.find_classes`.
+        classes: See :func:`repre_mm.datasets.formats.masks.find_classes`.
         ignore_label: Label of void, beside 255.
 
     Returns:
@@ -64,7 +63,7 @@ def set_up_segmentation(
     said = []
     names = find_classes(data or '', classes) if data or classes else []
     if not names and not build_dataset(cfg, every[0]).metainfo.get('classes'):
-        names = numbered(_count_classes(cfg, every, data, masks))
+        names = find_classes('', [str(_count_classes(cfg, every, data, masks))])
         said = [f'nothing names the classes: the masks have {len(names)}, labels 0 to {len(names) - 1}; see --classes']
         if ignore_label is None:
             said.append(f'if one of them is void, add --ignore-label N, for instance {len(names) - 1}')

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from pycocotools.coco import COCO
 
-from repre_mm.datasets.formats.classes import find_classes
+from repre_mm.datasets.formats.masks import find_classes
 from repre_mm.toy_scenes import CLASSES, PARTS, STUFF
 
 
