@@ -43,13 +43,14 @@ def build(cfg, split):
         return DATASETS.build(cfg[f'{split}_dataloader'].dataset)
 
 
-def test_another_image_takes_its_place(case, tmp_path, monkeypatch):
+def test_training_takes_another_image_and_a_test_stops(case, tmp_path, monkeypatch):
     lines = []
     monkeypatch.setattr(
         'repre_mm.datasets.loading.print_log', lambda message, logger, level: lines.append((level, message))
     )
     scenes = make_scenes(tmp_path / 'scenes', train=4)
-    dataset = build(transfer_config(case.config, scenes, tmp_path / 'run'), 'train')
+    cfg = transfer_config(case.config, scenes, tmp_path / 'run')
+    dataset = build(cfg, 'train')
     path = cut(first(scenes / case.folder.format('train')))
     read = [getattr(dataset[index]['data_samples'], case.key) for index in range(len(dataset))]
     assert len(read) == 4
@@ -58,10 +59,7 @@ def test_another_image_takes_its_place(case, tmp_path, monkeypatch):
     assert lines[0][1].startswith(f'cannot read image {path}: ')
     assert lines[0][1].endswith('; another image takes its place')
 
-
-def test_an_evaluation_stops(case, tmp_path):
-    scenes = make_scenes(tmp_path / 'scenes')
-    dataset = build(transfer_config(case.config, scenes, tmp_path / 'run'), 'val')
+    dataset = build(cfg, 'val')
     path = cut(first(scenes / case.folder.format('val')))
     with pytest.raises(ImageReadError, match=path):
         dataset[0]

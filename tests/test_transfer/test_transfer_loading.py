@@ -66,15 +66,15 @@ def test_what_an_encoder_cannot_be_combined_with(scenes, tmp_path, monkeypatch):
         start_from(runner, tmp_path / 'encoder.pth')
 
 
-@pytest.mark.parametrize('key', ['img_path', 'seg_map_path'])
-def test_a_test_names_damaged_files(scenes, tmp_path, key):
+def test_a_test_names_damaged_files(scenes, tmp_path):
     data = tmp_path / 'scenes'
     shutil.copytree(scenes, data)
     runner = build_runner(transfer_config(SEGMENTATION, data, tmp_path / 'run', test=True))
     dataset = runner.test_dataloader.dataset
-    path = Path(dataset.get_data_info(0)[key])
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     name_damaged_files(runner)
-    with pytest.raises(ImageReadError, match=str(path)):
-        dataset[0]
-    assert dataset[1]['inputs'].shape == (3, 128, 192)
+    for index, key in enumerate(('img_path', 'seg_map_path')):
+        path = Path(dataset.get_data_info(index)[key])
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        with pytest.raises(ImageReadError, match=str(path)):
+            dataset[index]
+    assert dataset[2]['inputs'].shape == (3, 128, 192)

@@ -1,6 +1,8 @@
 """All of repre_mm/transfer through the real Runner: Mask R-CNN and SETR from a checkpoint, a step, scores, pictures."""
 
 import math
+import shutil
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ from mmengine.runner import Runner
 from PIL import Image
 
 from repre_mm.checkpoint import CheckpointError, read_checkpoint
+from repre_mm.datasets import read_image
 from repre_mm.engine.initial_weights import start_from
 from repre_mm.engine.launch import build_runner
 from repre_mm.toy_scenes.objects import CLASSES
@@ -58,22 +61,33 @@ class Trained:
         (self.checkpoint,) = work_dir.glob('*_1.pth')
 
 
-@pytest.fixture(scope='module', params=['detection', 'segmentation'])
-def trained(request, scenes, tmp_path_factory) -> Trained:
+@pytest.fixture(scope='module')
+def both(scenes, tmp_path_factory):
+    """Task -> its run."""
     torch.set_num_threads(1)
-    return Trained(request.param, scenes, tmp_path_factory.mktemp(request.param) / 'run')
+    return cache(lambda task: Trained(task, scenes, tmp_path_factory.mktemp(task) / 'run'))
 
 
-def test_training_starts_from_the_checkpoint(trained):
+@pytest.fixture(params=['detection', 'segmentation'])
+def trained(request, both) -> Trained:
+    return both(request.param)
+
+
+@pytest.fixture
+def saved(request, both, scenes) -> tuple[str, str, str]:
+    """A run's config, checkpoint, and an image."""
+    task = request.function.__name__.rpartition('_')[2]
+    image = next((scenes / 'coco/val2017').iterdir())
+    return str(both(task).work_dir / CONFIGS[task].name), str(both(task).checkpoint), str(image)
+
+
+def test_a_step_from_the_checkpoint(trained):
     assert trained.report.filled > 0.95
     for key, value in trained.source.items():
         if key in trained.start and trained.start[key].shape == value.shape:
             torch.testing.assert_close(trained.start[key], value)
-    resized = set(trained.report.resized)
-    assert resized == ({'pos_embed'} if trained.task == 'segmentation' else set())
+    assert set(trained.report.resized) == ({'pos_embed'} if trained.task == 'segmentation' else set())
 
-
-def test_the_step_moves_encoder_and_heads(trained):
     now = trained.runner.model.state_dict()
     moved = {key.split('.')[0] for key, value in trained.heads_at_start.items() if not torch.equal(now[key], value)}
     expected = {'detection': {'backbone', 'neck', 'rpn_head', 'roi_head'}}
@@ -83,8 +97,6 @@ def test_the_step_moves_encoder_and_heads(trained):
     )
     assert far < 0.01, 'the weights were initialised again after the checkpoint was loaded'
 
-
-def test_heads_follow_the_data(trained):
     model, count = trained.runner.model, NUM_CLASSES[trained.task]
     if trained.task == 'detection':
         assert model.roi_head.bbox_head.fc_cls.out_features == count + 1
@@ -129,23 +141,23 @@ def test_perfect_predictions_score_perfectly(scenes, tmp_path):
     assert runner.test()['mIoU'] == 100
 
 
-def test_other_classes_are_refused(trained, scenes, tmp_path):
-    cfg = transfer_config(CONFIGS[trained.task], scenes, tmp_path / 'run', test=True)
+def test_other_classes_are_refused(both, scenes, tmp_path):
+    cfg = transfer_config(SEGMENTATION, scenes, tmp_path / 'run', test=True)
     cfg.test_dataloader.dataset.metainfo.classes = ['one', 'two']
     runner = build_runner(cfg)
-    with pytest.raises(
-        CheckpointError, match=rf'was trained for {NUM_CLASSES[trained.task]} classes .*2 classes \(one'
-    ):
-        load_trained(runner, trained.checkpoint)
+    with pytest.raises(CheckpointError, match=r'was trained for 14 classes .*2 classes \(one'):
+        load_trained(runner, both('segmentation').checkpoint)
 
 
-def test_resume_keeps_what_was_trained(scenes, tmp_path):
-    first = Trained('segmentation', scenes, tmp_path / 'run')
+def test_resume_keeps_what_was_trained(both, scenes, tmp_path):
+    first = both('segmentation')
+    shutil.copytree(first.work_dir, tmp_path / 'run')
+    (tmp_path / 'run/last_checkpoint').write_text(str(tmp_path / 'run' / first.checkpoint.name))
     cfg = transfer_config(SEGMENTATION, scenes, tmp_path / 'run', **{'train_cfg.max_iters': 2})
     cfg.resume = True
     cfg.experiment_name += '_resumed'
     runner = build_runner(cfg)
-    assert start_from(runner, tmp_path / 'segmentation_encoder.pth') is None
+    assert start_from(runner, first.work_dir.parent / 'segmentation_encoder.pth') is None
     runner.load_or_resume = lambda load=runner.load_or_resume: (load(), check())[0]
     saved = read_checkpoint(first.checkpoint)['state_dict']
 
@@ -167,3 +179,36 @@ def test_a_plain_vit_detects(scenes, tmp_path):
     assert start_from(runner, tmp_path / 'a').filled == 1
     runner.train()
     assert runner.message_hub.get_scalar('val/coco/bbox_mAP').current() >= 0
+
+
+# Saved configs and checkpoints in the inferencers of mmdet and mmseg.
+
+
+def test_inferencers_of_detection(saved, tmp_path):
+    from mmdet.apis import DetInferencer, inference_detector, init_detector
+
+    config, checkpoint, image = saved
+    inferencer = DetInferencer(config, checkpoint, device='cpu', show_progress=False)
+    inferencer(image, out_dir=str(tmp_path / 'out'), pred_score_thr=0)
+    assert (tmp_path / 'out/vis' / Path(image).name).is_file()
+    assert inferencer.model.dataset_meta['classes'][0] == 'bird'
+    from_file = inferencer(image, return_datasamples=True)['predictions'][0].pred_instances
+    from_array = inferencer(read_image(image, channel_order='bgr'), return_datasamples=True)['predictions'][0]
+    assert len(from_file) > 0
+    torch.testing.assert_close(from_array.pred_instances.bboxes, from_file.bboxes)
+    found = inference_detector(init_detector(config, checkpoint, device='cpu'), image).pred_instances
+    torch.testing.assert_close(found.bboxes, from_file.bboxes)
+
+
+def test_inferencers_of_segmentation(saved, tmp_path):
+    from mmseg.apis import MMSegInferencer, inference_model, init_model
+
+    config, checkpoint, image = saved
+    inferencer = MMSegInferencer(config, checkpoint, device='cpu', show_progress=False)
+    labels = inferencer(image, out_dir=str(tmp_path / 'out'))['predictions']
+    assert labels.shape == read_image(image).shape[:2]
+    assert (tmp_path / 'out/vis' / Path(image).name).is_file()
+    assert inferencer.model.dataset_meta['classes'][0] == 'sky'
+    model = init_model(config, checkpoint, device='cpu')
+    found = inference_model(model, image).pred_sem_seg.data[0].numpy()
+    np.testing.assert_array_equal(found, labels)
