@@ -118,6 +118,8 @@ def test_cells_come_in_whole_pairs():
 def test_both_arms_differ_by_the_branch_only(sources, tmp_path):
     options = {'auto_scale_lr.base_batch_size': 4}
     bench = Bench(Settings('small', sources.data, 24, epochs=2, options=options), sources, tmp_path, ROOT / 'configs')
+    random = bench.config(cells_of(['SimCLR'], [PLAIN], [1])[-1])
+    assert random.model == bench.config(Cell(METHODS['SimCLR'], PLAIN, 1)).model
     for method in METHODS.values():
         plain, repre = (bench.config(Cell(method, arm, 1)) for arm in (PLAIN, REPRE))
         assert repre.model.algorithm == plain.model

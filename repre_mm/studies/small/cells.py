@@ -61,7 +61,8 @@ class Bench:
 
     def config(self, cell: Cell) -> Config:
         """The config of a cell; RePre's also measures the gradients of both losses."""
-        trained = cell if cell.variant != RANDOM else cell._replace(variant=PLAIN)
+        # A random encoder is the same in all methods.
+        trained = cell if cell.variant != RANDOM else Cell(next(iter(METHODS.values())), PLAIN, cell.seed)
         cfg = cell_config(trained, self.settings, self.work_dir, self.configs)
         cfg.experiment_name = cell.folder.as_posix().replace('/', '_')
         if cfg.model.get('algorithm'):
