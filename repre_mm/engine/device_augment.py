@@ -33,14 +33,12 @@ def augment_on_device(cfg: Config) -> None:
         raise UserError(
             f'device_augment needs one repre_mm.FastMultiView in train_dataloader.dataset.pipeline; it has {len(found)}'
         )
-    if preprocessor.get('type') not in _KINDS or _names_its_own(cfg.model):
+    own = any(part.get('data_preprocessor') for part in (cfg.model, cfg.model.get('algorithm') or {}))
+    if preprocessor.get('type') not in _KINDS or not preprocessor.get('to_rgb') or own:
         raise UserError(
-            "device_augment replaces data_preprocessor=dict(type='SelfSupDataPreprocessor', ...), which must stand at "
-            f'the top of the config and nowhere in model; this config has data_preprocessor.type='
-            f'{preprocessor.get("type")!r}'
+            "device_augment replaces data_preprocessor=dict(type='SelfSupDataPreprocessor', to_rgb=True, ...), which "
+            f'must stand at the top of the config and nowhere in model; the one there is {dict(preprocessor)}'
         )
-    if not preprocessor.get('to_rgb'):
-        raise UserError('device_augment needs data_preprocessor.to_rgb=True: FastMultiView cuts views in BGR')
     (views,) = found
     cfg.data_preprocessor = {
         **preprocessor,
@@ -53,7 +51,3 @@ def augment_on_device(cfg: Config) -> None:
 
 def _is_loaders(step: dict) -> bool:
     return step['type'].rpartition('.')[2] in _LOADERS_STEPS
-
-
-def _names_its_own(model: dict) -> bool:
-    return any(part.get('data_preprocessor') for part in (model, model.get('algorithm') or {}))

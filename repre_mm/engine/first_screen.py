@@ -46,37 +46,26 @@ def training_summary(runner: Runner, loop: BaseLoop) -> str:
     """Summarise a training that is about to start, one fact a line."""
     model, loader, cfg = unwrap(runner.model), loop.dataloader, runner.cfg
     algorithm = getattr(model, 'algorithm', model)
-    backbone = getattr(algorithm, 'backbone', None)
-    encoder = _sized(backbone) if backbone is not None else 'none'
-    method = type(algorithm).__name__ if algorithm is model else f'RePre on {type(algorithm).__name__}'
+    backbone = getattr(algorithm, 'backbone', algorithm)
+    size = sum(each.numel() for each in backbone.parameters()) / 1e6
     batch, processes = loader.batch_size or cfg.train_dataloader.get('batch_size'), get_world_size()
-    total = f' x {processes} processes = {batch * processes}' if processes > 1 else ''
-    epochs = f' in {_count(loop.max_epochs, "epoch")}' if isinstance(loop, EpochBasedTrainLoop) else ''
+    epochs = f' in {loop.max_epochs:,} epochs' if isinstance(loop, EpochBasedTrainLoop) else ''
     optimizer = cfg.get('optim_wrapper', {}).get('optimizer', {})
     device = next(model.parameters()).device
-    threads = _count(torch.get_num_threads(), 'thread')
-    name = torch.cuda.get_device_name(device) if device.type == 'cuda' else f'CPU, {threads}'
+    name = torch.cuda.get_device_name(device) if device.type == 'cuda' else f'CPU, threads: {torch.get_num_threads()}'
     lines = {
         'config': cfg.filename or 'none',
-        'data': f'{_count(len(loader.dataset), "image")}{_root(loader.dataset)}',
-        'encoder': encoder,
-        'method': method,
-        'batch': f'{batch}{total}',
-        'length': f'{_count(loop.max_iters, "step")}{epochs}',
+        'data': f'{len(loader.dataset):,} images{_root(loader.dataset)}',
+        'encoder': f'{type(backbone).__name__}, {size:.1f} M parameters',
+        'method': ('' if algorithm is model else 'RePre on ') + type(algorithm).__name__,
+        'batch': f'{batch}' + (f' x {processes} processes = {batch * processes}' if processes > 1 else ''),
+        'length': f'{loop.max_iters:,} steps{epochs}',
         'optimizer': f'{optimizer.get("type", "?")}, learning rate {optimizer.get("lr", "?")}',
         'device': f'{name}, {_precision(cfg.get("optim_wrapper", {}))}',
         'seed': str(runner.seed),
         'work dir': f'{runner.work_dir} (log and whole config: {runner.timestamp}/)',
     }
     return 'training starts\n' + '\n'.join(f'  {name:<10} {value}' for name, value in lines.items())
-
-
-def _count(number: int, noun: str) -> str:
-    return f'{number:,} {noun}' + ('s' if number != 1 else '')
-
-
-def _sized(module: torch.nn.Module) -> str:
-    return f'{type(module).__name__}, {sum(p.numel() for p in module.parameters()) / 1e6:.1f} M parameters'
 
 
 def _root(dataset: Any) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from typing import Any
 
 import torch
 from mmengine.model.weight_init import PretrainedInit
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from repre_mm.checkpoint import CheckpointError, LoadReport, load_pretrained
@@ -88,7 +87,11 @@ def check_loaded(runner: Runner, key: str, path: str, checkpoint: dict[str, Any]
     state = checkpoint.get('state_dict', checkpoint.get('model', checkpoint))
     model = unwrap(runner.model)
     encoder = getattr(model, 'backbone', model)
-    share = loaded_share(encoder, (value for value in state.values() if isinstance(value, Tensor)))
+    # By values: encoders that read files themselves may convert the names.
+    known = {_fingerprint(value) for value in state.values() if isinstance(value, Tensor)}
+    sizes = {parameter: parameter.numel() for parameter in encoder.parameters()}
+    loaded = sum(size for parameter, size in sizes.items() if _fingerprint(parameter) in known)
+    share = loaded / max(sum(sizes.values()), 1)
     if share < MIN_LOADED:
         raise CheckpointError(
             f'{key}: {path} filled {share:.1%} of the encoder, which would train from random weights: the file holds '
@@ -96,17 +99,6 @@ def check_loaded(runner: Runner, key: str, path: str, checkpoint: dict[str, Any]
             f'({", ".join(list(encoder.state_dict())[:2])}, ...). Use {_option(runner)} {path} instead, which converts '
             'the names of other libraries'
         )
-
-
-def loaded_share(module: nn.Module, tensors: Iterable[Tensor]) -> float:
-    """Return the share of a module's parameters, by number of elements, that hold the values of one of the tensors.
-
-    Names do not matter, since encoders that read files themselves may convert them.
-    """
-    known = {_fingerprint(tensor) for tensor in tensors}
-    sizes = {parameter: parameter.numel() for parameter in module.parameters()}
-    loaded = sum(size for parameter, size in sizes.items() if _fingerprint(parameter) in known)
-    return loaded / max(sum(sizes.values()), 1)
 
 
 def _fingerprint(tensor: Tensor) -> tuple[float, ...]:

@@ -70,19 +70,14 @@ def set_decoding(cfg: Config, max_pixels: int | None, value_range: ValueRange | 
             node.update({key: value for key, value in given.items() if value is not None})
 
 
-def check_data(cfg: Config) -> None:
-    """Fail before anything is built if there is nothing to train on.
+def build_runner(cfg: Config) -> Runner:
+    """Check the data, join the process group, if any, and build the Runner.
 
     Raises:
-        DatasetError: The training folder is missing or has no images; the message says how to name another.
+        DatasetError: A folder is missing or has no images; the message says how to name another.
     """
     for fault in folder_faults(cfg, sample=False):
         raise DatasetError(fault)
-
-
-def build_runner(cfg: Config) -> Runner:
-    """Check the data, join the process group, if any, and build the Runner."""
-    check_data(cfg)
     if 'recipe' in cfg:
         set_length(cfg)
     augment_on_device(cfg)

@@ -5,15 +5,10 @@ from __future__ import annotations
 import copy
 import statistics
 import tempfile
-import time
-from itertools import pairwise
-from typing import Any
 
 from mmengine.config import Config
-from mmengine.hooks import Hook
-from mmengine.runner import Runner
 
-from repre_mm.datasets import DatasetError, view_sizes
+from repre_mm.datasets import DatasetError
 from repre_mm.engine.checks.explain import first_line
 from repre_mm.engine.checks.schedule import steps_per_epoch
 from repre_mm.engine.cost import count_cost
@@ -38,10 +33,12 @@ def training_needs(cfg: Config, measure: bool = False) -> str:
     if steps:
         epochs = cfg.train_cfg.get('max_epochs')
         lines['steps'] = f'{steps:,}' + (f' ({epochs:,} epochs of {steps // epochs:,})' if epochs else '')
-    if not starts_from_encoder(cfg) and _cuts_views(cfg):
+    if not starts_from_encoder(cfg):
         batch = cfg.train_dataloader.batch_size
         try:
             cost = count_cost(cfg, batch)
+        except DatasetError:  # one that does not cut views
+            pass
         except Exception as error:  # a model whose steps depend on values, which fake tensors lack
             lines['computation'] = lines['memory'] = f'unknown ({first_line(error)})'
     if cost:
@@ -65,7 +62,6 @@ def training_needs(cfg: Config, measure: bool = False) -> str:
 def seconds_per_step(cfg: Config) -> float:
     """Train a few steps, data loading included, and return the median time of one."""
     cfg = copy.deepcopy(cfg)
-    clock = _Clock()
     with tempfile.TemporaryDirectory() as folder:
         cfg.work_dir, cfg.resume, cfg.load_from, cfg.log_level = folder, False, None, 'ERROR'
         cfg.experiment_name = folder
@@ -77,32 +73,14 @@ def seconds_per_step(cfg: Config) -> float:
             {f'{split}_{part}': None for split in ('val', 'test') for part in ('cfg', 'dataloader', 'evaluator')}
         )
         runner = build_runner(cfg)
-        runner.register_hook(clock)
         runner.train()
-    return statistics.median(after - before for before, after in pairwise(clock.ends[_WARM_UP - 1 :]))
-
-
-class _Clock(Hook):
-    """Note when each step ends."""
-
-    def __init__(self) -> None:
-        self.ends: list[float] = []
-
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        """Called by the Runner."""
-        self.ends.append(time.monotonic())
+    times, _ = runner.message_hub.get_scalar('train/time').data  # of mmengine's IterTimerHook
+    return statistics.median(times[_WARM_UP:])
 
 
 def _steps(cfg: Config) -> int | None:
     epochs = cfg.train_cfg.get('max_epochs')
     return (steps_per_epoch(cfg) or 0) * epochs if epochs else cfg.train_cfg.max_iters
-
-
-def _cuts_views(cfg: Config) -> bool:
-    try:
-        return bool(view_sizes(cfg.train_dataloader.dataset.pipeline))
-    except DatasetError:
-        return False
 
 
 def _hours(seconds: float) -> str:

@@ -44,9 +44,9 @@ def test_first_screen_of_a_training(tmp_path):
         'encoder    MoCoV3ViT, 0.0 M parameters',
         'method     RePre on MoCoV3',
         'batch      4',
-        'length     2 steps in 1 epoch\n',
+        'length     2 steps in 1 epochs\n',
         'optimizer  AdamW, learning rate 0.002',
-        'device     CPU, 1 thread, bf16',
+        'device     CPU, threads: 1, bf16',
         'seed       0',
         f'work dir   {work_dir}',
     ):

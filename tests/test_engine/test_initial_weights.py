@@ -10,7 +10,7 @@ from mmpretrain.models import VisionTransformer
 from torch.testing import assert_close
 
 from repre_mm.checkpoint import CheckpointError
-from repre_mm.engine.initial_weights import loaded_share, start_from
+from repre_mm.engine.initial_weights import start_from
 
 ONE_EPOCH = dict(type='EpochBasedTrainLoop', max_epochs=1)
 
@@ -118,11 +118,3 @@ def test_weights_that_arrive_are_trained(how, first, images, tmp_path):
     runner.register_hook(seen := FirstStep())
     runner.train()
     assert_close(seen.encoders[0], encoder_of(first), rtol=0, atol=0)
-
-
-def test_share_is_that_of_elements():
-    model = torch.nn.Sequential(torch.nn.Linear(30, 10), torch.nn.Linear(10, 20, bias=False))
-    tensors = [parameter.detach().double() for parameter in model.parameters()]
-    assert loaded_share(model, tensors) == 1
-    assert loaded_share(model, tensors[:2]) == pytest.approx(310 / 510)
-    assert loaded_share(model, [tensor + 1 for tensor in tensors]) == 0

@@ -6,7 +6,7 @@ import pytest
 from fixtures.tiny import TINY
 
 from repre_mm.datasets import DatasetError
-from repre_mm.engine.launch import check_data, read_config, set_data_root
+from repre_mm.engine.launch import build_runner, read_config, set_data_root
 from repre_mm.utils.errors import UserError
 
 
@@ -46,4 +46,4 @@ def test_every_image_folder_gets_the_root_and_must_exist(tmp_path):
         str(tmp_path / 'none')
     }
     with pytest.raises(DatasetError, match='none'):
-        check_data(cfg)
+        build_runner(cfg)
