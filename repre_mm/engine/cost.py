@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import warnings
 import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
-from unittest import mock
 from weakref import WeakSet
 
 import torch
 from mmengine.config import Config
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from repre_mm.datasets import view_sizes
-from repre_mm.engine.checks.widths import build_without_memory
-from repre_mm.engine.hooks.momentum import take_over_averages
-from repre_mm.models.selfsup.dino import DINO
-from repre_mm.models.selfsup.ema import CosineEMA
+from repre_mm.engine.checks.widths import build_without_memory, fake_loss, fake_tensors
 
 
 @dataclass(frozen=True)
@@ -85,31 +79,16 @@ def count_cost(cfg: Config, batch: int = 2) -> Cost:
         cfg: A pre-training config whose pipeline cuts views with ``MultiView``.
         batch: Images in the step; BatchNorm needs two.
     """
-    # What these compare and read are values, which fake tensors lack.
-    fixed = {'loss_weighting': dict(type='repre_mm.FixedWeighting')} if 'algorithm' in cfg.model else {}
-    model = build_without_memory(Config({**cfg, 'model': {**cfg.model, **fixed}}))
-    take_over_averages(model)
-    for module in model.modules():
-        if isinstance(module, CosineEMA):
-            module._count = 1
-        elif isinstance(module, DINO):
-            module.epoch = 0
+    model, sizes = build_without_memory(cfg), view_sizes(cfg.train_dataloader.dataset.pipeline)
     wrapper = cfg.get('optim_wrapper') or {}
     half = str(wrapper.get('type')).endswith(('BFloat16OptimWrapper', 'AmpOptimWrapper'))
     counter, memory = FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION), LiveMemory()
-    with (
-        warnings.catch_warnings(),
-        FakeTensorMode(allow_non_fake_inputs=True),
-        mock.patch('torch.equal', return_value=True),
-    ):
-        warnings.simplefilter('ignore')  # RePre's tap compares data pointers, which fake tensors do not have
-        model.to_empty(device='cpu')
+    with fake_tensors(model):
         weights = [*model.parameters(), *model.buffers()]
         memory.ignore(weights)
         with memory, counter:
-            views = [torch.empty(batch, 3, size, size) for size in view_sizes(cfg.train_dataloader.dataset.pipeline)]
             with torch.autocast('cpu', torch.bfloat16, enabled=half):
-                loss, _ = model.parse_losses(model(views, None, mode='loss'))
+                loss = fake_loss(sizes, model, batch)
             loss.backward()
     trained = [p for p in model.parameters() if p.requires_grad]
     return Cost(

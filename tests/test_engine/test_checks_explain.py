@@ -51,4 +51,4 @@ def test_the_innermost_layer_is_named():
     model = nn.Sequential(nn.Linear(3, 4), nn.Sequential(nn.Linear(5, 6)))
     with pytest.raises(RuntimeError) as raised:
         model(torch.zeros(2, 3))
-    assert failing_layer(raised.value, model).startswith('Sequential.1.0 fails (mat1 and mat2 shapes')
+    assert failing_layer(raised.value, model, 'model').startswith('model.1.0 fails (mat1 and mat2 shapes')

@@ -14,8 +14,8 @@ from repre_mm.engine.checks.explain import explain
 from repre_mm.engine.checks.image_folders import folder_faults
 from repre_mm.engine.checks.names import name_faults, option_faults
 from repre_mm.engine.checks.paths import path_faults
-from repre_mm.engine.checks.schedule import resume_faults, schedule_faults, warmup_faults
-from repre_mm.engine.checks.sizes import batch_faults, drop_last_faults, loader_faults
+from repre_mm.engine.checks.schedule import drop_last_faults, resume_faults, schedule_faults, warmup_faults
+from repre_mm.engine.checks.sizes import loader_faults
 from repre_mm.engine.checks.values import value_faults
 from repre_mm.engine.checks.widths import build_without_memory, width_faults
 from repre_mm.engine.device_augment import augment_on_device
@@ -87,4 +87,3 @@ def _model_faults(cfg: Config) -> Iterator[str]:
         yield f'model: {explain(error)}'
         return
     yield from width_faults(cfg, model)
-    yield from batch_faults(cfg, model)

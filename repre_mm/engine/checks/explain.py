@@ -6,8 +6,10 @@ import difflib
 import inspect
 import re
 import traceback
+from collections.abc import Callable
 from typing import Any
 
+from mmengine.registry import Registry
 from torch import nn
 
 from repre_mm.utils.errors import plain_message
@@ -15,7 +17,11 @@ from repre_mm.utils.errors import plain_message
 
 def explain(error: Exception) -> str:
     """Return ``CLASS: what it says`` in one line, for an error that came while mmengine built CLASS."""
-    target, given = _what_was_built(error)
+    frames = [f for f, _ in traceback.walk_tb(error.__traceback__) if f.f_code.co_name == 'build_from_cfg']
+    built = frames[-1].f_locals if frames else {}
+    target, given = built.get('obj_cls'), built.get('args', {})
+    if 'obj_cls' in built and target is None:
+        return not_registered(built['obj_type'], built['registry'])
     if target is None:
         return first_line(error)
     if isinstance(error, TypeError):
@@ -38,22 +44,34 @@ def first_line(error: Exception) -> str:
     return f'its arguments break `{asserted}`' if asserted else type(error).__name__
 
 
-def failing_layer(error: Exception, module: nn.Module) -> str:
-    """Return ``MODULE.LAYER fails (what it says)``, for an error of a module's forward."""
-    names = {id(child): name for name, child in module.named_modules()}
+def failing_layer(error: Exception, module: nn.Module, name: str) -> str:
+    """Return ``NAME.LAYER fails (what it says)``, for an error of a module's forward."""
+    names = {id(child): child_name for child_name, child in module.named_modules()}
     found = ''
     for frame, _ in traceback.walk_tb(error.__traceback__):
         found = names.get(id(frame.f_locals.get('self')), found) or found
-    return f'{type(module).__name__}{"." + found if found else ""} fails ({first_line(error)})'
+    return f'{name}{"." + found if found else ""} fails ({first_line(error)})'
 
 
-def _what_was_built(error: Exception) -> tuple[Any, dict]:
-    """The innermost class that mmengine was building when an error came, and its arguments."""
-    target, given = None, {}
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        if frame.f_code.co_name == 'build_from_cfg' and hasattr(frame.f_locals.get('obj_cls'), '__name__'):
-            target, given = frame.f_locals['obj_cls'], frame.f_locals['args']
-    return target, given
+def find_type(name: str, registry: Registry) -> Callable | str:
+    """Return the class or function of a type in the current scope, or what is wrong with its name."""
+    with registry.switch_scope_and_registry(None) as own:
+        return own.get(name) or not_registered(name, own)
+
+
+def not_registered(name: str, registry: Registry) -> str:
+    """Return that a registry has no such type, with the nearest names of it and of those beside and above it."""
+    root = registry.parent or registry
+    spelled: dict[str, str] = {}  # bare name -> as a config writes it
+    for table in (registry, root, *root.children.values()):
+        table.import_from_location()
+        prefix = '' if table in (registry, root) else f'{table.scope}.'
+        for found in table.module_dict:
+            spelled.setdefault(found, prefix + found)
+    bare = name.rpartition('.')[2]
+    near = [bare] if bare in spelled else difflib.get_close_matches(bare, spelled, n=3)
+    hint = f'; did you mean {" or ".join(map(spelled.get, near))}?' if near else ': import yours in custom_imports'
+    return f'{name!r} is not a registered {registry.name.replace("_", " ")}{hint}'
 
 
 def _nearest(name: str, target: Any) -> str:

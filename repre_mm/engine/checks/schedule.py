@@ -13,9 +13,9 @@ from torch import nn
 
 from repre_mm.checkpoint import read_checkpoint
 from repre_mm.checkpoint.saving import newest_checkpoint, resume_point
-from repre_mm.engine.checks.explain import explain
+from repre_mm.engine.checks.explain import explain, find_type
 from repre_mm.engine.checks.image_folders import count_images
-from repre_mm.engine.checks.sizes import global_batch
+from repre_mm.engine.checks.sizes import global_batch, num_processes
 from repre_mm.utils.configs import walk
 
 _EPOCHS_FIX = 'set the length by --epochs {}, which all schedules follow'
@@ -38,15 +38,10 @@ def is_warmup(scheduler: dict) -> bool:
     return rises and scheduler.get('end', inf) < inf
 
 
-def follows_to_the_end(scheduler: dict) -> bool:
-    """Return whether the shape of a scheduler depends on its end: a cosine, a polynomial or a line, not steps."""
-    kind = str(scheduler.get('type')).rpartition('.')[2]
-    return kind.startswith(('CosineAnnealing', 'Poly', 'Linear')) and not is_warmup(scheduler)
-
-
 def schedule_faults(cfg: Config) -> Iterator[str]:
     """Find schedules that cannot be built, or whose begin or end contradicts the length of the training."""
     schedulers = schedulers_of(cfg)
+    begins = {scheduler.get('begin', 0) for scheduler in schedulers}  # where another schedule takes over
     for index, scheduler in enumerate(schedulers):
         path, by_epoch = f'param_scheduler.{index}', scheduler.get('by_epoch', True)
         begin, end = scheduler.get('begin', 0), scheduler.get('end', inf)
@@ -60,12 +55,7 @@ def schedule_faults(cfg: Config) -> Iterator[str]:
             yield f'{path}.begin={begin}: training ends at {last}, before this schedule begins'
         elif is_warmup(scheduler) and last <= end < inf:
             yield f'{path}.end={end}: the training ends at {last}, before its warm-up; {fix}'
-        elif (
-            follows_to_the_end(scheduler)
-            and end != last < inf
-            and end < inf
-            and not _goes_on(schedulers, end, by_epoch)
-        ):
+        elif _follows_to_the_end(scheduler) and end != last < inf and end < inf and end not in begins:
             what = 'the rest would run at its last value' if end < last else 'it would be cut off half-way'
             yield f'{path}.end={end}: the training ends at {last}, so {what}; {fix}'
     last = cfg.train_cfg.get('max_epochs') or inf
@@ -84,21 +74,21 @@ def warmup_faults(cfg: Config) -> Iterator[str]:
         if not is_warmup(scheduler):
             continue
         path, begin, end = f'param_scheduler.{index}', scheduler.get('begin', 0), scheduler.end
-        by_epoch, steps, per_epoch = scheduler.get('by_epoch', True), end - begin, None
-        # No more images are counted than it takes to see that there are enough.
-        if by_epoch and scheduler.get('convert_to_iter_based'):
-            per_epoch = steps_per_epoch(cfg, ceil(2 / steps))
-            steps *= per_epoch or inf
-        elif epochs and not by_epoch:
-            per_epoch = steps_per_epoch(cfg, ceil((end + 1) / epochs))
-        if steps < 2:
+        by_epoch, per_epoch = scheduler.get('by_epoch', True), 1
+        # Steps in an epoch of which the warm-up has two, or the training more than the warm-up; no more are counted.
+        needed = 2 / (end - begin) if by_epoch else (end + 1) / (epochs or inf)
+        if scheduler.get('convert_to_iter_based') or not by_epoch:
+            per_epoch = steps_per_epoch(cfg, ceil(needed))
+        if per_epoch is None or per_epoch >= needed:
+            continue
+        if by_epoch:
             share = scheduler.get('start_factor', scheduler.get('factor', 1 / 3))
             yield (
                 f'{path}: a warm-up from {begin} to {end} is one step at {global_batch(cfg)} images a step, and leaves '
                 f'the rate at {share:g} of its base until the end; leave it out, which --epochs {epochs} does, or take '
                 'a smaller batch by --batch-size'
             )
-        elif per_epoch and not by_epoch and end >= per_epoch * epochs:
+        else:
             yield (
                 f'{path}.end={end}: the training has {per_epoch * epochs} steps ({epochs} epochs of {per_epoch}) and '
                 f'ends before its warm-up; {_EPOCHS_FIX.format(epochs)}'
@@ -112,14 +102,9 @@ def resume_faults(cfg: Config) -> Iterator[str]:
         return
     checkpoint = read_checkpoint(point.path, map_location='meta')
     per_epoch = checkpoint['meta'].get('batches_per_epoch')
-    states = checkpoint.get('param_schedulers')
-    if not per_epoch or not isinstance(states, list):
-        return
-    for index, (state, scheduler) in enumerate(zip(states, schedulers_of(cfg), strict=False)):
-        if 'end' not in scheduler:
-            continue
+    for index, (state, scheduler) in enumerate(zip(checkpoint['param_schedulers'], schedulers_of(cfg), strict=False)):
         unit = per_epoch if scheduler.get('convert_to_iter_based') else 1
-        if state['end'] != int(scheduler.end * unit):
+        if per_epoch and 'end' in scheduler and state['end'] != int(scheduler.end * unit):
             yield (
                 f'--resume: {point.path} was trained with param_scheduler.{index}.end={state["end"] / unit:g}, not '
                 f'{scheduler.end:g}; a resume keeps the old schedule. Keep its length too, or start anew from '
@@ -133,22 +118,37 @@ def steps_per_epoch(cfg: Config, most: int | None = None) -> int | None:
 
     Files that turn out to be damaged count, so there may be a step less.
     """
-    batch = global_batch(cfg)
-    images = count_images(cfg.train_dataloader.dataset, most and most * batch)
+    images = count_images(cfg.train_dataloader.dataset, most and most * global_batch(cfg))
     if images is None:
         return None
-    return images // batch if cfg.train_dataloader.get('drop_last') else ceil(images / batch)
+    # Samplers fill up the last process's share.
+    steps = ceil(images / num_processes()) / cfg.train_dataloader.get('batch_size', 1)
+    return int(steps) if cfg.train_dataloader.get('drop_last') else ceil(steps)
 
 
-def _goes_on(schedulers: list[ConfigDict], end: float, by_epoch: bool) -> bool:
-    """Whether another schedule takes over where one ends."""
-    return any(other.get('begin', 0) >= end and other.get('by_epoch', True) == by_epoch for other in schedulers)
+def drop_last_faults(cfg: Config) -> Iterator[str]:
+    """Find data of less than one batch, of which ``drop_last`` leaves nothing."""
+    if steps_per_epoch(cfg, 1) == 0:
+        yield (
+            f'train_dataloader.batch_size={cfg.train_dataloader.batch_size} on {num_processes()} process(es): there '
+            f'are {count_images(cfg.train_dataloader.dataset):,} images, and drop_last=True leaves no batch of them; '
+            'lower it'
+        )
+
+
+def _follows_to_the_end(scheduler: dict) -> bool:
+    """Whether its shape depends on its end: a cosine, a polynomial or a line, not steps."""
+    kind = str(scheduler.get('type')).rpartition('.')[2]
+    return kind.startswith(('CosineAnnealing', 'Poly', 'Linear')) and not is_warmup(scheduler)
 
 
 def _refused(cfg: Config, scheduler: ConfigDict) -> str | None:
     """What the constructor of a scheduler says."""
     optimizer = torch.optim.AdamW([nn.Parameter(torch.zeros(1))])  # one each, since some schedulers change it
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmengine'):
+        found = find_type(scheduler.type, PARAM_SCHEDULERS)
+        if isinstance(found, str):
+            return found
         try:
             PARAM_SCHEDULERS.build(ConfigDict(scheduler), default_args={'optimizer': optimizer, 'epoch_length': 1000})
         except Exception as error:
