@@ -57,6 +57,12 @@ def test_crops(num_views, size):
     assert all('36 x 36 pixels is not divisible by the patch of 8 x 8: choose a crop of 32' in f for f in faults)
 
 
+def test_crops_of_a_method_without_repre():
+    cfg = Config.fromfile(MOCO)
+    cfg.merge_from_dict({'model.backbone.patch_size': 7, 'model.backbone.img_size': 49})
+    assert any('48 pixels is not divisible by the patch of 7: choose 42' in fault for fault in config_faults(cfg))
+
+
 def test_the_batch_is_that_of_all_processes(monkeypatch):
     monkeypatch.setenv('WORLD_SIZE', '2')
     cfg = Config.fromfile(MOCO)

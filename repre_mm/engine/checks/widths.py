@@ -24,6 +24,7 @@ from repre_mm.models.losses import FixedWeighting
 from repre_mm.models.repre import RePreAlgorithm
 from repre_mm.models.selfsup.dino import DINO
 from repre_mm.models.selfsup.ema import CosineEMA
+from repre_mm.models.taps import encoder_levels
 
 _ALLOCATING = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn}
 # An operator without a version for fake tensors, a forward that takes more than maps, a step that depends on values.
@@ -107,6 +108,9 @@ def width_faults(cfg: Config, model: nn.Module) -> Iterator[str]:
         with fake_tensors(model):
             if isinstance(model, (BaseSelfSupervisor, RePreAlgorithm)):
                 sizes = view_sizes(cfg.train_dataloader.dataset.pipeline)
+                # RePre itself refuses a view 1 like that.
+                others = set(sizes) - ({sizes[0]} if isinstance(model, RePreAlgorithm) else set())
+                yield from _cut_edges(sorted(others), model.backbone)
                 said = f' in a step of {batch} images in views of {", ".join(map(str, sizes))} pixels'
                 fake_loss(sizes, model, batch)
             else:
@@ -118,6 +122,21 @@ def width_faults(cfg: Config, model: nn.Module) -> Iterator[str]:
             f'{failing_layer(error, model, "model")}{said}: set widths (in_channels, ...), sizes and batch that fit '
             'what comes before'
         )
+
+
+def _cut_edges(sizes: list[int], backbone: nn.Module) -> Iterator[str]:
+    """Find crops whose edges a ViT would leave out without a word, since its patches do not divide them."""
+    try:
+        strides = encoder_levels(backbone).strides
+    except TypeError:  # of no known family
+        return
+    patch = max(strides[0])
+    for size in sizes:
+        if strides[0] == strides[-1] and size % patch:
+            yield (
+                f'train_dataloader.dataset.pipeline: a crop of {size} pixels is not divisible by the patch of {patch}: '
+                f'choose {max(size // patch, 1) * patch}, or another patch_size of the backbone'
+            )
 
 
 def _run_heads(cfg: Config, model: nn.Module) -> None:
