@@ -77,6 +77,8 @@ def warmup_faults(cfg: Config) -> Iterator[str]:
         by_epoch, per_epoch = scheduler.get('by_epoch', True), 1
         # Steps in an epoch of which the warm-up has two, or the training more than the warm-up; no more are counted.
         needed = 2 / (end - begin) if by_epoch else (end + 1) / (epochs or inf)
+        if not needed:  # a training that counts iterations only
+            continue
         if scheduler.get('convert_to_iter_based') or not by_epoch:
             per_epoch = steps_per_epoch(cfg, ceil(needed))
         if per_epoch is None or per_epoch >= needed:
@@ -129,10 +131,11 @@ def steps_per_epoch(cfg: Config, most: int | None = None) -> int | None:
 def drop_last_faults(cfg: Config) -> Iterator[str]:
     """Find data of less than one batch, of which ``drop_last`` leaves nothing."""
     if steps_per_epoch(cfg, 1) == 0:
+        images, processes = count_images(cfg.train_dataloader.dataset), num_processes()
+        said = f' on {processes} processes' if processes > 1 else ''
         yield (
-            f'train_dataloader.batch_size={cfg.train_dataloader.batch_size} on {num_processes()} process(es): there '
-            f'are {count_images(cfg.train_dataloader.dataset):,} images, and drop_last=True leaves no batch of them; '
-            'lower it'
+            f'train_dataloader.batch_size={cfg.train_dataloader.batch_size}{said}: there are {images:,} images, and '
+            f'drop_last=True leaves no batch of them; lower it to {max(images // processes, 1)} at most'
         )
 
 
