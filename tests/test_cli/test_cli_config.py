@@ -87,7 +87,7 @@ def test_options_are_applied(tmp_path):
 
 def test_faults_of_a_config_are_in_one_list():
     options = ('--cfg-options', 'train_dataloader.batchsize=2', 'train_cfg.max_epoch=3')
-    with pytest.raises(ConfigError, match=r'(?s)2 faults in .*\.max_epoch: .*train_dataloader\.batchsize: '):
+    with pytest.raises(ConfigError, match=r'(?s)2 faults in .*train_dataloader\.batchsize: .*\.max_epoch: '):
         checked_config(parse(*options))
 
 

@@ -74,8 +74,19 @@ def not_registered(name: str, registry: Registry) -> str:
     return f'{name!r} is not a registered {registry.name.replace("_", " ")}{hint}'
 
 
+def accepted_arguments(target: Any) -> set[str]:
+    """Return the names that a class or function takes, those that it hands on to its bases too; none for any name."""
+    known: set[str] = set()
+    for owner in target.__mro__[:-1] if inspect.isclass(target) else [target]:
+        if inspect.isclass(owner) and '__init__' not in vars(owner):
+            continue
+        parameters = inspect.signature(owner).parameters
+        known |= parameters.keys()
+        if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters.values()):
+            return known
+    return set()
+
+
 def _nearest(name: str, target: Any) -> str:
-    owners = target.__mro__[:-1] if inspect.isclass(target) else [target]
-    known = {argument for owner in owners for argument in inspect.signature(owner).parameters}
-    near = difflib.get_close_matches(name, known, n=1)
+    near = difflib.get_close_matches(name, accepted_arguments(target), n=1)
     return f'; did you mean {near[0]}?' if near else ''

@@ -13,7 +13,7 @@ from mmengine.registry import DefaultScope, Registry
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from repre_mm.engine.checks.explain import find_type
+from repre_mm.engine.checks.explain import accepted_arguments, find_type
 from repre_mm.utils.configs import walk
 
 # What is looked up only, by its key: it needs the data, a Runner or a GPU to be built.
@@ -49,11 +49,13 @@ _COMPUTED = {
     'warmup_epochs': 'set param_scheduler.0.end and param_scheduler.1.begin',
     'batch_size': 'use --batch-size N',
 }
+# Keys that mmengine takes out before it builds.
+_TAKEN_OUT = {'type', '_scope_', 'by_epoch', 'constructor', 'paramwise_cfg'}
 _NEEDED = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
 
 
 def name_faults(cfg: Config) -> Iterator[str]:
-    """Find unknown keys, and types of data sets, samplers and loops: ``PATH: what, and the fix``."""
+    """Find unknown keys, and types and arguments of data sets, samplers and loops: ``PATH: what, and the fix``."""
     for key in cfg:
         if key not in READ_KEYS and (near := _near(key, READ_KEYS, cutoff=0.85)):
             yield f'{key}: nothing reads it; did you mean {near[0]}?'
@@ -77,6 +79,10 @@ def name_faults(cfg: Config) -> Iterator[str]:
                 found = find_type(node['type'], table)
                 if isinstance(found, str):
                     yield f'{path}.type: {found}'
+                    continue
+                for option in node.keys() - _TAKEN_OUT - (known := accepted_arguments(found) or node.keys()):
+                    near = ''.join(f'; did you mean {name}?' for name in _near(str(option), known)[:1])
+                    yield f'{path}.{option}: {found.__name__} takes no such argument{near}'
     for path, node in walk(cfg.get('optim_wrapper'), 'optim_wrapper'):
         # Keys of an own meaning go into the optimizer's groups, for hooks such as SimSiamHook.
         for option in node.keys() - {'lr_mult', 'decay_mult'}:
