@@ -1,7 +1,7 @@
 """Check an installation, and print the fix of each fault: ``repre doctor`` or ``python -m repre_mm.doctor``.
 
 Each check imports what it looks at only when it runs, so that the doctor starts in a half-made environment too. Faults
-of what only detection and segmentation need (mmcv's compiled ops, mmdet, mmseg) are warnings.
+of what only detection and segmentation need (mmcv's compiled ops, mmdet, mmseg) are warnings; its absence is none.
 """
 
 import importlib
@@ -20,15 +20,16 @@ from repre_mm.utils.stack import FAMILIES, NEEDED, StackError, distributions_of,
 
 # Not `make setup` alone: that returns at once where it was complete before something was changed by hand.
 SETUP_FIX = 'run `make clean-env setup` in the repository and use its .venv/bin/python'
-OPS_FIX = 'only detection and segmentation need it: `make setup-ops` in the repository, or with pip see docs/stack.md'
+OPS_FIX = '`make setup-ops` in the repository, or with pip see docs/install.md'
 
 
 class Finding(NamedTuple):
     """One row of the report.
 
     Attributes:
-        level: ``'ok'``, ``'warning'`` (pre-training works all the same) or ``'error'`` (it does not).
-        fix: What to do; empty when the level is ``'ok'``.
+        level: ``'ok'``, ``'absent'`` (detection and segmentation need it), ``'warning'`` (pre-training works all the
+            same) or ``'error'`` (it does not).
+        fix: What to do about a warning or an error.
     """
 
     name: str
@@ -56,7 +57,7 @@ def check_package(name: str) -> Finding:
     found = distributions_of(name) if member else {name: installed_version(name)}
     distribution, version = next(iter(found.items()), (name, None))
     if version is None:
-        return Finding(name, 'not installed', level, fix)
+        return Finding(name, 'not installed', 'absent' if level == 'warning' else level, fix)
     try:
         from packaging.requirements import Requirement
 
@@ -77,7 +78,9 @@ def check_mmcv_ops() -> Finding:
 
         boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 5], [20, 20, 30, 30]])
         kept = nms(boxes, torch.tensor([0.9, 0.8, 0.7]), iou_threshold=0.4)[1].tolist()
-    except Exception as error:  # a missing package, extension or symbol
+    except ModuleNotFoundError:
+        return Finding('mmcv ops', 'not compiled', 'absent')
+    except Exception as error:  # a missing symbol
         return Finding('mmcv ops', f'NMS fails: {_cause(error)}', 'warning', OPS_FIX)
     if kept != [0, 2]:
         return Finding('mmcv ops', 'NMS gives wrong boxes', 'warning', OPS_FIX)
@@ -116,16 +119,20 @@ def report() -> int:
     Returns:
         Exit code: 1 when something that pre-training needs is broken, else 0.
     """
-    faults = {'warning': [], 'error': []}
+    faults = {'absent': [], 'warning': [], 'error': []}
     for name, value, level, fix in examine():
         print(f'{name:<12} {value}', flush=True)
         if level != 'ok':
-            print(f'  {level}, fix: {fix}')
             faults[level].append(name)
+        if level in ('warning', 'error'):
+            print(f'  {level}, fix: {fix}')
     if faults['error']:
         print(f'\nPre-training cannot run: {", ".join(faults["error"])}.')
         return 1
-    print(f'\nPre-training works; {len(faults["warning"])} warning(s).')
+    warned = f', with {len(faults["warning"])} warning(s)' if faults['warning'] else ''
+    print(f'\nPre-training works{warned}.')
+    if faults['absent']:
+        print(f'Detection and segmentation need more: {OPS_FIX}.')
     return 0
 
 
