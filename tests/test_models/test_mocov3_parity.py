@@ -76,10 +76,12 @@ def test_four_steps_equal_the_authors():
         optimizer.step()
         model.momentum_encoder.step()
         losses.append(loss.item())
-    torch.testing.assert_close(losses, LOSSES, rtol=1e-5, atol=1e-5)
+    # Rounding grows with BatchNorm over six images: AVX512, AVX2 and neither differ by 1e-6, 5e-6, 3e-5 and 8e-4.
+    torch.testing.assert_close(losses[:2], LOSSES[:2], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(losses[2:], LOSSES[2:], rtol=1e-3, atol=0)
     torch.testing.assert_close(targets, TARGETS, rtol=1e-5, atol=1e-6)
     online = {name: p for name, p in parameters.items() if name not in target}
-    torch.testing.assert_close(fingerprint(online), ONLINE, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(fingerprint(online), ONLINE, rtol=1e-5, atol=1e-5)
     for name, expected in TENSORS.items():
         tensor = kept.get(name, parameters[name]).detach().flatten()[:3]
-        torch.testing.assert_close(tensor, torch.tensor(expected), rtol=1e-5, atol=1e-5, msg=name)
+        torch.testing.assert_close(tensor, torch.tensor(expected), rtol=1e-5, atol=3e-5, msg=name)
