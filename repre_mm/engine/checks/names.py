@@ -1,4 +1,4 @@
-"""Find keys of a config that nothing reads, and unknown types of what is not built before the training."""
+"""Find keys of a config that nothing reads, and unknown types and arguments of what only the training builds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from repre_mm.engine.checks.explain import accepted_arguments, find_type
 from repre_mm.utils.configs import walk
 
-# What is looked up only, by its key: it needs the data, a Runner or a GPU to be built.
+# What is looked up, by its key, and not built: that needs the data, a Runner or a GPU.
 _TABLES: dict[str, Registry] = {
     'dataset': registry.DATASETS,
     'sampler': registry.DATA_SAMPLERS,
@@ -80,7 +80,8 @@ def name_faults(cfg: Config) -> Iterator[str]:
                 if isinstance(found, str):
                     yield f'{path}.type: {found}'
                     continue
-                for option in node.keys() - _TAKEN_OUT - (known := accepted_arguments(found) or node.keys()):
+                known = accepted_arguments(found)
+                for option in node.keys() - _TAKEN_OUT - known if known else ():
                     near = ''.join(f'; did you mean {name}?' for name in _near(str(option), known)[:1])
                     yield f'{path}.{option}: {found.__name__} takes no such argument{near}'
     for path, node in walk(cfg.get('optim_wrapper'), 'optim_wrapper'):
