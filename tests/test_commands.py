@@ -13,6 +13,8 @@ from fixtures.stack import needs
 from repre_mm.cli.main import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
+#: Not resolved: the link inside a virtual environment is what makes it one.
+PYTHON = os.path.abspath(sys.executable)
 ROWS = [line.split('|')[-2] for line in (ROOT / 'docs/commands.md').read_text().splitlines() if line.startswith('| ')]
 TOOLS = re.compile('`((?:python tools/|bash tools/|--(?:cfg-options|traceback))[^`]*)`')
 COMMAND_LINES = [line for row in ROWS for line in TOOLS.findall(row) if 'slurm' not in line]
@@ -69,8 +71,8 @@ def clone(tmp_path_factory) -> Path:
     for name in ('configs', 'tools'):
         (folder / name).symlink_to(ROOT / name)
     (folder / 'bin').mkdir()
-    (folder / 'bin/python').write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
-    (folder / 'bin/repre').write_text(f'#!/bin/sh\nexec {sys.executable} -m repre_mm.cli.main "$@"\n')
+    (folder / 'bin/python').write_text(f'#!/bin/sh\nexec {PYTHON} "$@"\n')
+    (folder / 'bin/repre').write_text(f'#!/bin/sh\nexec {PYTHON} -m repre_mm.cli.main "$@"\n')
     for program in (folder / 'bin').iterdir():
         program.chmod(0o755)
     run('repre toy-scenes data/toy_scenes --num-train 256 --num-val 32 --num-scenes-train 4 --num-scenes-val 2', folder)
