@@ -21,7 +21,7 @@ from repre_mm.studies.ablation import Cell, Settings
 from repre_mm.studies.parts.patches import patch_map
 from repre_mm.studies.small.cells import METHODS, PLAIN, RANDOM, REPRE, Bench, cells_of
 from repre_mm.studies.small.data import Sources, prepare
-from repre_mm.studies.small.page import pair_differences, paired
+from repre_mm.studies.small.page import findings, pair_differences, paired
 from repre_mm.studies.small.scores import SCORES, score_encoder, tile_maps
 from repre_mm.utils.errors import UserError
 
@@ -108,6 +108,19 @@ def test_differences_are_within_a_seed():
     assert pair_differences(results, 'SimCLR', REPRE, 'knn') == [1.0]
 
 
+def test_the_page_says_which_differences_are_beyond_their_interval():
+    cells = cells_of(['SimCLR'], [PLAIN, REPRE], [0, 1, 2])[:-3]
+    rest = dict.fromkeys(SCORES, None)
+    scores = [(40.0, 9.0), (44.0, 9.5), (41.0, 9.0), (45.1, 8.6), (42.0, 9.0), (45.8, 9.3)]
+    results = {
+        cell: {'scores': {**rest, 'knn': knn, 'part_map': parts}}
+        for cell, (knn, parts) in zip(cells, scores, strict=True)
+    }
+    (text, _) = findings(results)
+    assert 'Of 2 differences between RePre and plain, 1 beyond the interval: kNN, top-1 of SimCLR, RePre (+4.0' in text
+    assert findings({cell: results[cell] for cell in cells[:2]}) == []
+
+
 def test_cells_come_in_whole_pairs():
     cells = cells_of(list(METHODS), [PLAIN, REPRE], [0, 1])
     assert [cell.seed for cell in cells] == [0] * 4 + [1] * 4 + [0, 1]
@@ -184,6 +197,7 @@ def test_benchmark_runs_continues_and_writes_its_page(sources, tmp_path, monkeyp
     run_here(monkeypatch, *words, '--page', str(page))
     text = page.read_text()
     assert text.count('(1 pair)') == len(SCORES)
+    assert '| SimCLR | RePre | ' in text.partition('## Gradient')[2]
     assert str(tmp_path) not in text + page.with_suffix('.json').read_text()
     for name in ('blocks', 'losses', 'gradients'):
         assert f'page-{name}.png' in text

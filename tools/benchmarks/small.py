@@ -48,6 +48,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--jobs', type=int, default=1, help='cells at once, one thread each (default: %(default)s)')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/small'), help='default: %(default)s')
     parser.add_argument('--page', type=Path, metavar='FILE.md', help='write the page of the finished cells, and stop')
+    parser.add_argument(
+        '--title',
+        default='RePre against plain methods on photographs, at a small scale',
+        help='of the page (default: %(default)s)',
+    )
     parser.add_argument('--plan', action='store_true', help='print what would be done, and stop')
     add_cfg_options(parser, 'of every config')
     parser.add_argument('--cell', help=argparse.SUPPRESS)  # run this one here
@@ -77,7 +82,7 @@ def main() -> None:
         if args.page:
             from repre_mm.studies.small.page import write_page
 
-            write_page(bench, cells, args.page)
+            write_page(bench, cells, args.page, args.title)
             return
         print(plan(bench, cells, args.jobs), flush=True)
         if not args.plan:

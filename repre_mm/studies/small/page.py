@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 
 from repre_mm.studies.ablation import Cell
 from repre_mm.studies.results import markdown_table
-from repre_mm.studies.small.cells import PLAIN, RANDOM, Bench
+from repre_mm.studies.small.cells import METHODS, PLAIN, RANDOM, REPRE, Bench
 from repre_mm.studies.small.figures import block_figure, curve_figure, gradient_figure
 from repre_mm.studies.small.scores import SCORES
 from repre_mm.utils.atomic import write_json, write_text
@@ -43,8 +44,8 @@ def paired(differences: Sequence[float]) -> Difference:
     return Difference(statistics.mean(differences), quantile * statistics.stdev(differences) / math.sqrt(count), count)
 
 
-def write_page(bench: Bench, cells: Sequence[Cell], path: Path) -> None:
-    """Write ``path`` and beside it ``NAME.json``, ``NAME-blocks.png``, ``NAME-losses.png``, ``NAME-gradients.png``.
+def write_page(bench: Bench, cells: Sequence[Cell], path: Path, title: str) -> None:
+    """Write ``path``, headed by ``title``, and beside it its JSON and figures (``NAME.json``, ``NAME-losses.png``, ..).
 
     Raises:
         UserError: No cell is finished.
@@ -64,7 +65,8 @@ def write_page(bench: Bench, cells: Sequence[Cell], path: Path) -> None:
             file = path.with_name(f'{path.stem}-{name}.png')
             figure.savefig(file, dpi=110)
             pictures += [f'![{text}]({file.name})', '']
-    write_text('\n'.join([*_head(bench, results, len(cells)), *_tables(results), *pictures]) + '\n', path)
+    lines = [f'# {title}', '', *_head(bench, results, len(cells)), *findings(results), *_tables(results)]
+    write_text('\n'.join([*lines, *_gradients(results), *pictures]).rstrip() + '\n', path)
     write_json({'cells': [_for_json(cell, result) for cell, result in results.items()]}, path.with_suffix('.json'))
 
 
@@ -80,11 +82,13 @@ def _head(bench: Bench, results: Results, count: int) -> list[str]:
     hours = sum(r['cost'].get('train_wall_s', 0) + r['cost']['score_wall_s'] for r in results.values()) / 3600
     steps = {result['cost']['steps'] for result in results.values()} - {0}
     versions = ', '.join(f'{name} {version}' for name, version in any_result['versions'].items())
+    methods = list(dict.fromkeys(cell.base.method for cell in results if cell.variant != RANDOM))
+    arms = list(dict.fromkeys(cell.variant for cell in results if cell.variant != RANDOM))
+    chosen = '' if methods == list(METHODS) else f' --methods {" ".join(map(shlex.quote, methods))}'
+    chosen += '' if arms == [PLAIN, REPRE] else f' --arms {" ".join(arms)}'
     return [
-        '# RePre against plain methods on photographs, at a small scale',
-        '',
         '`python tools/benchmarks/small.py --data DIR --seg DIR --parts DIR --epochs '
-        f'{settings.epochs} --seeds {" ".join(map(str, seeds))}`',
+        f'{settings.epochs} --seeds {" ".join(map(str, seeds))}{chosen}`',
         '',
         f'{settings.train_images:,} photographs, {" or ".join(map(str, sorted(steps)))} steps '
         f'({settings.epochs} epochs, batch 64) of a ViT with 6 blocks of width 96 on 96 pixels, patches of 16 (768 '
@@ -97,6 +101,60 @@ def _head(bench: Bench, results: Results, count: int) -> list[str]:
         f'kNN: k = {settings.k}. Nothing was chosen by these scores.',
         '',
         f'Versions: {versions}.',
+        '',
+    ]
+
+
+def findings(results: Results) -> list[str]:
+    """Say which differences are beyond their interval; nothing without intervals."""
+    found, count = [], 0
+    for method, arm in dict.fromkeys((cell.base.method, cell.variant) for cell in results):
+        for score, label in SCORES.items():
+            differences = pair_differences(results, method, arm, score) if arm not in (PLAIN, RANDOM) else []
+            if len(differences) < 2:
+                continue
+            count += 1
+            difference = paired(differences)
+            if abs(difference.mean) > difference.half:
+                found.append(f'{label} of {method}, {_arm(arm)} ({difference})')
+    if not count:
+        return []
+    beyond = f'{len(found)} beyond the interval: {"; ".join(found)}' if found else 'none is beyond its interval'
+    return [
+        f'**Result.** Of {count} differences between RePre and plain, {beyond}. '
+        f'By chance alone 95 % intervals would miss zero {0.05 * count:.1f} times.',
+        '',
+    ]
+
+
+def _gradients(results: Results) -> list[str]:
+    """Table: share of the gradient and cosine at each block, over the last half of the measurements, mean of seeds."""
+    rows = []
+    blocks: list[int] = []
+    for method, arm in dict.fromkeys((cell.base.method, cell.variant) for cell in results):
+        curves = [r['curves'] for c, r in results.items() if (c.base.method, c.variant) == (method, arm)]
+        names = [name for name in curves[0] if name.startswith('grad_share_recon_block_')]
+        if not names:
+            continue
+        blocks = sorted(int(name.rpartition('_')[2]) for name in names)
+
+        def late(curves: list[dict], name: str) -> float:
+            return statistics.mean(v for each in curves for v in each[name][1][len(each[name][1]) // 2 :])
+
+        shares = [f'{100 * late(curves, f"grad_share_recon_block_{block}"):.2g}' for block in blocks]
+        cosines = [f'{late(curves, f"grad_cosine_block_{block}"):+.2f}' for block in (blocks[0], blocks[-1])]
+        weights = [f'{late(curves, f"weight_{loss}"):.3g}' for loss in ('contrast', 'recon')]
+        rows.append([method, _arm(arm), ' : '.join(weights), *shares, *cosines])
+    if not rows:
+        return []
+    columns = ['method', 'arm', 'weights', *(f'block {block}' for block in blocks)]
+    return [
+        '## Gradient',
+        '',
+        "The pixels' share of the gradient norm at each block, in percent, and the cosine between the two gradients; "
+        'means over the last half of the training. Weights: contrastive : pixels.',
+        '',
+        *markdown_table([*columns, f'cosine, block {blocks[0]}', f'block {blocks[-1]}'], rows),
         '',
     ]
 
