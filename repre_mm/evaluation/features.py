@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from mmcv.cnn.bricks.drop import DropPath
+from mmengine.dist import all_gather_object, is_main_process
 from timm.layers import DropPath as TimmDropPath
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from repre_mm.evaluation.loaders import SharedBatches
 from repre_mm.models.backbones import TimmBackbone
 from repre_mm.models.taps import encoder_levels, pooled
 from repre_mm.utils.errors import UserError
@@ -19,6 +23,7 @@ from repre_mm.utils.modules import eval_mode
 
 #: Width from which DINO adds the mean patch token instead of earlier class tokens (ViT-S has 384, ViT-B 768).
 DINO_WIDE = 768
+_ROUND = 64  # batches after which processes exchange features
 
 
 @dataclass(frozen=True)
@@ -122,6 +127,9 @@ def encode(
     Raises:
         UserError: The encoder has no such features.
     """
+    if not len(images):  # the share of a process in a small last batch
+        blank = images.new_zeros(1, *images.shape[1:])
+        return encode(encoder, blank, features, amp=amp, drop_path=drop_path)[:0]
     module, images = encoder.module, encoder.normalised(images)
     with eval_mode(module), torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16, amp):
         if features == 'dino' and has_class_token(module):
@@ -145,22 +153,30 @@ def extract_features(
 ) -> tuple[Tensor, Tensor]:
     """Compute vectors (N, C), float32, and collect labels (N,), int64, of a data set, both on the CPU.
 
+    From a loader of :func:`repre_mm.evaluation.image_folder_loader` all processes of a group extract together, each its
+    part of every batch, and each gets all vectors in the order of the data set. All of them have to call this.
+
     Args:
         encoder: See :func:`encode`.
         batches: Pairs of images (B, 3, H, W), uint8 or float in [0, 255], and integer labels (B,).
         amp: See :func:`encode`.
-        progress: Show a progress bar with the time left.
+        progress: Show a progress bar with the time left, on the main process.
 
     Raises:
         UserError: There are no batches, or the encoder gave NaN or infinite values.
     """
-    parts = [
-        (encode(encoder, images, amp=amp).cpu(), labels.long().cpu())
-        for images, labels in tqdm(batches, desc='features', unit='batch', disable=not progress)
-    ]
-    if not parts:
+    shared = isinstance(batches, DataLoader) and isinstance(batches.batch_sampler, SharedBatches)
+    done, part = [], []
+    bar = tqdm(batches, desc='features', unit='batch', disable=not (progress and is_main_process()))
+    for step, (images, labels) in enumerate(bar, 1):
+        part.append((encode(encoder, images, amp=amp).cpu().contiguous(), labels.long().cpu()))
+        if not shared or step % _ROUND == 0 or step == len(batches):
+            # Of each batch, the parts in order of rank.
+            done += chain(*zip(*all_gather_object(part), strict=True)) if shared else part
+            part = []
+    if not done:
         raise UserError('there are no images to extract features from: the iterable gave no batches')
-    features, labels = map(torch.cat, zip(*parts, strict=True))
+    features, labels = map(torch.cat, zip(*done, strict=True))
     finite = features.isfinite().all(dim=1)
     if not finite.all():
         raise UserError(

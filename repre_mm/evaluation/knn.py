@@ -1,12 +1,15 @@
 """Weighted k-nearest-neighbour classification of frozen features (Wu et al., CVPR 2018; DINO, ICCV 2021)."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
+from mmengine.dist import all_gather_object, is_main_process
 from torch import Tensor
 from tqdm import tqdm
 
+from repre_mm.evaluation.loaders import own_rows
 from repre_mm.utils.errors import UserError
 
 #: The temperature and the numbers of neighbours of DINO's evaluation.
@@ -28,7 +31,8 @@ def knn_classify(
     """Predict by the votes of the k most similar training images.
 
     Similarity is the cosine; a neighbour votes for its class with weight exp(similarity / 0.07). Queries are
-    taken in chunks, so that similarities take 256 MB at most.
+    taken in chunks, so that similarities take 256 MB at most. The processes of a group call this together with the same
+    tensors: each classifies its part of the queries, and gets all predictions.
 
     Args:
         train_features: The bank, (N, C), not normalised, on any device; the work is done there.
@@ -54,18 +58,19 @@ def knn_classify(
     device = train_features.device
     train_labels = train_labels.to(device)
     num_classes = num_classes or int(train_labels.max()) + 1
-    predictions: dict[int, list[Tensor]] = {count: [] for count in ks}
+    predictions: list[Tensor] = []  # each (Ks, B)
     bank = train_features.float()
     lengths = bank.norm(dim=1).clamp(min=1e-12)
-    chunks = test_features.split(max(1, _SIMILARITIES // len(train_features)))
-    for queries in tqdm(chunks, desc='kNN', unit='chunk', disable=not progress):
+    chunks = own_rows(test_features).split(max(1, _SIMILARITIES // len(train_features)))
+    for queries in tqdm(chunks, desc='kNN', unit='chunk', disable=not (progress and is_main_process())):
         queries = F.normalize(queries.to(device).float(), dim=1)
         cosines, indices = (queries @ bank.T / lengths).topk(ks[-1], dim=1)  # (B, k), nearest first
         weights = (cosines.double() / TEMPERATURE).exp()  # float64, since many small votes decide
         votes = weights.new_zeros(len(queries), num_classes)
-        first = 0
-        for count in ks:
+        guesses = []
+        for first, count in pairwise([0, *ks]):
             votes.scatter_add_(1, train_labels[indices[:, first:count]], weights[:, first:count])
-            predictions[count].append(votes.argmax(dim=1).cpu())
-            first = count
-    return {count: torch.cat(parts) for count, parts in predictions.items()}
+            guesses.append(votes.argmax(dim=1))
+        predictions.append(torch.stack(guesses).cpu())
+    whole = torch.cat(all_gather_object(torch.cat(predictions, dim=1)), dim=1)
+    return dict(zip(ks, whole, strict=True))

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from repre_mm.evaluation.classifiers import Batches, LinearClassifiers, Scores
@@ -97,11 +96,8 @@ def linear_eval(
 
     def augmented(epoch: int) -> Batches:
         # Each epoch has a seed of its own, so that a resumed training equals an uninterrupted one.
-        epoch_seed = (seed * 100_003 + epoch) % 2**32
-        loader.generator.manual_seed(epoch_seed)
-        torch.manual_seed(epoch_seed)  # of drop-path
-        if workers == 0:
-            np.random.seed(epoch_seed)  # the transforms draw from numpy, in this process
+        loader.batch_sampler.seed, loader.batch_sampler.epoch = seed, epoch
+        torch.manual_seed((seed * 100_003 + epoch) % 2**32)  # of drop-path
         for step, (images, labels) in enumerate(loader):
             vectors = encode(encoder, images, recipe.features, amp=amp, drop_path=drop_path)
             if step == 0 and not vectors.isfinite().all():  # once per epoch: it waits for the device

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from mmengine.dist import get_rank, get_world_size
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -44,6 +46,50 @@ def _pipeline(*steps: dict) -> list[dict]:
     return [{'type': 'repre_mm.LoadImage'}, *steps, {'type': 'mmpretrain.PackInputs', 'meta_keys': ('img_path',)}]
 
 
+def own_rows(rows: Any) -> Any:
+    """Take the part of a sequence or a tensor that falls to this process; the parts in order of rank make the whole."""
+    rank, count = get_rank(), get_world_size()
+    return rows[len(rows) * rank // count : len(rows) * (rank + 1) // count]
+
+
+class SharedBatches:
+    """Batch sampler: of every batch, the rows that fall to this process; every process gets the same number of batches.
+
+    Args:
+        dataset: What is sampled.
+        batch_size: Rows of all processes together; the last batch may be smaller, and its part may be empty.
+        shuffle: Draw a random order that depends on ``seed`` and ``epoch`` only, and give ``(seed, epoch, index)`` for
+            each row.
+
+    Attributes:
+        first: Row at which to begin.
+    """
+
+    def __init__(self, dataset: ImageFolder, batch_size: int, shuffle: bool) -> None:
+        self.dataset, self.batch_size, self.shuffle = dataset, batch_size, shuffle
+        self.seed = self.epoch = self.first = 0
+
+    def __len__(self) -> int:
+        return -(-(len(self.dataset) - self.first) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list]:
+        order = torch.arange(len(self.dataset))
+        if self.shuffle:
+            generator = torch.Generator().manual_seed((self.seed * 100_003 + self.epoch) % 2**32)
+            order = torch.randperm(len(order), generator=generator)
+        for batch in order[self.first :].split(self.batch_size):
+            rows = own_rows(batch).tolist()
+            yield [(self.seed, self.epoch, row) for row in rows] if self.shuffle else rows
+
+
+class _Augmented(ImageFolder):
+    """An image's augmentation depends on seed, epoch and index alone, not on the process that loads it."""
+
+    def __getitem__(self, key: tuple[int, int, int]) -> Any:
+        np.random.seed([number % 2**32 for number in key])  # the transforms draw from numpy
+        return super().__getitem__(key[2])
+
+
 def image_folder_loader(
     root: str | os.PathLike | None,
     split: str,
@@ -59,16 +105,18 @@ def image_folder_loader(
 ) -> DataLoader:
     """Load all crops and labels of ``root/split/<class>/*``, in a fixed order unless augmented.
 
+    Of several processes each loads its part of every batch, see :class:`SharedBatches`.
+
     Args:
         root: The data set.
         split: ``'train'`` or ``'val'``.
         image_size: Of the square crop, in pixels.
-        batch_size: Images per batch; the last one may be smaller.
+        batch_size: Images per batch, of all processes together; the last one may be smaller.
         workers: Loading processes; 0 loads in this one.
         classes: Names of the classes in the order of their labels; default: the folder names, sorted. Give the
             training split's, so that a class without validation images does not shift the labels.
         strict: Stop at an unreadable image; False replaces it, for a score that must not end a training.
-        augment: :func:`training_pipeline` in random order, drawn from ``loader.generator``, instead of
+        augment: :func:`training_pipeline` in random order, by ``loader.batch_sampler.seed`` and ``.epoch``, instead of
             :func:`evaluation_pipeline` in the order of the paths.
         interpolation: Of the evaluation crop.
         decoding: ``max_pixels`` and ``value_range`` of :class:`repre_mm.datasets.ImageFolder`.
@@ -88,7 +136,7 @@ def image_folder_loader(
         raise EvaluationError(
             f'there is no folder {source.place}/{split}: the data must be laid out as {root}/{{train,val}}/<class>/'
         )
-    dataset = ImageFolder(
+    dataset = (_Augmented if augment else ImageFolder)(
         str(root),
         split=split,
         labels=True,
@@ -99,18 +147,17 @@ def image_folder_loader(
     )
     return DataLoader(
         dataset,
-        batch_size=batch_size,
+        batch_sampler=SharedBatches(dataset, batch_size, shuffle=augment),
         num_workers=workers,
-        collate_fn=_collate,
-        shuffle=augment,
-        # Workers take their seeds from it too, new ones every epoch.
-        generator=torch.Generator() if augment else None,
+        collate_fn=partial(_collate, image_size),
+        generator=torch.Generator(),  # else each pass would draw from the global one
     )
 
 
-def _collate(items: list[dict]) -> tuple[Tensor, Tensor]:
-    images = torch.stack([item['inputs'] for item in items])
-    return images, torch.cat([item['data_samples'].gt_label for item in items])
+def _collate(image_size: int, items: list[dict]) -> tuple[Tensor, Tensor]:
+    images = [torch.empty(0, 3, image_size, image_size, dtype=torch.uint8), *(item['inputs'][None] for item in items)]
+    labels = [torch.empty(0, dtype=torch.int64), *(item['data_samples'].gt_label for item in items)]
+    return torch.cat(images), torch.cat(labels)
 
 
 class ImageSource:

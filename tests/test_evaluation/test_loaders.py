@@ -5,6 +5,7 @@ import pytest
 import torch
 from fixtures.data import make_image_folder
 from PIL import Image
+from torch.utils.data import DataLoader
 
 from repre_mm.datasets import DatasetError
 from repre_mm.evaluation.loaders import EvaluationError, ImageSource, image_folder_loader
@@ -47,18 +48,32 @@ def test_missing_split(data_root):
         image_folder_loader(f'{data_root}/val/red', 'train', 32)
 
 
-def test_augmented_loader_is_random_by_its_generator_alone(data_root):
-    loader = image_folder_loader(data_root, 'train', 32, batch_size=24, workers=1, augment=True)
-
-    def draw(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-        loader.generator.manual_seed(seed)
+def test_augmented_loader_is_random_by_seed_and_epoch_alone(data_root):
+    def draw(epoch: int, workers: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+        loader = image_folder_loader(data_root, 'train', 32, batch_size=24, workers=workers, augment=True)
+        loader.batch_sampler.epoch = epoch
         ((images, labels),) = loader
         return images, labels
 
-    first, again, other = draw(1), draw(1), draw(2)
+    first, again, other = draw(1), draw(1, workers=0), draw(2)
     torch.testing.assert_close(first, again, rtol=0, atol=0)
     assert not torch.equal(first[0], other[0])
     assert sorted(first[1].tolist()) == [0] * 8 + [1] * 8 + [2] * 8 != first[1].tolist()
+
+
+@pytest.mark.parametrize('world_size', [1, 3, 10])
+def test_processes_share_each_batch_in_order(data_root, monkeypatch, world_size):
+    monkeypatch.setattr('repre_mm.evaluation.loaders.get_world_size', lambda: world_size)
+    parts = []
+    for rank in range(world_size):
+        monkeypatch.setattr('repre_mm.evaluation.loaders.get_rank', lambda rank=rank: rank)
+        loader = image_folder_loader(data_root, 'val', 32, batch_size=5, workers=0)
+        parts.append(list(loader))
+        assert len(parts[-1]) == len(loader) == 2
+    whole = list(DataLoader(loader.dataset, 5, collate_fn=loader.collate_fn))
+    for batch, shares in zip(whole, zip(*parts, strict=True), strict=True):
+        for each, share in zip(batch, zip(*shares, strict=True), strict=True):
+            torch.testing.assert_close(torch.cat(share), each, rtol=0, atol=0)
 
 
 @pytest.fixture

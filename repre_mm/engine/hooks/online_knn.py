@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import islice
 
 import torch
-from mmengine.dist import get_world_size, is_main_process
+from mmengine.dist import all_reduce, get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
@@ -32,8 +32,8 @@ class OnlineKNNHook(Hook):
     The network is the one that the method's authors evaluate: DINO's teacher, the online network of the others.
 
     The bank is the training split, the queries are the validation split of the same folder. The start says if there
-    will be no score: without class folders or without ``val``, or if the other processes, which wait for the main
-    process, would exceed the timeout of their collectives; a few timed batches tell.
+    will be no score: without class folders or without ``val``, or if it would take longer than the timeout of a
+    collective; a few timed batches tell. All processes encode, each its part.
 
     Args:
         dataset: Config of the images: ``type``, ``root``, ``max_pixels``, ``value_range``; ``--data`` is its root.
@@ -42,7 +42,7 @@ class OnlineKNNHook(Hook):
         std: Likewise.
         interval: Epochs between two scores. The last epoch is always scored, and the start after ``--init-from``.
         k: Neighbours.
-        batch_size: Images per forward.
+        batch_size: Images per forward of a process.
         workers: Loading processes.
     """
 
@@ -67,9 +67,8 @@ class OnlineKNNHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Look for labelled images before the first step."""
-        if not is_main_process() and not is_sharded(runner.model):
-            return
-        options = {'batch_size': self.batch_size, 'workers': self.workers, 'strict': False, 'decoding': self.decoding}
+        batch_size = self.batch_size * get_world_size()
+        options = {'batch_size': batch_size, 'workers': self.workers, 'strict': False, 'decoding': self.decoding}
         try:
             bank = image_folder_loader(self.root, 'train', self.image_size, **options)
             classes = bank.dataset.metainfo['classes']
@@ -81,24 +80,25 @@ class OnlineKNNHook(Hook):
             runner.logger.info(f'no online kNN score: k={self.k} neighbours of {len(bank.dataset)} images')
             return
         self._loaders = bank, queries
-        # With split parameters all processes encode together.
         if get_world_size() > 1 and not is_sharded(runner.model):
             self._check_time(runner)
         if runner.cfg.get('init_from') and runner.iter == 0 and self._loaders is not None:
             self._log_scores(runner, 0)
 
     def _check_time(self, runner: Runner) -> None:
-        """Give up the score if the other processes would wait for it longer than the timeout of a collective."""
+        """Give up the score if it would take longer than the timeout of a collective."""
         bank, queries = self._loaders
-        seconds = self._seconds_per_batch(runner) * (len(bank) + len(queries))
+        slowest = torch.tensor([self._seconds_per_batch(runner)])
+        all_reduce(slowest, 'max')
+        seconds = slowest.item() * (len(bank) + len(queries))
         limit = runner.cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout', 600)  # NCCL's default
         if seconds < _SHARE * limit:
-            runner.logger.info(f'online kNN score: about {seconds:.0f} s each, while the other processes wait')
+            runner.logger.info(f'online kNN score: about {seconds:.0f} s each')
             return
         self._loaders = None
         runner.logger.warning(
-            f'no online kNN score: encoding {len(bank.dataset):,} images would take about {seconds:.0f} s on one '
-            f'process, and the others may wait {limit:.0f} s for it (env_cfg.dist_cfg.timeout). Raise that limit '
+            f'no online kNN score: encoding {len(bank.dataset):,} images would take about {seconds:.0f} s, and a '
+            f'collective may take {limit:.0f} s (env_cfg.dist_cfg.timeout). Raise that limit '
             f'above {seconds / _SHARE:.0f}, or score the checkpoints afterwards with tools/knn.py'
         )
 
