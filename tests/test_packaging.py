@@ -136,9 +136,12 @@ def test_wheel_holds_configs_tools_and_templates(wheel_files):
     for folder in ('configs', 'tools'):
         files = [path for path in (ROOT / folder).rglob('*') if path.suffix in ('.py', '.yml', '.sh')]
         assert {f'repre_mm/.mim/{path.relative_to(ROOT)}' for path in files} <= names
+    assert {f'repre_mm/.mim/weights/{path.name}' for path in (ROOT / 'weights').iterdir()} <= names
     assert {'repre_mm/.mim/model-index.yml', 'repre_mm/py.typed'} < names
     assert {f'repre_mm/visualization/templates/{name}' for name in ('report.html', 'report.css')} < names
-    assert not [name for name in names if '__pycache__' in name or name.startswith(('tests', 'configs', 'tools'))]
+    assert not [
+        name for name in names if '__pycache__' in name or name.startswith(('tests', 'configs', 'tools', 'weights'))
+    ]
 
 
 def test_source_distribution_holds_the_repository_and_builds_the_same_wheel(source, wheel_files, tmp_path):
@@ -147,7 +150,7 @@ def test_source_distribution_holds_the_repository_and_builds_the_same_wheel(sour
     with tarfile.open(build('sdist', source, tmp_path / 'sdist')) as archive:
         archive.extractall(tmp_path / 'unpacked', filter='data')
     (unpacked,) = (tmp_path / 'unpacked').iterdir()
-    for folder in ('configs', 'docs', 'tests', 'tools'):
+    for folder in ('configs', 'docs', 'tests', 'tools', 'weights'):
         files = [path for path in (ROOT / folder).rglob('*') if path.is_file() and '__pycache__' not in path.parts]
         assert [path for path in files if not (unpacked / path.relative_to(ROOT)).is_file()] == []
     assert {'CHANGELOG.md', 'Makefile', 'model-index.yml', *LOCKS} < {path.name for path in unpacked.iterdir()}

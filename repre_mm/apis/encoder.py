@@ -159,8 +159,9 @@ def load_encoder(
 
     Args:
         source: The folder of a run; a released file from which the model is recognised; ``'timm:MODEL:FILE'``; a timm
-            model by its name, with random weights; two words, ``(CONFIG, CHECKPOINT)``; ``'hf-hub:USER/NAME'``, or
-            ``'local-dir:DIR'`` in the same format.
+            model by its name, with random weights; two words, ``(CONFIG, CHECKPOINT)``; the name of a config whose
+            weights are at hand, ``'repre_simclr_vit-tiny_toy'`` (:func:`repre_mm.checkpoint.zoo.find_weights`);
+            ``'hf-hub:USER/NAME'``, or ``'local-dir:DIR'`` in the same format.
         size: Side of the crops in pixels; default: that of the training.
         device: Default: a GPU where there is one.
         network: ``'online'`` or ``'target'``; default: the one that the method's authors evaluate.

@@ -15,7 +15,7 @@ from repre_mm.utils.stack import stack_versions
 
 ENCODER_HELP = (
     'CONFIG CHECKPOINT (a training checkpoint or a released file), CONFIG random, timm:MODEL[,OPTION=VALUE...][:FILE], '
-    'a released FILE that tells its model, or the work dir of a run'
+    'a released FILE that tells its model, the work dir of a run, or the NAME of a config whose weights are at hand'
 )
 
 

@@ -7,6 +7,8 @@
 ``timm:MODEL[,OPTION=VALUE...]``          that model with random weights
 ``FILE``                                  a released file from which the model is recognised
 ``RUN``                                   the work dir of a training: its config and newest sound checkpoint
+``NAME``                                  a config of the package whose weights are at hand; see
+                                          :func:`repre_mm.checkpoint.zoo.find_weights`
 ========================================  ======================================================================
 
 ``CONFIG:CHECKPOINT`` is the first in one word.
@@ -32,6 +34,7 @@ from torch import nn
 from repre_mm.checkpoint import build_encoder, load_pretrained
 from repre_mm.checkpoint.releases import Release
 from repre_mm.checkpoint.saving import newest_checkpoint
+from repre_mm.checkpoint.zoo import find_weights
 from repre_mm.evaluation.features import FrozenEncoder
 from repre_mm.evaluation.loaders import EvaluationError
 from repre_mm.evaluation.networks import Network, choose_network
@@ -42,7 +45,7 @@ from repre_mm.utils.package import load_config
 RANDOM = 'random'
 
 _TIMM = 'timm:'
-_GRAMMAR = 'CONFIG CHECKPOINT, CONFIG random, timm:MODEL[,OPTION=VALUE...][:FILE], FILE or RUN'
+_GRAMMAR = 'CONFIG CHECKPOINT, CONFIG random, timm:MODEL[,OPTION=VALUE...][:FILE], FILE, RUN or NAME'
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class EncoderName:
 
         Raises:
             EvaluationError: They do not name an encoder.
+            repre_mm.checkpoint.CheckpointError: They name a config of the package whose weights are not at hand.
         """
         first, *rest = words
         if first.startswith(_TIMM) and not rest:
@@ -80,7 +84,8 @@ class EncoderName:
         elif not rest and first.endswith('.py'):
             raise EvaluationError(f'{first} is a config: name its checkpoint too, or the word {RANDOM!r}')
         elif not rest and first not in ('', RANDOM):
-            return cls(None, first)
+            named = None if Path(first).expanduser().exists() else find_weights(first)
+            return cls(*(named or (None, first)))
         raise EvaluationError(f'{" ".join(words)!r} does not name an encoder: write {_GRAMMAR}')
 
     def __str__(self) -> str:

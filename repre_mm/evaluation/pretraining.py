@@ -18,6 +18,9 @@ from repre_mm.evaluation.protocol import evaluate_config
 from repre_mm.models.build import build_model
 from repre_mm.visualization import reconstruction_grid, save_png
 
+#: What a checkpoint's parts that reconstruct are called.
+RECONSTRUCTS = ('backbone.', 'repre_neck.', 'repre_decoder.')
+
 
 def evaluate_pretraining(
     cfg: Config, checkpoint: str | os.PathLike, out_dir: str | os.PathLike, *, trust: bool = False, **options: Any
@@ -76,8 +79,10 @@ def load_repre(cfg: Config, checkpoint: str | os.PathLike, seed: int = 0, *, tru
         )
     if str(checkpoint) != RANDOM:
         state = read_checkpoint(checkpoint, trust=trust)
+        # Published weights leave out what only a training needs: projectors, target network, weights of the losses.
+        spare = {name: value for name, value in model.state_dict().items() if not name.startswith(RECONSTRUCTS)}
         try:
-            model.load_state_dict(state.get('state_dict', state))
+            model.load_state_dict(spare | state.get('state_dict', state))
         except RuntimeError as error:
             raise EvaluationError(
                 f'{checkpoint} does not fit {named}; reconstruction needs the training checkpoint, not an exported '

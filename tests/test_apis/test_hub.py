@@ -62,6 +62,11 @@ folder, state = map(Path, sys.argv[1:])
 print(push_to_hub(folder, 'user/tiny'))
 encoder = repre_mm.load_encoder('hf-hub:user/tiny', device='cpu')
 torch.save(encoder.backbone.model.state_dict(), state)
+# By the name of a config, wherever an encoder is named.
+from repre_mm.checkpoint.zoo import find_weights
+os.environ['REPRE_WEIGHTS'] = 'hf-hub:user'
+push_to_hub(folder, 'user/repre_mocov3_vit-tiny_toy')
+assert Path(find_weights('repre_mocov3_vit-tiny_toy')[1]).read_bytes() == (folder / 'model.safetensors').read_bytes()
 os.environ['HF_TOKEN'] = 'hf_wrong'
 push_to_hub(folder, 'user/tiny')
 """
