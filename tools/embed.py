@@ -1,6 +1,7 @@
 """Write one vector per image: ``python tools/embed.py ENCODER --data DIR --out vectors.npy``.
 
-The paths and the name of the encoder go beside it, into ``vectors.json``. ``tools/search.py`` finds what is near.
+The paths and the name of the encoder go beside it, into ``vectors.json``; ``vectors.parquet`` holds them itself.
+``tools/search.py`` finds what is near.
 """
 
 
@@ -27,7 +28,8 @@ def main() -> None:
         )
         options = {name: getattr(args, name) for name in ('size', 'network', 'prefix')}
         Vectors(values, list(crops.names), args.encoder, options).save(args.out)
-    print(f'{args.out}: {len(values):,} vectors of length {values.shape[1]}; paths in {args.out.with_suffix(".json")}')
+    paths = f'; paths in {args.out.with_suffix(".json")}' * (args.out.suffix == '.npy')
+    print(f'{args.out}: {len(values):,} vectors of length {values.shape[1]}{paths}')
 
 
 if __name__ == '__main__':

@@ -11,7 +11,7 @@ def parse_args() -> argparse.Namespace:
     from repre_mm.cli.arguments import add_traceback_argument
 
     parser = argparse.ArgumentParser(description='Find images near others, by vectors of `embed`.')
-    parser.add_argument('vectors', type=Path, help='.npy of `embed`')
+    parser.add_argument('vectors', type=Path, help='.npy or .parquet of `embed`')
     parser.add_argument('queries', nargs='*', metavar='QUERY', help='images: among those embedded, or new ones')
     parser.add_argument('--top', type=int, default=8, help='neighbours of each query (default: %(default)s)')
     parser.add_argument('--duplicates', type=float, metavar='COSINE', help='list pairs of images at least this near')

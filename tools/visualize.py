@@ -4,13 +4,13 @@ WHAT is one of
   reconstruction  inputs, reconstructions and errors (of a RePre checkpoint)
   attention       where the encoder looks: class-token attention, or similarity to the pooled vector
   components      patch tokens by their first three principal components, as colours
-  embedding       t-SNE of the vectors of some classes
+  embedding       t-SNE of the vectors of some classes; of images without classes, coloured by k-means clusters
   retrieval       the nearest images of some queries
   curves          training curves: WHAT is followed by work dirs instead, `visualize.py curves WORK_DIR...`
 
 ENCODER is CONFIG CHECKPOINT, CONFIG random, timm:MODEL[,OPTION=VALUE...][:FILE], a released FILE that tells its model,
-or the work dir of a run. `--compare ENCODER`, once or more, sets others beside it. The picture goes to
-`pictures/WHAT.png` beside the checkpoint, where tools/report.py finds it.
+the work dir of a run, or the NAME of a config whose weights are at hand. `--compare ENCODER`, once or more, sets others
+beside it. The picture goes to `pictures/WHAT.png` beside the checkpoint, where tools/report.py finds it.
 """
 
 from __future__ import annotations
@@ -57,9 +57,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     sub.add_argument('--layer', type=int, default=-1, help='block or stage, from 0, or from the end (default: last)')
     sub = compare(command('components', 'principal components of patch tokens', 6))
     sub.add_argument('--layer', type=int, default=-1, help='block or stage, from 0, or from the end (default: last)')
-    sub = compare(command('embedding', 't-SNE of labelled images', None))
+    sub = compare(command('embedding', 't-SNE of images, coloured by class or cluster', None))
     sub.add_argument('--classes', type=int, default=20, help='random ones (default: %(default)s)')
     sub.add_argument('--per-class', type=int, default=50, help='images of each at most (default: %(default)s)')
+    sub.add_argument('--clusters', type=int, default=10, help='of images without classes (default: %(default)s)')
     sub = compare(command('retrieval', 'nearest images of some queries', 6))
     sub.add_argument('--bank', type=int, default=1000, help='images to search (default: %(default)s)')
     sub.add_argument('--top', type=int, default=6, help='neighbours of each query (default: %(default)s)')
@@ -124,8 +125,11 @@ def draw_encoders(args: argparse.Namespace):
     encoders = {name: load_named_encoder(args, words) for name, words in zip(names, sources, strict=True)}
     source = image_source(args, encoders[names[0]].data_root)
     if args.what == 'embedding':
-        indices = source.sample_classes(args.classes, args.per_class, args.seed)
-        return pictures.embedding_picture(encoders, source, indices, seed=args.seed)
+        if source.labels is None:
+            indices = source.sample(args.classes * args.per_class, args.seed)
+        else:
+            indices = source.sample_classes(args.classes, args.per_class, args.seed)
+        return pictures.embedding_picture(encoders, source, indices, seed=args.seed, num_clusters=args.clusters)
     if args.what == 'retrieval':
         indices = source.sample(args.bank, args.seed)
         return pictures.retrieval_picture(encoders, source, indices, queries=args.num_images, top=args.top)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,9 @@ from torch import Tensor
 
 from repre_mm.utils.atomic import write_atomically, write_json
 from repre_mm.utils.errors import UserError, plain_message
+
+# Of a Parquet file's schema: the encoder and its options.
+_META = b'repre_mm'
 
 
 @dataclass(frozen=True)
@@ -33,16 +38,24 @@ class Vectors:
     options: dict[str, Any]
 
     def save(self, out: Path) -> None:
-        """Write the values as ``.npy``, and beside them all else as ``.json``.
+        """Write a ``.parquet`` with columns ``path`` and ``vector``; or ``.npy``, and beside it all else as ``.json``.
 
         Raises:
-            UserError: Another ending, or no such folder.
+            UserError: Another ending, no such folder, or Parquet's library is missing.
         """
-        if out.suffix != '.npy' or not out.parent.is_dir():
-            raise UserError(f'{out}: vectors are written as NAME.npy into a folder that exists')
+        if out.suffix not in ('.npy', '.parquet') or not out.parent.is_dir():
+            raise UserError(f'{out}: vectors are written as NAME.npy or NAME.parquet into a folder that exists')
+        notes = {'encoder': self.encoder, 'options': self.options}
+        if out.suffix == '.parquet':
+            arrow, parquet = _arrow()
+            rows = arrow.FixedSizeListArray.from_arrays(self.values.numpy().ravel(), self.values.shape[1])
+            table = arrow.table({'path': self.paths, 'vector': rows}).replace_schema_metadata(
+                {_META: json.dumps(notes)}
+            )
+            write_atomically(out, lambda draft: parquet.write_table(table, draft))
+            return
         # The paths first: vectors without paths would be taken for a complete file.
-        notes = {'encoder': self.encoder, 'options': self.options, 'paths': self.paths}
-        write_json(notes, out.with_suffix('.json'))
+        write_json({**notes, 'paths': self.paths}, out.with_suffix('.json'))
 
         def write(draft: Path) -> None:
             with draft.open('wb') as file:  # given a path, NumPy would add an ending
@@ -55,15 +68,22 @@ class Vectors:
         """Read what :meth:`save` wrote.
 
         Raises:
-            UserError: It is something else, or one of the two files is missing.
+            UserError: It is something else, one of the two files is missing, or Parquet's library is.
         """
+        parquet = _arrow()[1] if path.suffix == '.parquet' else None
         try:
-            values = np.load(path, allow_pickle=False)
-            notes = json.loads(path.with_suffix('.json').read_text())
+            if parquet:
+                table = parquet.read_table(path)
+                notes = json.loads(table.schema.metadata[_META]) | {'paths': table['path'].to_pylist()}
+                values = np.stack(table['vector'].to_numpy())
+            else:
+                values = np.load(path, allow_pickle=False)
+                notes = json.loads(path.with_suffix('.json').read_text())
             vectors = cls(torch.from_numpy(values), notes['paths'], notes['encoder'], notes['options'])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
-                f'{path} and its .json were not written by `repre embed`: {plain_message(error)}'
+                f'{path}{" and its .json were" if parquet is None else " was"} not written by `repre embed`: '
+                f'{plain_message(error)}'
             ) from error
         if values.ndim != 2 or len(values) != len(vectors.paths):
             raise UserError(f'{path} holds {list(values.shape)} values for {len(vectors.paths)} paths: embed again')
@@ -92,3 +112,10 @@ class Vectors:
                 if start + row < column:
                     pairs.append((float(cosines[row, column]), self.paths[start + row], self.paths[column]))
         return sorted(pairs, reverse=True)
+
+
+def _arrow() -> tuple[ModuleType, ModuleType]:
+    try:
+        return import_module('pyarrow'), import_module('pyarrow.parquet')
+    except ModuleNotFoundError as error:
+        raise UserError("Parquet needs pyarrow: pip install 'repre_mm[data]', or write NAME.npy") from error

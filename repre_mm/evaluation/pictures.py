@@ -16,7 +16,7 @@ from torch import Tensor
 from repre_mm.evaluation.attention import class_attention, class_token_leads, level_map, similarity_map
 from repre_mm.evaluation.features import FrozenEncoder, extract_features
 from repre_mm.evaluation.loaders import EvaluationError, ImageSource
-from repre_mm.visualization.embedding import embedding_figure, project
+from repre_mm.visualization.embedding import clusters, embedding_figure, project
 from repre_mm.visualization.maps import component_colours, enlarged, framed, heat_map, with_key, with_scale
 from repre_mm.visualization.overlays import sheet
 
@@ -36,9 +36,6 @@ def attention_picture(
     """Draw where encoders look (RePre, Figure 4, left); one column per image and one row per encoder.
 
     Args:
-        encoders: See the top of this file.
-        source: Likewise.
-        indices: Likewise.
         kind: ``'class'`` (attention of the class token, mean over the heads, in multiples of an even spread over all
             tokens), ``'similarity'`` (cosine of each cell with the pooled vector), or ``'auto'``: the first if every
             encoder's vector is its class token, else the second.
@@ -90,17 +87,29 @@ def components_picture(
 
 
 def embedding_picture(
-    encoders: dict[str, FrozenEncoder], source: ImageSource, indices: Sequence[int], *, seed: int = 0
+    encoders: dict[str, FrozenEncoder],
+    source: ImageSource,
+    indices: Sequence[int],
+    *,
+    seed: int = 0,
+    num_clusters: int = 10,
 ) -> Figure:
-    """Draw vectors of labelled images in the plane, one panel per encoder (RePre, Figure 4, right).
+    """Draw vectors in the plane, one panel per encoder (RePre, Figure 4, right), coloured by class.
+
+    Without classes the colours are clusters of the first encoder's vectors.
 
     Args:
-        encoders: See the top of this file.
-        source: One with classes.
-        indices: As :meth:`ImageSource.sample_classes` draws them.
-        seed: Of the projection.
+        seed: Of projection and clusters.
+        num_clusters: For images without classes.
     """
-    points = {name: project(_vectors(encoder, source, indices).numpy(), seed) for name, encoder in encoders.items()}
+    vectors = {name: _vectors(encoder, source, indices).numpy() for name, encoder in encoders.items()}
+    points = {name: project(values, seed) for name, values in vectors.items()}
+    if source.labels is None:
+        first = next(iter(encoders))
+        labels = clusters(vectors[first], num_clusters, seed)
+        sizes = np.bincount(labels)
+        names = [f'cluster {number} ({size} images)' for number, size in enumerate(sizes, start=1)]
+        return embedding_figure(points, labels, names, f'k-means of {first}')
     labels = source.labels[list(indices)]
     present = np.unique(labels)
     names = [source.classes[label] for label in present]
@@ -115,8 +124,6 @@ def retrieval_picture(
     If there are labels, a frame tells neighbours of the query's class (blue) from others (orange).
 
     Args:
-        encoders: See the top of this file.
-        source: Likewise.
         indices: The images to search; the first ``queries`` of them are the queries.
         queries: How many.
         top: Neighbours of each, without the query itself.

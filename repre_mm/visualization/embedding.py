@@ -1,8 +1,10 @@
-"""Projections of encoders' features to the plane by t-SNE (RePre, Figure 4, right)."""
+"""Projections of encoders' features to the plane by t-SNE (RePre, Figure 4, right), and clusters by k-means."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
+from types import ModuleType
 
 import matplotlib
 import numpy as np
@@ -31,22 +33,37 @@ def project(features: np.ndarray, seed: int = 0) -> np.ndarray:
     count = len(features)
     if count < 4:
         raise UserError(f'{count} images are too few for a projection: take at least 4')
+    model = _sklearn('manifold').TSNE(perplexity=min(30, (count - 1) / 3), init='pca', random_state=seed)
+    return model.fit_transform(_unit(features)).astype(np.float32)
+
+
+def clusters(features: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
+    """Assign features (N, C), normalised to unit length, to ``count`` clusters by k-means: (N,), numbers from 0."""
+    model = _sklearn('cluster').KMeans(min(count, len(features)), n_init=5, random_state=seed)
+    return model.fit_predict(_unit(features))
+
+
+def _unit(features: np.ndarray) -> np.ndarray:
+    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+
+
+def _sklearn(module: str) -> ModuleType:
     try:
-        from sklearn.manifold import TSNE
+        return import_module(f'sklearn.{module}')
     except ModuleNotFoundError as error:
-        raise UserError("t-SNE needs scikit-learn: pip install 'repre_mm[plots]'") from error
-    features = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
-    model = TSNE(perplexity=min(30, (count - 1) / 3), init='pca', random_state=seed)
-    return model.fit_transform(features).astype(np.float32)
+        raise UserError("this picture needs scikit-learn: pip install 'repre_mm[plots]'") from error
 
 
-def embedding_figure(points: dict[str, np.ndarray], labels: np.ndarray, names: Sequence[str]) -> Figure:
+def embedding_figure(
+    points: dict[str, np.ndarray], labels: np.ndarray, names: Sequence[str], title: str | None = None
+) -> Figure:
     """Draw a scatter plot per encoder.
 
     Args:
         points: Encoder -> (N, 2).
         labels: (N,) indices into ``names``.
         names: Of the classes.
+        title: Above them.
     """
     with matplotlib.rc_context({'text.parse_math': False}):  # a name may hold a $
         figure = Figure(figsize=(4.2 * len(points) + 2.2, 4.6), layout='constrained')
@@ -61,5 +78,5 @@ def embedding_figure(points: dict[str, np.ndarray], labels: np.ndarray, names: S
         # Distances and directions mean nothing across projections: the axes have no units.
         figure.supxlabel(f't-SNE of {len(labels)} images; axes without units', fontsize=9)
         place = {'loc': 'outside right upper', 'ncols': 1 if len(names) <= 12 else 2}
-        figure.legend(panels[0].collections, names, markerscale=1.4, frameon=False, fontsize=9, **place)
+        figure.legend(panels[0].collections, names, title=title, markerscale=1.4, frameon=False, fontsize=9, **place)
     return figure

@@ -1,23 +1,16 @@
 """Vectors of images in a file: `repre embed` and `repre search`, through the tools."""
 
 import json
-import runpy
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from fixtures.data import make_image_folder
+from fixtures.tools import run_tool
 
 from repre_mm.apis.vectors import Vectors
 from repre_mm.utils.errors import UserError
-
-ROOT = Path(__file__).parents[2]
-
-
-def run_tool(monkeypatch, tool: str, *words: str) -> None:
-    monkeypatch.setattr('sys.argv', [f'{tool}.py', *map(str, words)])
-    runpy.run_path(str(ROOT / f'tools/{tool}.py'))['main']()
 
 
 @pytest.fixture(scope='module')
@@ -42,6 +35,19 @@ def test_an_image_is_nearest_to_itself(monkeypatch, tmp_path, photos, capsys):
     assert [(line[0], line[2]) for line in lines[::2]] == [(paths[0], paths[0]), (str(copy), paths[1])]
     assert all(float(line[1]) > 0.9999 for line in lines[::2])
     assert picture.is_file()
+
+
+def test_parquet_keeps_vectors_paths_and_encoder(tmp_path):
+    pytest.importorskip('pyarrow')
+    written = Vectors(torch.randn(5, 3), list('abcde'), ['timm:x'], {'size': 32, 'network': None, 'prefix': ''})
+    written.save(tmp_path / 'v.parquet')
+    read = Vectors.load(tmp_path / 'v.parquet')
+    assert torch.equal(read.values, written.values)
+    assert (read.paths, read.encoder, read.options) == (written.paths, written.encoder, written.options)
+    assert [path.name for path in tmp_path.iterdir()] == ['v.parquet']
+    (tmp_path / 'v.parquet').write_bytes(b'PAR1')
+    with pytest.raises(UserError, match=r'v\.parquet was not written by `repre embed`'):
+        Vectors.load(tmp_path / 'v.parquet')
 
 
 def test_duplicates_are_pairs_above_the_threshold():

@@ -70,6 +70,23 @@ def test_components_and_embedding(source):
     assert sum(len(points.get_offsets()) for points in panels[0].collections) == 10
 
 
+def test_embedding_of_images_without_classes_shows_clusters(tmp_path):
+    pytest.importorskip('sklearn')
+    photos = tmp_path / 'photos'
+    photos.mkdir()
+    for path in (make_image_folder(tmp_path / 'data', val=6) / 'val').rglob('*.*'):
+        shutil.copy(path, photos / f'{path.parent.name}_{path.name}')
+    source = ImageSource(photos)
+    assert source.classes is None
+    figure = embedding_picture({'a': encoder(), 'b': encoder()}, source, source.sample(99), num_clusters=2)
+    named = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert [name.split(' (')[0] for name in named] == ['cluster 1', 'cluster 2']
+    assert sum(int(name.split('(')[1].split()[0]) for name in named) == source.count
+    assert figure.legends[0].get_title().get_text() == 'k-means of a'
+    # Equal encoders: the same colours in both panels, and both clusters are there.
+    assert all(len(points.get_offsets()) for panel in figure.axes for points in panel.collections)
+
+
 def test_retrieval_finds_the_copy_and_frames_by_class(tmp_path):
     root = make_image_folder(tmp_path, val=8)
     for name in ('dark', 'light'):  # a copy of dark/0 in each class

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from repre_mm.visualization.embedding import embedding_figure, project
+from repre_mm.visualization.embedding import clusters, embedding_figure, project
 
 
-def clusters(per_class=12):
+def groups(per_class=12):
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(3, 16)) * 5
     labels = np.repeat(np.arange(3), per_class)
@@ -16,7 +16,7 @@ def clusters(per_class=12):
 
 def test_tsne_keeps_classes_together_and_repeats_itself():
     pytest.importorskip('sklearn')
-    features, labels = clusters()
+    features, labels = groups()
     points = project(features)
     assert points.shape == (36, 2)
     distances = np.linalg.norm(points[:, None] - points[None], axis=-1) + np.diag(np.full(36, np.inf))
@@ -27,3 +27,12 @@ def test_tsne_keeps_classes_together_and_repeats_itself():
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ['x', 'y', '$z$']
     with pytest.raises(ValueError, match='3 images are too few'):
         project(features[:3])
+
+
+def test_kmeans_finds_the_groups():
+    pytest.importorskip('sklearn')
+    features, labels = groups()
+    found = clusters(features, 3)
+    assert [len(set(found[labels == label])) for label in range(3)] == [1, 1, 1] and len(set(found)) == 3
+    assert_array_equal(found, clusters(features * 8, 3))
+    assert len(set(clusters(features[:4], 10))) == 4  # no more clusters than images
