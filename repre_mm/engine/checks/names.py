@@ -37,7 +37,6 @@ _FLAT = {
 READ_KEYS = {
     *inspect.signature(Runner).parameters,
     'default_scope',
-    'device_augment',
     'data_root',
     'init_from',
     'pretrained',
