@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import os
 from typing import Any
 
 import timm
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from repre_mm.checkpoint import CheckpointError, load_pretrained
 from repre_mm.models.taps import EncoderLevels, tokens_to_map
 from repre_mm.registry import MODELS
 from repre_mm.utils.errors import UserError
@@ -29,8 +27,6 @@ class TimmBackbone(BaseModule):
 
     Args:
         model_name: A name from ``timm.list_models()``, with or without a pretrained tag (``'name.tag'``).
-        checkpoint_path: A local file that :func:`repre_mm.checkpoint.load_pretrained` recognises, for instance of timm
-            weights, read in ``init_weights()``. It must fill every tensor; a classifier in it is left out.
         init_cfg: MMEngine's: a ``Pretrained`` one with ``prefix='backbone.'`` reads a training checkpoint.
         **kwargs: To ``timm.create_model``: ``drop_path_rate``, ``img_size``, ``dynamic_img_size=True`` (ViT and Swin
             on crops of any size, as DINO's), ``pretrained=True`` (downloads), and the model's own (``depth``, ...).
@@ -47,33 +43,15 @@ class TimmBackbone(BaseModule):
     def __init__(
         self,
         model_name: str,
-        checkpoint_path: str | os.PathLike | None = None,
         init_cfg: dict | list[dict] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(init_cfg)
         self.model_name = model_name
         self.options = kwargs
-        self.checkpoint_path = checkpoint_path
         self.model = _create(model_name, {**kwargs, 'num_classes': 0})
         self.model.is_init = True  # MMEngine then skips the child's init_weights()
         self.embed_dims: int = self.model.head_hidden_size
-
-    def init_weights(self) -> None:
-        """Apply ``init_cfg`` and ``checkpoint_path``.
-
-        Raises:
-            repre_mm.checkpoint.CheckpointError: The file is unreadable, or does not fill the whole model.
-        """
-        super().init_weights()
-        if self.checkpoint_path is None:
-            return
-        report = load_pretrained(self.model, self.checkpoint_path)
-        if not report.complete:
-            raise CheckpointError(
-                f'checkpoint_path={str(self.checkpoint_path)!r} does not fill the whole of {self.model_name}: '
-                f'use the model and the options that it was trained with\n{report.table()}'
-            )
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
         """(B, 3, H, W) -> a tuple with (B, C), what the model's own classifier would get (class token or pooled).
