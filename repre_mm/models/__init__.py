@@ -9,14 +9,13 @@ from repre_mm.models.necks import RePreNeck, sample_levels
 from repre_mm.models.repre import RePreAlgorithm
 from repre_mm.models.selfsup import DINO, MoBY, MoCo, SimCLR
 from repre_mm.models.taps import EncoderLevels, LevelTap, encoder_levels
-from repre_mm.models.variants import DynamicWeightAveraging, GatedRePreNeck, MaskedRePreNeck
+from repre_mm.models.variants import DynamicWeightAveraging, MaskedRePreNeck
 
 __all__ = [
     'DINO',
     'DynamicWeightAveraging',
     'EncoderLevels',
     'FixedWeighting',
-    'GatedRePreNeck',
     'LevelTap',
     'MaskedRePreNeck',
     'MoBY',
