@@ -13,7 +13,7 @@ from mmengine.config import Config
 
 from repre_mm.checkpoint import build_encoder, load_pretrained
 from repre_mm.datasets import DatasetError
-from repre_mm.distributed.processes import check_equal_batches
+from repre_mm.distributed.processes import check_launcher
 from repre_mm.engine.adapt import set_batch_size, set_encoder, set_length
 from repre_mm.engine.checks import config_faults, data_faults, raise_faults
 from repre_mm.engine.launch import read_config, set_data_root
@@ -22,9 +22,6 @@ from repre_mm.transfer.settings import set_up_transfer
 from repre_mm.utils.configs import is_transfer, starts_from_encoder
 from repre_mm.utils.errors import UserError
 from repre_mm.utils.package import find_config
-
-# What starts the processes of each launcher, and the variable that it sets for them.
-_LAUNCHED_BY = {'pytorch': ('tools/dist_train.sh', 'RANK'), 'slurm': ('tools/slurm_train.sh', 'SLURM_PROCID')}
 
 
 def load_config(args: argparse.Namespace) -> Config:
@@ -62,7 +59,7 @@ def checked_config(args: argparse.Namespace) -> Config:
         with suppress(DatasetError):  # reported by data_faults
             faults = _faults_of(set_length, cfg, args.epochs)
     if not faults:
-        faults = [*data_faults(cfg), *_launcher_faults(cfg), *_start_faults(cfg, args)]
+        faults = [*data_faults(cfg), *_faults_of(check_launcher, cfg.launcher), *_start_faults(cfg, args)]
     raise_faults(args.config, faults)
     return cfg
 
@@ -123,15 +120,6 @@ def _faults_of(check: Callable, *args: Any, **options: Any) -> list[str]:
     except UserError as error:
         return [str(error)]
     return []
-
-
-def _launcher_faults(cfg: Config) -> list[str]:
-    if cfg.launcher == 'none':
-        return []
-    script, name = _LAUNCHED_BY[cfg.launcher]
-    if name not in os.environ:
-        return [f'--launcher {cfg.launcher} needs the environment variable {name}: start the run with {script}']
-    return [] if is_transfer(cfg) else _faults_of(check_equal_batches, cfg.train_dataloader)
 
 
 def _start_faults(cfg: Config, args: argparse.Namespace) -> list[str]:

@@ -13,7 +13,6 @@ from typing import NoReturn
 
 import torch
 import torch.distributed as dist
-from mmengine.config import ConfigDict
 from mmengine.model import MMDistributedDataParallel
 from mmpretrain.models.selfsup import MoCoV3ViT
 from torch import nn
@@ -22,7 +21,8 @@ from repre_mm.distributed.sync_batchnorm import sync_batchnorm_on_cpu
 from repre_mm.registry import MODEL_WRAPPERS
 from repre_mm.utils.errors import UserError
 
-_VARIABLES = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT')
+# What each launcher sets for its processes, and the script that starts it.
+_LAUNCHED_BY = {'pytorch': ('RANK', 'tools/dist_train.sh'), 'slurm': ('SLURM_PROCID', 'tools/slurm_train.sh')}
 _joined_gloo = False
 
 
@@ -37,20 +37,15 @@ def init_distributed(launcher: str, dist_cfg: Mapping | None = None) -> None:
             collectives in seconds.
 
     Raises:
-        UserError: The variables that the launcher sets are missing.
+        UserError: See :func:`check_launcher`.
     """
+    check_launcher(launcher)
     on_gpus = torch.cuda.is_available()
     again = launcher == 'pytorch' and started_again()
     if launcher == 'none' or dist.is_initialized() or (on_gpus and not again):
         return
     if launcher == 'slurm':
         _read_slurm()
-    missing = [name for name in _VARIABLES if name not in os.environ]
-    if missing:
-        raise UserError(
-            f'--launcher {launcher} needs the environment variables {", ".join(missing)}: start the '
-            'run with tools/dist_train.sh or tools/slurm_train.sh, or leave --launcher out'
-        )
     global _joined_gloo
     dist_cfg = dist_cfg or {}
     options = _fresh_store() if again else {}
@@ -78,22 +73,17 @@ def _fresh_store() -> dict:
     }
 
 
-def check_equal_batches(dataloader: ConfigDict) -> None:
-    """Refuse a sampler that gives some processes fewer images than others.
-
-    Methods gather the other processes' embeddings: batches of different sizes would be mixed up, and with different
-    numbers of batches the processes would wait for each other for ever.
-
-    Args:
-        dataloader: The config of the training dataloader.
+def check_launcher(launcher: str) -> None:
+    """Refuse a launcher that has not started this process.
 
     Raises:
-        UserError: The sampler has ``round_up=False``.
+        UserError: The variable that it sets is missing.
     """
-    if not dataloader.sampler.get('round_up', True):
+    name, script = _LAUNCHED_BY.get(launcher, ('', ''))
+    if name and name not in os.environ:
         raise UserError(
-            'train_dataloader.sampler.round_up=False gives some processes fewer images than others, and a contrastive '
-            'method needs the same number on all: set it to True'
+            f'--launcher {launcher} needs the environment variable {name}: start the run with {script}, or leave '
+            '--launcher out'
         )
 
 

@@ -11,11 +11,11 @@ from mmengine.runner import Runner
 
 from repre_mm.datasets import DatasetError
 from repre_mm.datasets.reading import ValueRange
-from repre_mm.distributed.processes import check_equal_batches, init_distributed
+from repre_mm.distributed.processes import init_distributed
 from repre_mm.engine.adapt import set_length
 from repre_mm.engine.checks.image_folders import folder_faults, image_folders
 from repre_mm.engine.runner import ResumableRunner
-from repre_mm.utils.configs import find_nodes, is_transfer
+from repre_mm.utils.configs import find_nodes
 from repre_mm.utils.errors import UserError, plain_message
 from repre_mm.utils.package import find_config, load_config
 
@@ -79,8 +79,6 @@ def build_runner(cfg: Config) -> Runner:
         raise DatasetError(fault)
     if 'recipe' in cfg:
         set_length(cfg)
-    if cfg.launcher != 'none' and cfg.get('train_dataloader') and not is_transfer(cfg):
-        check_equal_batches(cfg.train_dataloader)
     init_distributed(cfg.launcher, cfg.get('env_cfg', {}).get('dist_cfg'))
     runner = ResumableRunner.from_cfg(cfg)
     # One warning per frozen parameter of the target network would bury the others.

@@ -8,9 +8,6 @@ from fixtures.data import make_image_folder
 from fixtures.methods import METHODS
 from fixtures.rank_steps import batchnorm_step, build, make_batches, train
 from fixtures.torchrun import run_on_two_ranks
-from mmengine.config import ConfigDict
-
-from repre_mm.distributed.processes import check_equal_batches
 
 
 @pytest.fixture(scope='module')
@@ -62,10 +59,3 @@ def test_ranks_draw_differently_and_stay_alike(ranks):
         assert not torch.equal(first.pop(name), second.pop(name)), f'{name}: the ranks draw the same'
     assert 'state queue' in first
     assert_same(first, second, rtol=0, atol=0)
-
-
-def test_unequal_numbers_of_images_are_refused():
-    sampler = dict(type='DefaultSampler', shuffle=True)
-    check_equal_batches(ConfigDict(sampler=sampler))
-    with pytest.raises(ValueError, match=r'sampler.round_up=False .* set it to True'):
-        check_equal_batches(ConfigDict(sampler=dict(sampler, round_up=False)))

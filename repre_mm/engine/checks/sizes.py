@@ -10,6 +10,7 @@ from mmengine.config import Config
 from torch.utils.data import DataLoader
 
 from repre_mm.engine.checks.explain import first_line
+from repre_mm.utils.configs import is_transfer
 
 _LOOPS = ('EpochBasedTrainLoop', 'IterBasedTrainLoop')
 _OPTIONS = ('batch_size', 'num_workers', 'persistent_workers', 'prefetch_factor')
@@ -32,6 +33,14 @@ def loader_faults(cfg: Config) -> Iterator[str]:
         loader = cfg.get(key)
         if not isinstance(loader, dict):
             continue
+        sampler = loader.get('sampler')
+        uneven = isinstance(sampler, dict) and not sampler.get('round_up', True)
+        if uneven and key == 'train_dataloader' and num_processes() > 1 and not is_transfer(cfg):
+            # Methods gather embeddings: sizes that differ would be mixed up, and a missing batch waited for for ever.
+            yield (
+                f'{key}.sampler.round_up=False gives some processes fewer images than others, and a contrastive method '
+                'needs the same number on all: set it to True'
+            )
         options = {name: loader[name] for name in _OPTIONS if name in loader}
         try:
             with warnings.catch_warnings():
