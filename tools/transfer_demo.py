@@ -94,7 +94,7 @@ def fine_tune(task: Task, data: Path, work_dir: Path, checkpoint: Path | None, s
     runner = build_runner(cfg)
     report = start_from(runner, checkpoint)
     # After so short a training no object is sure: the usual threshold would leave the pictures empty.
-    pictures = PredictionPicturesHook(work_dir / 'pictures', num_images=6, score_threshold=0.1, keep=True)
+    pictures = PredictionPicturesHook(work_dir / 'pictures', num_images=6, score_threshold=0.1)
     runner.register_hook(pictures)
     started = time.time()
     runner.train()

@@ -23,22 +23,17 @@ class PredictionPicturesHook(Hook):
         folder: Where the pictures go.
         num_images: How many images.
         score_threshold: Objects below this score are not drawn; the pictures state it.
-        keep: Keep the pictures in ``rows`` too.
 
     Attributes:
-        rows: What was drawn, one triple of pictures per image; empty unless they are kept.
+        rows: What was drawn, one triple of pictures per image.
     """
 
     priority = 'LOW'
 
-    def __init__(
-        self, folder: str | os.PathLike, num_images: int = 16, score_threshold: float = 0.3, keep: bool = False
-    ) -> None:
+    def __init__(self, folder: str | os.PathLike, num_images: int = 16, score_threshold: float = 0.3) -> None:
         self.folder = Path(folder)
         self.num_images = num_images
         self.score_threshold = score_threshold
-        self.keep = keep
-        self._drawn = 0
         self.rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
 
     def after_test_iter(
@@ -48,15 +43,13 @@ class PredictionPicturesHook(Hook):
         if not is_main_process():
             return
         names = runner.test_dataloader.dataset.metainfo['classes']
-        for sample in outputs[: self.num_images - self._drawn]:
+        for sample in outputs[: self.num_images - len(self.rows)]:
             image = mmcv.imread(sample.img_path, channel_order='rgb')
             draw = self._segments if 'pred_sem_seg' in sample else self._objects
             row = (draw_labels(image, np.full(image.shape[:2], 255), names), *draw(image, sample, names))
             found = 'prediction' if 'pred_sem_seg' in sample else f'prediction, scores from {self.score_threshold:g}'
             save_png(sheet([row], ['image', 'ground truth', found]), self.folder / f'{Path(sample.img_path).stem}.png')
-            self._drawn += 1
-            if self.keep:
-                self.rows.append(row)
+            self.rows.append(row)
 
     def _objects(self, image: np.ndarray, sample: BaseDataElement, names: Sequence[str]) -> tuple[np.ndarray, ...]:
         found = sample.pred_instances.cpu().numpy()

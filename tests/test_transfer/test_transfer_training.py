@@ -113,7 +113,7 @@ def test_scores_and_pictures(trained, scenes, monkeypatch):
     cfg = transfer_config(CONFIGS[trained.task], scenes, trained.work_dir, test=True)
     runner = build_runner(cfg)
     load_trained(runner, trained.checkpoint)
-    hook = PredictionPicturesHook(trained.work_dir / 'pictures', num_images=3, score_threshold=0.0, keep=True)
+    hook = PredictionPicturesHook(trained.work_dir / 'pictures', num_images=3, score_threshold=0.0)
     runner.register_hook(hook)
     scores = runner.test()
     assert len(hook.rows) == 3

@@ -100,27 +100,23 @@ def gradient_balance(blocks: Sequence[nn.Module], losses: Sequence[Tensor], weig
         The scalars of :class:`GradientBalanceHook`.
     """
     trained = {i: [p for p in block.parameters() if p.requires_grad] for i, block in enumerate(blocks, 1)}
-    trained = {i: parameters for i, parameters in trained.items() if parameters}
     everything = [p for parameters in trained.values() for p in parameters]
     with no_autocast(losses[0]):  # the backward pass in the precision of the forward pass
-        found = [torch.autograd.grad(loss, everything, retain_graph=True, allow_unused=True) for loss in losses]
-    pairs = [
-        [torch.zeros_like(p) if g is None else g for p, g in zip(everything, gradients, strict=True)]
-        for gradients in found
-    ]
+        found = [torch.autograd.grad(loss, everything, retain_graph=True, materialize_grads=True) for loss in losses]
+    gradients = [dict(zip(everything, each, strict=True)) for each in found]
     scalars: Scalars = {}
-    first = 0
     for i, parameters in trained.items():
-        last = first + len(parameters)
-        vectors = [torch.cat([g.float().flatten() for g in gradients[first:last]]) for gradients in pairs]
-        contrast, recon = (vector * weight.detach() for vector, weight in zip(vectors, weights, strict=True))
+        if not parameters:
+            continue
+        contrast, recon = (
+            weight.detach() * torch.cat([each[p].float().flatten() for p in parameters])
+            for each, weight in zip(gradients, weights, strict=True)
+        )
         norms = contrast.norm().item(), recon.norm().item()
-        cosine = torch.dot(contrast, recon).item() / (norms[0] * norms[1]) if all(norms) else 0.0
         scalars |= {
             f'grad_norm_contrast_block_{i}': norms[0],
             f'grad_norm_recon_block_{i}': norms[1],
             f'grad_share_recon_block_{i}': norms[1] / sum(norms) if any(norms) else 0.0,
-            f'grad_cosine_block_{i}': cosine,
+            f'grad_cosine_block_{i}': torch.dot(contrast, recon).item() / (norms[0] * norms[1]) if all(norms) else 0.0,
         }
-        first = last
     return scalars
