@@ -27,7 +27,6 @@ PICTURES = {
     'attention': 'Where the encoder looks',
     'components': 'Principal components of patch tokens',
     'embedding': 'Classes in the plane',
-    'retrieval': 'Nearest images',
 }
 # What a JSON file holds beside scores.
 _NOT_SCORES = re.compile(r'(^|\.)(versions|settings|seed|image_size)(\.|$)')
