@@ -114,11 +114,11 @@ def test_command_draws_what_is_missing(tmp_path, monkeypatch, capsys):
     assert page.count('<img') == 4 and 'such picture' not in page
     # The second time there is nothing left to draw; what cannot be drawn does not cost the page.
     (run / 'pictures/embedding.png').unlink()
-    cfg.data_root = str(tmp_path / 'data/val/dark')
+    cfg.data_root = str(tmp_path / 'nowhere')
     cfg.dump(run / 'config.py')
     runpy.run_path(str(root / 'tools/report.py'), run_name='__main__')
     printed = capsys.readouterr()
-    assert 'picture 1 of 1: embedding of run' in printed.out and 'has no classes' in printed.err
+    assert 'picture 1 of 1: embedding of run' in printed.out and 'no such folder' in printed.err
     assert (run / 'report.html').read_text().count('<img') == 3
 
 
