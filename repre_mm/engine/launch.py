@@ -14,6 +14,7 @@ from repre_mm.datasets.reading import ValueRange
 from repre_mm.distributed.processes import init_distributed
 from repre_mm.engine.adapt import set_length
 from repre_mm.engine.checks.image_folders import folder_faults, image_folders
+from repre_mm.engine.device_augment import augment_on_device
 from repre_mm.engine.runner import ResumableRunner
 from repre_mm.utils.configs import find_nodes
 from repre_mm.utils.errors import UserError, plain_message
@@ -79,6 +80,7 @@ def build_runner(cfg: Config) -> Runner:
         raise DatasetError(fault)
     if 'recipe' in cfg:
         set_length(cfg)
+    augment_on_device(cfg)
     init_distributed(cfg.launcher, cfg.get('env_cfg', {}).get('dist_cfg'))
     runner = ResumableRunner.from_cfg(cfg)
     # One warning per frozen parameter of the target network would bury the others.

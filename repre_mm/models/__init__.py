@@ -1,11 +1,12 @@
 """RePre in five files: repre (one training step), taps (levels of one forward), necks (alignment), decoders (pixels)
-and losses (weighting); around it algorithms and encoders.
+and losses (weighting); around it algorithms, encoders and data preprocessors.
 """
 
 from repre_mm.models.backbones import SimpleFeaturePyramid, TimmBackbone, WindowedViT
 from repre_mm.models.decoders import RePreDecoder
 from repre_mm.models.losses import FixedWeighting, UncertaintyWeighting
 from repre_mm.models.necks import RePreNeck, sample_levels
+from repre_mm.models.preprocessor import DeviceAugmentPreprocessor
 from repre_mm.models.repre import RePreAlgorithm
 from repre_mm.models.selfsup import DINO, MoBY, MoCo, SimCLR
 from repre_mm.models.taps import EncoderLevels, LevelTap, encoder_levels
@@ -13,6 +14,7 @@ from repre_mm.models.variants import DynamicWeightAveraging, MaskedRePreNeck
 
 __all__ = [
     'DINO',
+    'DeviceAugmentPreprocessor',
     'DynamicWeightAveraging',
     'EncoderLevels',
     'FixedWeighting',

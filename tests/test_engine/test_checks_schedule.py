@@ -117,6 +117,6 @@ def test_a_resume_keeps_its_schedule(then, fault, tmp_path):
 
 
 def test_a_variable_that_the_config_has_used():
-    (found,) = option_faults(tiny_config(), ['train_cfg.max_epochs', 'mlp.hid_channels'])
+    (found,) = option_faults(tiny_config(), ['train_cfg.max_epochs', 'mlp.hid_channels', 'device_augment'])
     assert found.startswith('--cfg-options mlp.hid_channels: nothing reads mlp any more')
     assert list(option_faults(tiny_config(custom_imports=dict(imports=['mine'])), ['mlp.hid_channels'])) == []

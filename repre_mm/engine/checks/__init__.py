@@ -5,6 +5,7 @@ Nothing is written, no weights are allocated, and only a sample of the images is
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator
 
 from mmengine.config import Config
@@ -17,6 +18,7 @@ from repre_mm.engine.checks.schedule import drop_last_faults, resume_faults, sch
 from repre_mm.engine.checks.sizes import loader_faults
 from repre_mm.engine.checks.values import value_faults
 from repre_mm.engine.checks.widths import build_without_memory, width_faults
+from repre_mm.engine.device_augment import augment_on_device
 from repre_mm.utils.errors import UserError
 
 __all__ = ['ConfigError', 'config_faults', 'data_faults', 'raise_faults']
@@ -42,7 +44,7 @@ def config_faults(cfg: Config, options: Iterable[str] = ()) -> list[str]:
     """
     faults = [*name_faults(cfg), *option_faults(cfg, options), *loader_faults(cfg)]
     if not faults:
-        faults += [*value_faults(cfg), *schedule_faults(cfg), *_model_faults(cfg)]
+        faults += [*value_faults(cfg), *schedule_faults(cfg), *_device_faults(cfg), *_model_faults(cfg)]
     return faults
 
 
@@ -67,6 +69,13 @@ def raise_faults(name: str, faults: list[str]) -> None:
         raise ConfigError(f'{name}: {faults[0]}')
     if faults:
         raise ConfigError('\n  '.join([f'{len(faults)} faults in {name}:', *faults]))
+
+
+def _device_faults(cfg: Config) -> Iterator[str]:
+    try:
+        augment_on_device(copy.deepcopy(cfg))
+    except ValueError as error:
+        yield str(error)
 
 
 def _model_faults(cfg: Config) -> Iterator[str]:

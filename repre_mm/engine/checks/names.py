@@ -37,6 +37,7 @@ _FLAT = {
 READ_KEYS = {
     *inspect.signature(Runner).parameters,
     'default_scope',
+    'device_augment',
     'data_root',
     'init_from',
     'pretrained',

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
+import torch
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -49,9 +50,13 @@ class ThroughputHook(Hook):
         full = len(self._recent) == self._recent.maxlen
         if full and not self._warned and waited > _TOO_LONG * seconds:
             self._warned = True
+            preprocessor = str((runner.cfg.get('data_preprocessor') or {}).get('type'))
+            movable = torch.cuda.is_available() and preprocessor.endswith('SelfSupDataPreprocessor')
             runner.logger.warning(
-                f'{waited / seconds:.0%} of the time goes into waiting for data: raise train_dataloader.num_workers '
-                f'(now {runner.train_dataloader.num_workers}) if there are idle cores, or make the pipeline cheaper'
+                f'{waited / seconds:.0%} of the time goes into waiting for data: raise '
+                f'train_dataloader.num_workers (now {runner.train_dataloader.num_workers}) if there '
+                f'are idle cores, {"change colours on the GPU (device_augment=True), " if movable else ""}'
+                'or make the pipeline cheaper'
             )
 
     def _estimate_time_left(self, runner: Runner) -> None:
