@@ -44,14 +44,12 @@ def main() -> None:
     from repre_mm.datasets import DatasetError, open_source
     from repre_mm.datasets.damage import examine
     from repre_mm.datasets.image_folder import MAX_BAD_SHARE
-    from repre_mm.datasets.reading import MAX_PIXELS
 
     limit = MAX_BAD_SHARE if args.max_bad_share is None else args.max_bad_share
-    decoding = {'max_pixels': args.max_pixels or MAX_PIXELS, 'value_range': args.range or 'depth'}
     try:
         source = open_source(args.data)
         entries = source.images()
-        damaged = examine(source, entries, args.workers or len(os.sched_getaffinity(0)), **decoding)
+        damaged = examine(source, entries, args.workers or len(os.sched_getaffinity(0)), **args.decoding)
     except DatasetError as error:
         sys.exit(f'error: {error}')
     share = len(damaged) / len(entries)

@@ -11,7 +11,7 @@ def main() -> None:
     from repre_mm.cli.errors import one_line_errors
     from repre_mm.cli.evaluation import evaluation_parser, load_named_encoder
 
-    parser = evaluation_parser('Write one vector per image of a folder.')
+    parser = evaluation_parser('Write one vector per image.')
     parser.set_defaults(out=Path('vectors.npy'))
     args = parser.parse_intermixed_args()
     with one_line_errors('embedding', args.traceback):
@@ -22,11 +22,13 @@ def main() -> None:
         from repre_mm.evaluation import extract_features
 
         encoder = load_named_encoder(args, args.encoder)
-        crops = Crops(args.data or encoder.data_root or [], encoder.image_size)
+        place = args.data or encoder.data_root or []
+        crops = Crops(place, encoder.image_size, **args.decoding)
         values, _ = extract_features(
             encoder, DataLoader(crops, args.batch_size, num_workers=args.workers), amp=args.amp
         )
         options = {name: getattr(args, name) for name in ('size', 'network', 'prefix')}
+        options |= {'place': place, 'decoding': args.decoding}  # where tools/search.py finds them again
         Vectors(values, list(crops.names), args.encoder, options).save(args.out)
     paths = f'; paths in {args.out.with_suffix(".json")}' * (args.out.suffix == '.npy')
     print(f'{args.out}: {len(values):,} vectors of length {values.shape[1]}{paths}')

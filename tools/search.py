@@ -33,8 +33,19 @@ def embed_queries(vectors, queries: list[str], trust: bool):
     if new:
         options = {name: vectors.options[name] for name in ('size', 'network', 'prefix')}
         encoder = load_encoder(vectors.encoder, **options, trust=trust)
-        fresh = dict(zip(new, encoder.embed(new, progress=len(new) > 64), strict=True))
+        decoding = vectors.options.get('decoding', {})
+        fresh = dict(zip(new, encoder.embed(new, progress=len(new) > 64, **decoding), strict=True))
     return torch.stack([vectors.values[rows[query]] if query in rows else fresh[query] for query in queries])
+
+
+def readers(vectors) -> dict:
+    """Name -> what reads the image, of those embedded that are no files but parts of shards or tables."""
+    from repre_mm.datasets import open_images
+    from repre_mm.datasets.storage import is_remote
+
+    if 'place' not in vectors.options or is_remote(vectors.paths[0]) or Path(vectors.paths[0]).is_file():
+        return {}
+    return dict(open_images(vectors.options['place'], **vectors.options['decoding']))
 
 
 def main() -> None:
@@ -56,12 +67,13 @@ def main() -> None:
             raise UserError('name a QUERY, or give --duplicates COSINE')
         queries = embed_queries(vectors, args.queries, args.trust)
         cosines, nearest = vectors.nearest(queries, args.top)
-        rows = []
+        rows, read, decoding = [], readers(vectors), vectors.options.get('decoding', {})
         for query, values, indices in zip(args.queries, cosines.tolist(), nearest.tolist(), strict=True):
             names = [vectors.paths[index] for index in indices]
             for value, name in zip(values, names, strict=True):
                 print(f'{query}\t{value:.4f}\t{name}')
-            rows.append([crop.permute(1, 2, 0).numpy() for crop, _ in Crops([query, *names], 192)])
+            images = [read.get(name, name) for name in (query, *names)]
+            rows.append([crop.permute(1, 2, 0).numpy() for crop, _ in Crops(images, 192, **decoding)])
         save_png(sheet(rows, ['query', *(str(rank + 1) for rank in range(nearest.shape[1]))]), args.out)
     print(args.out)
 

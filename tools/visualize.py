@@ -22,6 +22,7 @@ from repre_mm.utils.errors import UserError
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    from repre_mm.cli.arguments import add_decoding_arguments
     from repre_mm.cli.evaluation import add_encoder_argument
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -30,7 +31,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     def command(name: str, text: str, images: int | None) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
         add_encoder_argument(sub)
-        sub.add_argument('--data', metavar='DIR', help="folder of images (default: the config's data_root)")
+        sub.add_argument('--data', metavar='DIR', help="images (default: the config's data_root)")
+        add_decoding_arguments(sub)
         sub.add_argument('--size', type=int, help="side of the crops in pixels (default: the config's image_size)")
         if images:
             sub.add_argument('--num-images', type=int, default=images, help='random ones (default: %(default)s)')
@@ -109,7 +111,7 @@ def image_source(args: argparse.Namespace, data_root: str | None):
     root = args.data or data_root
     if not root:
         raise UserError('no data_root in the config: name a folder of images with --data DIR')
-    return ImageSource(root)
+    return ImageSource(root, **args.decoding)
 
 
 def draw_encoders(args: argparse.Namespace):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from repre_mm.apis.graphs import GRAPHS, export_graph
-from repre_mm.apis.images import Crops, ImageLike
+from repre_mm.apis.images import Crops, ImageLike, Images
 from repre_mm.checkpoint.export import export_encoder
 from repre_mm.evaluation.encoders import RANDOM, EncoderName, load_frozen_encoder
 from repre_mm.evaluation.features import FrozenEncoder, extract_features, global_features
@@ -80,16 +80,18 @@ class Encoder(BaseModel):
         return (self(inputs),)
 
     def embed(
-        self, images: ImageLike | Iterable[ImageLike], *, batch_size: int = 64, workers: int = 0, progress: bool = True
+        self, images: Images, *, batch_size: int = 64, workers: int = 0, progress: bool = True, **decoding: Any
     ) -> Tensor:
         """One vector per image.
 
         Args:
-            images: Paths, folders (all their images, sorted), PIL images, (H, W, 3) uint8 RGB arrays, (3, H, W)
-                tensors (uint8, or float in [0, 1]), or a list of them. Each is resized and cropped as in evaluation.
+            images: Paths, places (folders, lists, shards: :func:`repre_mm.datasets.open_images`), PIL images, (H, W, 3)
+                uint8 RGB arrays, (3, H, W) tensors (uint8, or float in [0, 1]), or a list of them. Each is resized and
+                cropped as in evaluation.
             batch_size: Images per forward.
             workers: Loading processes.
             progress: Show a bar.
+            decoding: See :func:`repre_mm.datasets.read_image`.
 
         Returns:
             (N, C) float32 on the CPU, in the order of the images.
@@ -97,7 +99,7 @@ class Encoder(BaseModel):
         Raises:
             UserError: There are no images, or one is damaged or of another form.
         """
-        loader = DataLoader(Crops(images, self.image_size), batch_size, num_workers=workers)
+        loader = DataLoader(Crops(images, self.image_size, **decoding), batch_size, num_workers=workers)
         return extract_features(self.frozen, loader, progress=progress)[0]
 
     def levels(self, image: ImageLike, num_levels: int = 4) -> list[Tensor]:

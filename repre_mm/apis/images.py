@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,42 +13,40 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from repre_mm.datasets import find_images, read_image
+from repre_mm.datasets import open_images
 from repre_mm.evaluation.loaders import evaluation_pipeline
 from repre_mm.registry import TRANSFORMS
 from repre_mm.utils.errors import UserError
 
-#: One image, or a folder of them: a path, PIL, (H, W, 3) uint8 RGB, or (3, H, W) uint8 or float in [0, 1].
+#: An image or a place of images by its path (:func:`repre_mm.datasets.open_images`), or an image: PIL, (H, W, 3) uint8
+#: RGB, or (3, H, W) uint8 or float in [0, 1].
 ImageLike = str | os.PathLike | Image.Image | np.ndarray | Tensor
+
+Images = ImageLike | Iterable[ImageLike]
 
 
 class Crops(Dataset):
     """Evaluation crops of images, (3, size, size) uint8 RGB each, with labels that nobody reads.
 
     Args:
-        images: One image, a folder, a batch, or a list of them.
+        images: One image, a place, a batch, or a list of them.
         size: Side of the crops in pixels.
+        decoding: See :func:`repre_mm.datasets.read_image`.
 
     Attributes:
-        names: Of each image its path, or its place among the inputs.
+        names: Of each image its path (``shard.tar:000123.jpg``), or its number among the inputs.
 
     Raises:
         UserError: There is no image, or a path does not exist.
     """
 
-    def __init__(self, images: ImageLike | Iterable[ImageLike], size: int) -> None:
+    def __init__(self, images: Images, size: int, **decoding: Any) -> None:
         if isinstance(images, Tensor) and images.ndim == 4:
             images = list(images)  # (B, 3, H, W)
-        found: list[tuple[str, ImageLike]] = []
+        found: list[tuple[str, ImageLike | Callable[[], np.ndarray]]] = []
         for index, image in enumerate([images] if isinstance(images, ImageLike) else images):
-            if not isinstance(image, (str, os.PathLike)):
-                found.append((f'image {index}', image))
-                continue
-            path = Path(image).expanduser()
-            if not path.exists():
-                raise UserError(f'there is no file or folder {path}')
-            files = [path / name for name in find_images(path)] if path.is_dir() else [path]
-            found += [(str(file), file) for file in files]
+            is_place = isinstance(image, (str, os.PathLike))
+            found += open_images(image, **decoding) if is_place else [(f'image {index}', image)]
         if not found:
             raise UserError('there are no images: the list is empty')
         self.names, self._images = zip(*found, strict=True)
@@ -63,10 +61,10 @@ class Crops(Dataset):
         return torch.from_numpy(np.ascontiguousarray(cut)).permute(2, 0, 1), 0  # (h, w, 3) -> (3, h, w)
 
 
-def _pixels(image: ImageLike, name: str) -> np.ndarray:
+def _pixels(image: ImageLike | Callable[[], np.ndarray], name: str) -> np.ndarray:
     """(H, W, 3) uint8 RGB."""
-    if isinstance(image, (str, os.PathLike)):
-        return read_image(image)
+    if callable(image):
+        return image()
     if isinstance(image, Image.Image):
         image = np.array(image.convert('RGB'))
     elif isinstance(image, Tensor) and image.ndim == 3:

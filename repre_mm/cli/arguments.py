@@ -44,30 +44,39 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
-class RangeAction(argparse.Action):
-    """Read two rising numbers, or the word ``percentile``."""
+class DecodingAction(argparse.Action):
+    """Put an option into ``args.decoding``, keywords of :func:`repre_mm.datasets.read_image`."""
 
-    def __call__(self, parser: Any, namespace: Any, values: list[str], option_string: str | None = None) -> None:
+    def __call__(self, parser: Any, namespace: Any, values: int | list[str], option_string: str | None = None) -> None:
         """Called by argparse."""
+        value = values
         try:
-            value = 'percentile' if values == ['percentile'] else tuple(map(float, values))
-            check_range(value)
+            if self.const == 'value_range':
+                value = 'percentile' if values == ['percentile'] else tuple(map(float, values))
+                check_range(value)
         except ValueError:
             parser.error(
                 f"{option_string} {' '.join(values)}: give two rising numbers, such as 0 4095, or 'percentile'"
             )
-        setattr(namespace, self.dest, value)
+        namespace.decoding = {**namespace.decoding, self.const: value}
 
 
 def add_decoding_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that say how images are decoded; see :func:`repre_mm.datasets.read_image`."""
+    common = {'action': DecodingAction, 'dest': 'decoding', 'default': {}}
     parser.add_argument(
-        '--max-pixels', type=positive, metavar='N', help='refuse larger images (default: 100 million pixels)'
+        '--max-pixels',
+        **common,
+        const='max_pixels',
+        type=positive,
+        metavar='N',
+        help='refuse larger images (default: 100 million pixels)',
     )
     parser.add_argument(
         '--range',
+        **common,
+        const='value_range',
         nargs='+',
-        action=RangeAction,
         metavar='VALUE',
         help="what becomes black and white in 16 and 32-bit images: two numbers, or 'percentile' (of each image)",
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from repre_mm.cli.arguments import add_encoder_options, add_traceback_argument
+from repre_mm.cli.arguments import add_decoding_arguments, add_encoder_options, add_traceback_argument
 from repre_mm.cli.errors import one_line_errors
 from repre_mm.evaluation import EncoderName, EvaluationError, FrozenEncoder, evaluate_encoder, load_frozen_encoder
 from repre_mm.utils.atomic import write_json
@@ -30,6 +30,7 @@ def evaluation_parser(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description)
     add_encoder_argument(parser)
     parser.add_argument('--data', metavar='DIR', help='holds {train,val}/<class>/* (default: data_root of the config)')
+    add_decoding_arguments(parser)
     parser.add_argument('--size', type=int, help="side of the crops in pixels (default: the encoder's)")
     parser.add_argument('--out', type=Path, metavar='FILE', help='write the result here, as JSON')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu', help='default: %(default)s')
@@ -78,7 +79,7 @@ def run_guarded(
 
     Args:
         args: From a parser of :func:`evaluation_parser`.
-        evaluate: ``(encoder, data_root, batch_size=, workers=, amp=, seed=) -> result``.
+        evaluate: ``(encoder, data_root, batch_size=, workers=, amp=, seed=, decoding=) -> result``.
         **backbone_options: Settings that the encoder is built with.
 
     Returns:
@@ -88,7 +89,7 @@ def run_guarded(
         if args.out and not args.out.parent.is_dir():
             raise EvaluationError(f'--out {args.out}: there is no folder {args.out.parent}')
         encoder = load_named_encoder(args, args.encoder, **backbone_options)
-        common = {name: getattr(args, name) for name in ('batch_size', 'workers', 'amp', 'seed')}
+        common = {name: getattr(args, name) for name in ('batch_size', 'workers', 'amp', 'seed', 'decoding')}
         result = evaluate(encoder, args.data or encoder.data_root, **common)
     result['versions'] = stack_versions()
     if args.out:

@@ -6,7 +6,7 @@ from repre_mm.datasets.image_folder import ImageFolder
 from repre_mm.datasets.listing import DatasetError
 from repre_mm.datasets.loading import LoadImage, LoadLabelMap
 from repre_mm.datasets.reading import ImageReadError, read_image
-from repre_mm.datasets.sources import Source, open_source
+from repre_mm.datasets.sources import NamedImage, Source, open_images, open_source
 from repre_mm.datasets.sources.folder import find_images
 from repre_mm.datasets.views.multi_view import FastMultiView, view_sizes
 
@@ -18,9 +18,11 @@ __all__ = [
     'LoadImage',
     'LoadLabelMap',
     'MaskFolder',
+    'NamedImage',
     'Source',
     'StratifiedSubset',
     'find_images',
+    'open_images',
     'open_source',
     'read_image',
     'view_sizes',

@@ -12,7 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from repre_mm.datasets.listing import DatasetError
-from repre_mm.datasets.reading import ImageReadError, decode_image
+from repre_mm.datasets.reading import ImageReadError
 from repre_mm.datasets.sources import Entry, Source
 from repre_mm.utils.processes import process_pool
 
@@ -23,11 +23,10 @@ SAMPLE, FEWEST = 200, 100
 
 def find_damage(source: Source, entry: Entry, **decoding: Any) -> str | None:
     """Decode one image, as a training does; return ``NAME: CAUSE`` for a damaged one, None for a sound one."""
-    name = source.name(entry)
     try:
-        decode_image(name, source.read(entry), **decoding)
+        source.pixels(entry, **decoding)
     except ImageReadError as error:
-        return f'{name}: {error.cause}'
+        return f'{error.path}: {error.cause}'
     return None
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 from textwrap import shorten
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.runner import Runner
 
 from repre_mm.datasets import DatasetError
-from repre_mm.datasets.reading import ValueRange
 from repre_mm.distributed.processes import init_distributed
 from repre_mm.engine.adapt import set_length
 from repre_mm.engine.checks.image_folders import folder_faults, image_folders
@@ -49,7 +49,7 @@ def read_config(args: argparse.Namespace) -> Config:
         cfg.optim_wrapper.type = 'repre_mm.BFloat16OptimWrapper'
         for key in ('loss_scale', 'dtype'):
             cfg.optim_wrapper.pop(key, None)
-    set_decoding(cfg, getattr(args, 'max_pixels', None), getattr(args, 'range', None))
+    set_decoding(cfg, getattr(args, 'decoding', {}))
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / path.stem)
     return cfg
@@ -62,12 +62,11 @@ def set_data_root(cfg: Config, root: str) -> None:
         dataset.root = root
 
 
-def set_decoding(cfg: Config, max_pixels: int | None, value_range: ValueRange | None) -> None:
-    """Say in every place of the config that reads images how to decode them; None leaves what it says."""
-    given = {'max_pixels': max_pixels, 'value_range': value_range}
+def set_decoding(cfg: Config, decoding: dict[str, Any]) -> None:
+    """Say wherever the config reads images how to decode them; see :func:`repre_mm.datasets.read_image`."""
     for kind in ('ImageFolder', 'LoadImage', 'FastMultiView'):
         for node in find_nodes(cfg._cfg_dict, 'type', f'repre_mm.{kind}'):
-            node.update({key: value for key, value in given.items() if value is not None})
+            node.update(decoding)
 
 
 def build_runner(cfg: Config) -> Runner:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ def linear_eval(
     amp: bool = False,
     seed: int = 0,
     progress: bool = True,
+    decoding: Mapping[str, Any] | None = None,
     state: str | os.PathLike | None = None,
 ) -> dict[str, Any]:
     """Train linear classifiers on a frozen encoder, and score them on the validation images after every epoch.
@@ -50,6 +51,7 @@ def linear_eval(
         amp: Run the encoder in bfloat16.
         seed: Of the classifiers and the augmentations.
         progress: Show progress bars, with the time left.
+        decoding: See :func:`repre_mm.datasets.read_image`.
         state: File to save the training to after every epoch, and to continue from after a stop; removed at the end.
 
     Returns:
@@ -72,7 +74,8 @@ def linear_eval(
         raise EvaluationError(
             f'{encoder.model} has no drop-path, which acts in this protocol: build it with {recipe.backbone_options}'
         )
-    loading = {'batch_size': batch_size, 'workers': workers, 'interpolation': recipe.interpolation}
+    loading = {'batch_size': batch_size, 'workers': workers, 'decoding': decoding}
+    loading['interpolation'] = recipe.interpolation
     loader, val_loader, result = open_splits(encoder, data_root, amp=amp, seed=seed, augment=True, **loading)
 
     changed = {'epochs': epochs, 'lrs': list(lrs), 'batch_size': batch_size, 'seed': seed}

@@ -161,17 +161,18 @@ def _collate(image_size: int, items: list[dict]) -> tuple[Tensor, Tensor]:
 
 
 class ImageSource:
-    """Images of a folder, or of its ``val`` if it has one, with labels if they are in class folders.
+    """Images of a place, or of its ``val`` if it has one, with labels if it has them.
 
     Args:
-        root: The folder.
+        root: The place; see :func:`repre_mm.datasets.open_source`.
+        decoding: See :func:`repre_mm.datasets.read_image`.
 
     Raises:
         repre_mm.datasets.DatasetError: There are no images.
     """
 
-    def __init__(self, root: str | os.PathLike) -> None:
-        self.root = os.path.expanduser(root)
+    def __init__(self, root: str | os.PathLike, **decoding: Any) -> None:
+        self.root, self._decoding = os.path.expanduser(root), decoding
         self.split = 'val' if '{split}' in self.root or os.path.isdir(os.path.join(self.root, 'val')) else None
         dataset = self._dataset([])
         self.classes: tuple[str, ...] | None = dataset.metainfo.get('classes')
@@ -207,4 +208,4 @@ class ImageSource:
         return torch.stack([dataset[i]['inputs'] for i in tqdm(indices, desc='loading', unit='image', disable=few)])
 
     def _dataset(self, pipeline: list) -> ImageFolder:
-        return ImageFolder(self.root, split=self.split, pipeline=pipeline)
+        return ImageFolder(self.root, split=self.split, pipeline=pipeline, **self._decoding)

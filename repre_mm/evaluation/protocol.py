@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -29,6 +29,7 @@ def evaluate_encoder(
     amp: bool = False,
     seed: int = 0,
     progress: bool = True,
+    decoding: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Score a frozen encoder; both scores come from one extraction of the features.
 
@@ -43,6 +44,7 @@ def evaluate_encoder(
         amp: Extract in bfloat16.
         seed: Of the linear probe.
         progress: Show progress bars.
+        decoding: See :func:`repre_mm.datasets.read_image`.
 
     Returns:
         What was evaluated, see :func:`open_splits`, and per protocol its settings and scores in percent, under ``knn``
@@ -55,7 +57,7 @@ def evaluate_encoder(
     if not set(protocols) <= {'knn', 'linear'}:
         raise EvaluationError(f"protocols must be among 'knn' and 'linear', got {list(protocols)}")
     # Faults of the data show before the first image is read.
-    loading = {'batch_size': batch_size, 'workers': workers}
+    loading = {'batch_size': batch_size, 'workers': workers, 'decoding': decoding}
     train, val, result = open_splits(encoder, data_root, amp=amp, seed=seed, augment=False, **loading)
     usual = [k for k in knn.KS if k <= result['train_images']] or [result['train_images']]
     knn_options = {'k': usual, **(knn_options or {})}

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from fixtures.data import make_image_folder
+from fixtures.places import write_shards
 from fixtures.tools import run_tool
 
 from repre_mm.apis.vectors import Vectors
@@ -48,6 +49,19 @@ def test_parquet_keeps_vectors_paths_and_encoder(tmp_path):
     (tmp_path / 'v.parquet').write_bytes(b'PAR1')
     with pytest.raises(UserError, match=r'v\.parquet was not written by `repre embed`'):
         Vectors.load(tmp_path / 'v.parquet')
+
+
+def test_shards_are_embedded_and_searched(monkeypatch, tmp_path, photos, capsys):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    place, out, picture = write_shards(photos, tmp_path / 'copy'), tmp_path / 'vectors.npy', tmp_path / 'nearest.png'
+    words = ['--data', place, '--out', out, '--workers', 0, '--device', 'cpu']
+    run_tool(monkeypatch, 'embed', 'timm:vit_tiny_patch16_224,img_size=32,depth=1', *words)
+    name = f'{tmp_path}/copy-001.tar:000001.jpg'
+    assert Vectors.load(out).paths[1] == name
+    capsys.readouterr()
+    run_tool(monkeypatch, 'search', out, name, '--top', 2, '--out', picture)
+    assert capsys.readouterr().out.startswith(f'{name}\t1.0000\t{name}\n')
+    assert picture.is_file()
 
 
 def test_duplicates_are_pairs_above_the_threshold():

@@ -85,6 +85,27 @@ def test_options_are_applied(tmp_path):
     assert (cfg.train_dataloader.batch_size, cfg.model.neck.num_levels, cfg.init_from) == (2, 2, 'random')
 
 
+def test_a_limit_of_pixels_and_a_range_reach_everything_that_reads_images(tmp_path):
+    images = str(make_image_folder(tmp_path / 'images'))
+    work_dir = str(tmp_path / 'run')
+    cfg = checked_config(
+        parse('--data', images, '--work-dir', work_dir, '--max-pixels', '1600', '--range', '0', '4095')
+    )
+    dataset = cfg.train_dataloader.dataset
+    for node in (dataset, dataset.pipeline[0]):
+        assert (node.max_pixels, node.value_range) == (1600, (0.0, 4095.0))
+    with pytest.raises(ConfigError, match='40 x 40 = 1,600 pixels, more than the limit of 1,599'):
+        checked_config(parse('--data', images, '--work-dir', work_dir, '--max-pixels', '1599'))
+    assert parse('--range', 'percentile').decoding == {'value_range': 'percentile'}
+
+
+@pytest.mark.parametrize('words', ['4095', '4095 0', 'percent', '0 1 2'])
+def test_a_range_that_is_none(words, capsys):
+    with pytest.raises(SystemExit):
+        parse('--range', *words.split())
+    assert f"--range {words}: give two rising numbers, such as 0 4095, or 'percentile'" in capsys.readouterr().err
+
+
 def test_faults_of_a_config_are_in_one_list():
     options = ('--cfg-options', 'train_dataloader.batchsize=2', 'train_cfg.max_epoch=3')
     with pytest.raises(ConfigError, match=r'(?s)2 faults in .*train_dataloader\.batchsize: .*\.max_epoch: '):

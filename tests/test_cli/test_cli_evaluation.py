@@ -91,3 +91,13 @@ def test_commands_take_a_timm_model(monkeypatch, capsys, data_root, tmp_path):
     assert result['encoder'] == 'random weights' and 'encoder: random weights' in capsys.readouterr().out
     with pytest.raises(SystemExit, match='error: --prefix and --encoder choose from a checkpoint'):
         _run(monkeypatch, 'knn.py', 'timm:vit_tiny_patch16_224', '--data', data_root, '--encoder', 'target')
+
+
+@pytest.mark.parametrize('tool', ['knn.py', 'linear_probe.py', 'linear_eval.py', 'embed.py', 'visualize.py components'])
+def test_commands_take_a_limit_of_pixels_and_a_range(tool, monkeypatch, config, data_root):
+    tool, *words = tool.split()
+    limits = ['--max-pixels', '10', '--range', '0', '4095']
+    arguments = [tool, *words, str(config), 'random', '--data', str(data_root), *limits, '--device', 'cpu']
+    monkeypatch.setattr(sys, 'argv', arguments + ['--workers', '0'] * (not words))
+    with pytest.raises(SystemExit, match=r'error: .*(more than the limit of 10|images .*could not be read)'):
+        runpy.run_path(str(TOOLS / tool), run_name='__main__')

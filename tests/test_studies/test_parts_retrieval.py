@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 from fixtures.models import MEAN, STD, VIT, mocov3
+from fixtures.places import write_shards
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from PIL import Image
 from torch.testing import assert_close
 
+from repre_mm.datasets import open_images
 from repre_mm.evaluation import EncoderName, load_frozen_encoder
 from repre_mm.studies.parts.representations import load_projector
 from repre_mm.studies.parts.retrieval import cut_windows, represent_windows, retrieve
@@ -52,11 +54,11 @@ def parts_of(config, weights='random'):
 
 def test_planted_duplicates_come_first(config, images):
     encoder, projector = parts_of(config)
-    paths = sorted(images.iterdir())
-    found = retrieve(encoder, projector, images / '0.png', BOX, paths, top=6, progress=False)
+    places = open_images(images)
+    found = retrieve(encoder, projector, places[0], BOX, places, top=6, progress=False)
     for hits in found.values():
         assert len(hits) == 6
-        first = {hit.path.name: hit.box for hit in hits[:3]}
+        first = {Path(hit.path).name: hit.box for hit in hits[:3]}
         assert first == {name: (*corner, 16, 12) for name, corner in PLANTED.items()}
         similarities = [hit.similarity for hit in hits]
         assert similarities == sorted(similarities, reverse=True)
@@ -68,7 +70,8 @@ def test_planted_duplicates_come_first(config, images):
 def test_query_itself_is_no_hit(config, images):
     encoder, projector = parts_of(config)
     box = (16, 12, 16, 12)  # on the grid, so that it would be found
-    hits = retrieve(encoder, projector, images / '0.png', box, [images / '0.png'], progress=False)['projected']
+    own = open_images(images / '0.png')
+    hits = retrieve(encoder, projector, own[0], box, own, progress=False)['projected']
     left, top, width, height = box
     for x, y, w, h in (hit.box for hit in hits):
         assert x + w <= left or x >= left + width or y + h <= top or y >= top + height
@@ -106,7 +109,7 @@ def test_representations_are_those_of_training(config, images):
 def test_box_outside_of_the_image_is_refused(config, images, box):
     encoder, projector = parts_of(config)
     with pytest.raises(UserError, match=r'extends beyond .*0\.png, which is 64 x 48 pixels'):
-        retrieve(encoder, projector, images / '0.png', box, [], progress=False)
+        retrieve(encoder, projector, open_images(images / '0.png')[0], box, [], progress=False)
 
 
 def _tool(arguments, monkeypatch):
@@ -126,6 +129,15 @@ def test_tool_draws_and_names_what_it_found(config, images, tmp_path, monkeypatc
     arguments[arguments.index('--box') + 1] = -5
     with pytest.raises(SystemExit, match='error: the box -5'):
         _tool(arguments, monkeypatch)
+
+
+def test_tool_searches_shards(config, images, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    place = write_shards(images, tmp_path / 'copy', shards=1)
+    query = ['--query', tmp_path / 'copy-000.tar:000000.png', '--box', *BOX, '--out', tmp_path / 'hits.png']
+    _tool([config, 'random', '--data', place, *query, '--top', 3, '--show', 'encoded'], monkeypatch)
+    printed = capsys.readouterr().out
+    assert all(f'copy-000.tar:00000{name}' in printed for name in PLANTED)
 
 
 def test_tool_sets_encoders_below_each_other(config, images, tmp_path, monkeypatch, capsys):

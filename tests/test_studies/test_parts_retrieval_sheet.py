@@ -1,7 +1,6 @@
 """The picture of a patch retrieval: a row per encoder, a block per representation."""
 
 import numpy as np
-from PIL import Image
 
 from repre_mm.studies.parts.retrieval import Hit
 from repre_mm.studies.parts.retrieval_sheet import retrieval_sheet
@@ -10,19 +9,15 @@ BOX = (20, 13, 16, 12)
 TILE, COLUMNS, MARGIN, GAP = 96, 6, 12, 6
 
 
-def _hits(path, count):
-    return [Hit(1 - i / 100, path, (i, i, 16, 12)) for i in range(count)]
+PIXELS = np.full((48, 64, 3), 200, np.uint8)
 
 
-def _image(tmp_path):
-    path = tmp_path / '0.png'
-    Image.fromarray(np.full((48, 64, 3), 200, np.uint8)).save(path)
-    return path
+def _hits(count):
+    return [Hit(1 - i / 100, '0.png', (i, i, 16, 12), lambda: PIXELS) for i in range(count)]
 
 
-def test_query_and_hits_stand_side_by_side(tmp_path):
-    path = _image(tmp_path)
-    picture = retrieval_sheet(path, BOX, {'': {'encoded': _hits(path, 8), 'projected': _hits(path, 8)}})
+def test_query_and_hits_stand_side_by_side():
+    picture = retrieval_sheet(PIXELS, BOX, {'': {'encoded': _hits(8), 'projected': _hits(8)}})
     assert picture.dtype == np.uint8 and picture.shape[1] == 2 * MARGIN + 3 * COLUMNS * TILE + 2 * GAP
     red = (picture == (220, 30, 30)).all(axis=2)
     for block in range(3):
@@ -30,12 +25,9 @@ def test_query_and_hits_stand_side_by_side(tmp_path):
         assert red[:, left : left + COLUMNS * TILE].any()
 
 
-def test_encoders_stand_below_each_other_and_a_missing_projector_leaves_its_place(tmp_path):
-    path = _image(tmp_path)
-    one = retrieval_sheet(path, BOX, {'a': {'encoded': _hits(path, 8), 'projected': _hits(path, 8)}})
-    two = retrieval_sheet(
-        path, BOX, {'a': {'encoded': _hits(path, 8), 'projected': _hits(path, 8)}, 'b': {'encoded': _hits(path, 8)}}
-    )
+def test_encoders_stand_below_each_other_and_a_missing_projector_leaves_its_place():
+    one = retrieval_sheet(PIXELS, BOX, {'a': {'encoded': _hits(8), 'projected': _hits(8)}})
+    two = retrieval_sheet(PIXELS, BOX, {'a': {'encoded': _hits(8), 'projected': _hits(8)}, 'b': {'encoded': _hits(8)}})
     assert two.shape[1] == one.shape[1] and two.shape[0] > 1.7 * one.shape[0]
     red = (two == (220, 30, 30)).all(axis=2)
     assert not red[one.shape[0] :, -COLUMNS * TILE :].any()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import fsspec
+import numpy as np
 
 from repre_mm.datasets.listing import IMAGE_EXTENSIONS, DatasetError
 from repre_mm.datasets.sources.base import Entry, Source
@@ -17,7 +20,10 @@ from repre_mm.datasets.sources.lmdb import Lmdb
 from repre_mm.datasets.sources.tar import TarShards
 from repre_mm.datasets.storage import explained, is_remote
 
-__all__ = ['Entry', 'Source', 'open_source']
+__all__ = ['Entry', 'NamedImage', 'Source', 'open_images', 'open_source']
+
+#: The name of an image, and what reads it: (H, W, 3) uint8 RGB.
+NamedImage = tuple[str, Callable[[], np.ndarray]]
 
 _SPLIT = '{split}'
 _BY_EXTENSION: dict[str, type[Source]] = {
@@ -65,6 +71,27 @@ def open_source(
             f'{place} has no split {split!r}: write {_SPLIT} where the names differ, as in data-{_SPLIT}.tar'
         )
     return kind(place, extensions)
+
+
+def open_images(place: str | os.PathLike, **decoding: Any) -> list[NamedImage]:
+    """List the names of images, and what reads each.
+
+    Args:
+        place: As for :func:`open_source`, or the path or URL of one image.
+        decoding: See :func:`repre_mm.datasets.read_image`.
+
+    Raises:
+        DatasetError: There is no such place, or no image in it.
+    """
+    name = os.fspath(place)
+    remote, extension = is_remote(name), os.path.splitext(name)[1].lower()
+    name = name if remote else os.path.expanduser(name)
+    if extension in IMAGE_EXTENSIONS and not (remote or os.path.exists(name)):
+        raise DatasetError(f'there is no file or folder {name}')
+    single = extension in IMAGE_EXTENSIONS if remote else os.path.isfile(name) and extension not in _BY_EXTENSION
+    source = ListFile('') if single else open_source(name)
+    entries = [{'img_path': name}] if single else source.images()
+    return [(source.name(entry), partial(source.pixels, entry, **decoding)) for entry in entries]
 
 
 def _is_remote_folder(url: str) -> bool:

@@ -10,9 +10,11 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from repre_mm.datasets.listing import IMAGE_EXTENSIONS, DatasetError
+from repre_mm.datasets.reading import decode_image
 from repre_mm.datasets.storage import read_part
 
 #: What is known of one image. ``img_path``: its name within the place. ``label``, where the place has labels: the name
@@ -58,6 +60,10 @@ class Source(ABC):
             DatasetError: Nothing can be read here, now.
         """
         return read_part(self.name(entry))
+
+    def pixels(self, entry: Entry, **decoding: Any) -> np.ndarray:
+        """Read and decode one image; see :func:`repre_mm.datasets.read_image`."""
+        return decode_image(self.name(entry), self.read(entry), **decoding)
 
     def name(self, entry: Entry) -> str:
         """Return the complete path of an image, or what stands for it in messages."""

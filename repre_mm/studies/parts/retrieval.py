@@ -6,8 +6,7 @@ times; here the query is any box, and all images are searched with windows of it
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from torch import Tensor
 from torchvision.ops import box_iou, nms
 from tqdm import tqdm
 
-from repre_mm.datasets.reading import read_image
+from repre_mm.datasets import NamedImage
 from repre_mm.evaluation.features import FrozenEncoder
 from repre_mm.studies.parts.representations import Projector, represent
 from repre_mm.utils.errors import UserError
@@ -34,11 +33,12 @@ QueryBox = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Hit:
-    """A patch found: the cosine with the query, the image, and left, top, width, height in its pixels."""
+    """A patch found: cosine with the query, image, left, top, width, height in its pixels, and what reads the image."""
 
     similarity: float
-    path: Path
+    path: str
     box: QueryBox
+    read: Callable[[], np.ndarray]
 
 
 def cut_windows(height: int, width: int, box: tuple[int, int], stride: float = 0.5) -> Tensor:
@@ -76,9 +76,9 @@ def represent_windows(
 def retrieve(
     encoder: FrozenEncoder,
     projection: Projector | None,
-    query: str | os.PathLike,
+    query: NamedImage,
     box: QueryBox,
-    paths: Sequence[str | os.PathLike],
+    images: Sequence[NamedImage],
     *,
     top: int = TOP,
     stride: float = 0.5,
@@ -94,7 +94,7 @@ def retrieve(
         projection: Its projector, if it has one.
         query: The image of the query.
         box: The query.
-        paths: Images to search.
+        images: To search, from :func:`repre_mm.datasets.open_images`.
         top: Number of hits.
         stride: See :func:`cut_windows`.
         batch_size: Patches per forward pass.
@@ -106,7 +106,8 @@ def retrieve(
     """
     if top < 1 or not 0 < stride <= 1:
         raise UserError(f'top={top} must be at least 1, and stride={stride} above 0 and at most 1')
-    pixels = read_image(query)
+    own, read = query
+    pixels = read()
     left, upper, width, height = box
     if (
         min(left, upper) < 0
@@ -115,17 +116,16 @@ def retrieve(
         or upper + height > pixels.shape[0]
     ):
         raise UserError(
-            f'the box {left} {upper} {width} {height} (left, top, width, height) extends beyond {query}, which is '
+            f'the box {left} {upper} {width} {height} (left, top, width, height) extends beyond {own}, which is '
             f'{pixels.shape[1]} x {pixels.shape[0]} pixels'
         )
     corners = torch.tensor([[left, upper, left + width, upper + height]])
     wanted = represent_windows(encoder, projection, pixels, corners)
-    own = Path(query).resolve()
     best: dict[str, list[Hit]] = {name: [] for name in wanted}
-    for path in tqdm(paths, desc='searching', unit='image', disable=not progress):
-        pixels = read_image(path)
+    for path, read in tqdm(images, desc='searching', unit='image', disable=not progress):
+        pixels = read()
         windows = cut_windows(*pixels.shape[:2], (width, height), stride)
-        if Path(path).resolve() == own:
+        if Path(path).resolve() == Path(own).resolve():
             windows = windows[box_iou(windows.float(), corners.float())[:, 0] == 0]
         if not len(windows):
             continue
@@ -133,6 +133,6 @@ def retrieve(
             similarities = vectors @ wanted[name][0]
             for i in nms(windows.float(), similarities, MAX_OVERLAP)[:top].tolist():
                 x, y, right, bottom = windows[i].tolist()
-                best[name].append(Hit(similarities[i].item(), Path(path), (x, y, right - x, bottom - y)))
+                best[name].append(Hit(similarities[i].item(), path, (x, y, right - x, bottom - y), read))
             best[name] = sorted(best[name], key=lambda hit: -hit.similarity)[:top]
     return best

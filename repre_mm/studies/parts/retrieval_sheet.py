@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 from PIL import Image, ImageDraw
 
-from repre_mm.datasets.reading import read_image
 from repre_mm.studies.parts.retrieval import Hit, QueryBox
 from repre_mm.visualization.overlays import sheet
 from repre_mm.visualization.text import letters
@@ -15,13 +12,13 @@ from repre_mm.visualization.text import letters
 _TILE, _COLUMNS, _RED = 96, 6, (220, 30, 30)
 
 
-def retrieval_sheet(query: str | os.PathLike, box: QueryBox, hits: dict[str, dict[str, list[Hit]]]) -> np.ndarray:
+def retrieval_sheet(query: np.ndarray, box: QueryBox, hits: dict[str, dict[str, list[Hit]]]) -> np.ndarray:
     """One row per encoder: the query's image with the query in a red box, then the hits, nearest first, six in a row.
 
     Each tile shows a patch, framed in red, with half its size around it, black beyond the image.
 
     Args:
-        query: The image of the query.
+        query: The image of the query, (H, W, 3) uint8 RGB.
         box: The query.
         hits: Encoder -> representation -> hits; the place of a missing representation says so.
 
@@ -41,9 +38,9 @@ def _size(most: int) -> tuple[int, int]:
     return _COLUMNS * _TILE, -(-max(most, 1) // _COLUMNS) * _TILE
 
 
-def _query(path: str | os.PathLike, box: QueryBox, size: tuple[int, int]) -> np.ndarray:
+def _query(pixels: np.ndarray, box: QueryBox, size: tuple[int, int]) -> np.ndarray:
     """The image, as large as fits on a white canvas at least two tiles high, with the query framed."""
-    image = Image.fromarray(read_image(path))
+    image = Image.fromarray(pixels)
     width, height = size[0], max(size[1], 2 * _TILE)
     scale = min(width / image.width, height / image.height)
     canvas = Image.new('RGB', (width, height), 'white')
@@ -62,7 +59,7 @@ def _block(hits: list[Hit] | None, most: int) -> np.ndarray:
     for index, hit in enumerate(hits or ()):
         left, top, width, height = hit.box
         around = (left - width // 2, top - height // 2, left + width + width // 2, top + height + height // 2)
-        image = Image.fromarray(read_image(hit.path)).crop(around)
+        image = Image.fromarray(hit.read()).crop(around)
         side = _TILE - 4
         ImageDraw.Draw(image).rectangle(
             (left - around[0], top - around[1], left - around[0] + width - 1, top - around[1] + height - 1),
