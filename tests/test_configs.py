@@ -140,6 +140,13 @@ def test_log_variances_learn_at_a_rate_of_their_own(path):
     assert optim.optimizer.lr * own.lr_mult == pytest.approx(0.02)
 
 
+@pytest.mark.parametrize('path', [path for path in PRETRAIN + TOY + RECIPES if '/repre_' in path])
+def test_weighting_is_the_one_that_the_docs_defend(path):
+    """docs/does-it-help.md: uncertainty without a bound, in all configs."""
+    usual = {'type': 'repre_mm.UncertaintyWeighting'} | ({'contrast_shift': 1.0} if 'simsiam' in path else {})
+    assert {'type': 'repre_mm.UncertaintyWeighting', **load(path).model.get('loss_weighting', {})} == usual
+
+
 @pytest.mark.parametrize('path', PRETRAIN + TOY + RECIPES)
 def test_hooks_that_a_method_needs(path):
     cfg = load(path)

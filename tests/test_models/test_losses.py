@@ -1,27 +1,9 @@
 import math
-from pathlib import Path
 
 import pytest
 import torch
-from mmengine.config import Config
 
 from repre_mm.models import FixedWeighting, UncertaintyWeighting
-
-CONFIGS = Path(__file__).parents[2] / 'configs'
-
-
-@pytest.mark.parametrize('room', ['toy', 'recipes', 'pretrain'])
-def test_every_config_has_the_weighting_of_the_docs(room):
-    """docs/does-it-help.md states and defends one for all: uncertainty, without a bound, from the first losses."""
-    paths = sorted((CONFIGS / room).rglob('repre_*.py'))
-    assert paths
-    for path in paths:
-        weighting = Config.fromfile(path).model.get('loss_weighting') or {}
-        shift = {'contrast_shift': 1.0} if 'simsiam' in path.name else {}
-        assert {'type': 'repre_mm.UncertaintyWeighting', **weighting} == {
-            'type': 'repre_mm.UncertaintyWeighting',
-            **shift,
-        }, path
 
 
 def test_uncertainty_weighting_equals_the_formula():
