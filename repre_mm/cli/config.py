@@ -13,6 +13,7 @@ from mmengine.config import Config
 
 from repre_mm.checkpoint import build_encoder, load_pretrained
 from repre_mm.datasets import DatasetError
+from repre_mm.datasets.index import keep_indexes
 from repre_mm.distributed.processes import check_launcher
 from repre_mm.engine.adapt import set_batch_size, set_encoder, set_length
 from repre_mm.engine.checks import config_faults, data_faults, raise_faults
@@ -55,6 +56,8 @@ def checked_config(args: argparse.Namespace) -> Config:
         faults = _faults_of(_change_model, cfg, args)
     raise_faults(args.config, [*faults, *config_faults(cfg, args.cfg_options or ())])
     faults = _faults_of(_point_to_data, cfg, args)
+    if not args.check:
+        keep_indexes(cfg.work_dir)
     if not faults and (args.epochs or 'recipe' in cfg):
         with suppress(DatasetError):  # reported by data_faults
             faults = _faults_of(set_length, cfg, args.epochs)

@@ -11,6 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from repre_mm.datasets.index import kept_index
 from repre_mm.datasets.listing import DatasetError
 from repre_mm.datasets.reading import ImageReadError
 from repre_mm.datasets.sources import Entry, Source
@@ -52,8 +53,8 @@ def examine(source: Source, entries: Sequence[Entry], workers: int, **decoding: 
 def check_sample(source: Source, max_bad_share: float, *, seconds: float = 5.0, **decoding: Any) -> None:
     """Decode :data:`SAMPLE` images, drawn evenly; refuse the place if too many of them are damaged.
 
-    Half of the time is for listing: of a place that takes longer the first part is drawn from. The draw is the same
-    each time.
+    Half of the time is for listing, unless an index of the place is kept: of a place that takes longer the first part
+    is drawn from. The draw is the same each time.
 
     Args:
         source: Where the images are.
@@ -65,8 +66,9 @@ def check_sample(source: Source, max_bad_share: float, *, seconds: float = 5.0, 
     Raises:
         DatasetError: Too many images are damaged, or the place cannot be listed; the message names them.
     """
+    entries = kept_index(source)
     end = time.monotonic() + seconds
-    entries = source.images(seconds=seconds / 2)
+    entries = entries or source.images(seconds=seconds / 2)
     drawn = random.Random(0).sample(entries, min(SAMPLE, len(entries)))
     found = []
     for entry in drawn:

@@ -6,11 +6,13 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from mmengine.dataset import BaseDataset
 from mmengine.dataset.base_dataset import force_full_init
 from mmengine.logging import print_log
 
+from repre_mm.datasets.index import ImageIndex, index_images
 from repre_mm.datasets.labels import find_labels
 from repre_mm.datasets.listing import IMAGE_EXTENSIONS, DatasetError
 from repre_mm.datasets.reading import ImageReadError, ValueRange, check_library, check_range
@@ -85,7 +87,8 @@ class ImageFolder(BaseDataset):
         given = {'max_pixels': max_pixels, 'value_range': value_range}
         self._decoding = {key: value for key, value in given.items() if value is not None}
         settings = {'metainfo': metainfo, 'indices': indices, 'test_mode': test_mode, 'max_refetch': max_refetch}
-        super().__init__(data_root='', pipeline=list(pipeline), **settings)
+        # mmengine would copy the index into each process.
+        super().__init__(data_root='', pipeline=list(pipeline), serialize_data=False, **settings)
         self._reset_counts()
 
     def _reset_counts(self) -> None:
@@ -97,31 +100,29 @@ class ImageFolder(BaseDataset):
         super().get_subset_(indices)
         self._reset_counts()
 
-    def load_data_list(self) -> list[dict]:
-        """List the place: the entries of its source, with ``gt_label`` in place of ``label`` where labelled."""
-        entries = self.source.images()
-        check_library(self.source.place, (entry['img_path'] for entry in entries))
-        found = f'found {len(entries):,} image{"s" * (len(entries) > 1)}'
+    def _get_unserialized_subset(self, indices: int | Sequence[int]) -> ImageIndex:
+        return self.data_list.pick(indices)
+
+    def load_data_list(self) -> ImageIndex:
+        """List the place, or take the index that is kept of it; entries have a ``gt_label`` where labelled."""
+        index = index_images(self.source)
+        check_library(self.source.place, index.header['heic'])
+        found = f'found {len(index):,} image{"s" * (len(index) > 1)}'
         known, labels = self._metainfo.get('classes'), None
         if self.labels is not False:
-            labels = find_labels(self.source, entries, required=self.labels is True, known=known)
-        for entry in entries:
-            entry.pop('label', None)
+            labels = find_labels(self.source, index, required=self.labels is True, known=known)
         if labels is not None:
-            self._metainfo['classes'], numbers = labels
+            self._metainfo['classes'], index.numbers = labels
             found += f' in {len(labels[0])} {"class folders" if self.source.tree else "classes"}'
-            for entry, number in zip(entries, numbers, strict=True):
-                entry['gt_label'] = number
         kinds = ', '.join(f'{count:,} {kind}' for kind, count in self.source.passed_over.most_common(5))
         left = f'; passed over by their extension: {kinds}' if kinds else ''
         print_log(f'{found} under {self.folder}{left}', logger='current')
-        return entries
+        return index
 
     @force_full_init
     def get_data_info(self, idx: int) -> dict:
         """Return the entry of one image: complete ``img_path``, ``sample_idx`` and, with labels, ``gt_label``."""
         info = super().get_data_info(idx)
-        # Only the part below the folder is stored: 74 bytes an image for names as long as ImageNet's.
         info['img_path'] = self.source.name(info)
         return info
 
@@ -131,12 +132,19 @@ class ImageFolder(BaseDataset):
         data = {'img_path': self.source.name(entry), 'img_bytes': self.source.read(entry)}
         return self.pipeline({**entry, **data, **self._decoding})
 
+    def gt_labels(self) -> np.ndarray:
+        """Return the classes of all images, (N,) int64.
+
+        Raises:
+            DatasetError: They have none.
+        """
+        if self.data_list.numbers is None:
+            raise DatasetError(f'{self.folder} has no labels: there are none in it, or labels=False')
+        return self.data_list.gt_labels()
+
     def get_cat_ids(self, idx: int) -> list[int]:
         """Return the class of one image as a list, as ``mmengine.dataset.ClassBalancedDataset`` needs it."""
-        info = self.get_data_info(idx)
-        if 'gt_label' not in info:
-            raise DatasetError(f'{self.folder} has no labels: there are none in it, or labels=False')
-        return [info['gt_label']]
+        return [self.data_list[idx]['gt_label']] if self.data_list.numbers is not None else self.gt_labels()
 
     def __getitem__(self, idx: int) -> Any:
         """Return one image after the pipeline; an unreadable one is replaced (see the class)."""

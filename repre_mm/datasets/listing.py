@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from repre_mm.utils.errors import UserError
 
@@ -16,10 +17,14 @@ class DatasetError(UserError):
     """Data that cannot be used; the message names the place and the fix."""
 
 
-def walk(folder: str | os.PathLike) -> Iterator[str]:
+def walk(folder: str | os.PathLike, watched: dict[str, Any] | None = None) -> Iterator[str]:
     """List the files under a folder one by one, at any depth.
 
     Links to files and folders are followed, each folder is visited once, hidden entries are skipped.
+
+    Args:
+        folder: The folder.
+        watched: Gets the time and size of each folder that is listed, as :func:`repre_mm.datasets.storage.version`.
 
     Returns:
         Paths relative to ``folder``, sorted.
@@ -46,6 +51,8 @@ def walk(folder: str | os.PathLike) -> Iterator[str]:
             if (status.st_dev, status.st_ino) in visited:  # a link back up, or a second link to the same folder
                 continue
             visited.add((status.st_dev, status.st_ino))
+            if watched is not None:
+                watched[place] = [status.st_mtime_ns, status.st_size]
             with os.scandir(place) as entries:
                 names = [entry.name + '/' * entry.is_dir() for entry in entries if not entry.name.startswith('.')]
         except OSError as error:

@@ -5,7 +5,6 @@ import io
 import os
 import struct
 import warnings
-from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, Literal
 
@@ -27,7 +26,7 @@ MAX_PIXELS = 100_000_000
 _SOF_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _SOS_MARKER = 0xDA
 _END_OF_IMAGE = b'\xff\xd9'
-_HEIC = ('.heic', '.heif')
+HEIC = ('.heic', '.heif')
 # ISO 14496-12 and 23008-12: 'ftyp', and the brands of images coded as HEVC.
 _HEIC_BRANDS = (b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1', b'msf1')
 _NO_HEIC = "Install what reads it, pip install 'repre_mm[data]', or convert to JPEG"
@@ -92,12 +91,10 @@ def check_range(value_range: object) -> None:
         raise DatasetError(f"value_range={value_range!r}: must be 'depth', 'percentile' or two rising numbers")
 
 
-def check_library(place: str, names: Iterable[str]) -> None:
-    """Raise a :class:`DatasetError` where there are HEIC files among these, and no library that reads them."""
-    if importlib.util.find_spec('pillow_heif') is None:
-        count = sum(name.lower().endswith(_HEIC) for name in names)
-        if count:
-            raise DatasetError(f'{count:,} images under {place} are HEIC. {_NO_HEIC}')
+def check_library(place: str, count: int) -> None:
+    """Raise a :class:`DatasetError` where there are ``count`` HEIC files, and no library that reads them."""
+    if count and importlib.util.find_spec('pillow_heif') is None:
+        raise DatasetError(f'{count:,} images under {place} are HEIC. {_NO_HEIC}')
 
 
 def jpeg_shape(data: bytes) -> tuple[int, int] | None:

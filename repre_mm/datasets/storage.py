@@ -7,6 +7,7 @@ system where something is read, and keep nothing.
 from __future__ import annotations
 
 import glob
+import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -60,6 +61,20 @@ def read_part(path: str, offset: int = 0, size: int | None = None, name: str | N
     if size is not None and len(data) < size:
         raise ImageReadError(name, f'{path} ends {size - len(data):,} bytes too early')
     return data
+
+
+def version(path: str) -> str | list[int]:
+    """Return what changes with a file or a folder: time and size, or what a server says of a URL.
+
+    Raises:
+        DatasetError: There is no such file, or the server cannot be reached, or refuses.
+    """
+    with explained(path):
+        if not is_remote(path):
+            status = os.stat(path)
+            return [status.st_mtime_ns, status.st_size]
+        filesystem, key = fsspec.url_to_fs(path)
+        return filesystem.ukey(key)
 
 
 def expand(pattern: str) -> list[str]:

@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from repre_mm.datasets import DatasetError
+from repre_mm.datasets.index import keep_indexes
 from repre_mm.distributed.processes import init_distributed
 from repre_mm.engine.adapt import set_length
 from repre_mm.engine.checks.image_folders import folder_faults, image_folders
@@ -75,6 +76,7 @@ def build_runner(cfg: Config) -> Runner:
     Raises:
         DatasetError: A folder is missing or has no images; the message says how to name another.
     """
+    keep_indexes(cfg.work_dir)
     for fault in folder_faults(cfg, sample=False):
         raise DatasetError(fault)
     if 'recipe' in cfg:

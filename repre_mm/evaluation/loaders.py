@@ -176,7 +176,7 @@ class ImageSource:
         self.split = 'val' if '{split}' in self.root or os.path.isdir(os.path.join(self.root, 'val')) else None
         dataset = self._dataset([])
         self.classes: tuple[str, ...] | None = dataset.metainfo.get('classes')
-        self.labels = np.array([dataset.get_cat_ids(i)[0] for i in range(len(dataset))]) if self.classes else None
+        self.labels = dataset.gt_labels() if self.classes else None
         self.count = len(dataset)
 
     def sample(self, count: int, seed: int = 0) -> list[int]:

@@ -32,7 +32,7 @@ class StratifiedSubset(Subset):
             raise DatasetError(f'share={share} must be above 0 and at most 1: 0.01 is 1 % of each class')
         if isinstance(dataset, dict):
             dataset = DATASETS.build(dataset)
-        labels = torch.tensor([dataset.get_cat_ids(index)[0] for index in range(len(dataset))])
+        labels = torch.as_tensor(dataset.gt_labels())
         generator = torch.Generator().manual_seed(seed)
         chosen = []
         for label in labels.unique():

@@ -35,6 +35,9 @@ class Source(ABC):
 
     #: Whether names are paths whose first folder may be the class.
     tree = False
+    #: The split and the files that were chosen, where the place alone does not say them.
+    split: str | None = None
+    files: Sequence[str] = ()
 
     def __init__(self, place: str, extensions: Sequence[str] = IMAGE_EXTENSIONS) -> None:
         self.place = place
@@ -43,6 +46,8 @@ class Source(ABC):
         self.classes: list[str] | None = None
         #: Extension -> number of files passed over; complete once all entries are listed.
         self.passed_over: Counter[str] = Counter()
+        #: What was read to list the place -> its version then; empty where changes cannot be seen without listing.
+        self.watched: dict[str, Any] = {}
 
     @abstractmethod
     def entries(self) -> Iterator[Entry]:
@@ -69,23 +74,26 @@ class Source(ABC):
         """Return the complete path of an image, or what stands for it in messages."""
         return os.path.join(self.place, entry['img_path'])
 
-    def images(self, limit: int | None = None, seconds: float = float('inf')) -> list[Entry]:
-        """List all images, or the first ``limit``, or those that can be listed in about ``seconds``.
-
-        A progress bar appears where that takes longer than two seconds.
+    def scan(self) -> Iterator[Entry]:
+        """List the images one by one; a progress bar appears where that takes longer than two seconds.
 
         Raises:
             DatasetError: There are none, or the place cannot be listed.
         """
         self.passed_over.clear()
+        entry = None
+        for entry in tqdm(self.entries(), desc=f'listing {self.place}', unit=' images', delay=2, disable=None):
+            yield entry
+        if entry is None:
+            raise self.empty()
+
+    def images(self, limit: int | None = None, seconds: float = float('inf')) -> list[Entry]:
+        """List all images, or the first ``limit``, or those listed in about ``seconds``; see :meth:`scan`."""
         end, found = time.monotonic() + seconds, []
-        listing = tqdm(self.entries(), desc=f'listing {self.place}', unit=' images', delay=2, disable=None)
-        for entry in islice(listing, limit):
+        for entry in islice(self.scan(), limit):
             found.append(entry)
             if time.monotonic() > end:
                 break
-        if not found:
-            raise self.empty()
         return found
 
     def empty(self) -> DatasetError:

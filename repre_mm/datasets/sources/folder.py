@@ -31,7 +31,7 @@ class Folder(Source):
 
     def entries(self) -> Iterator[Entry]:
         """List the folder; see :meth:`Source.entries`."""
-        return ({'img_path': path} for path in walk(self.place) if self.is_image(path))
+        return ({'img_path': path} for path in walk(self.place, self.watched) if self.is_image(path))
 
 
 class RemoteFolder(Source):

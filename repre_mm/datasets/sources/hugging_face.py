@@ -10,7 +10,7 @@ from typing import Any
 from repre_mm.datasets.listing import DatasetError
 from repre_mm.datasets.reading import ImageReadError, read_bytes
 from repre_mm.datasets.sources.base import Entry, Source
-from repre_mm.datasets.storage import expand, explained
+from repre_mm.datasets.storage import expand, explained, version
 
 HUB = 'hf:'
 _IMAGES, _LABELS = ('image', 'img', 'jpg', 'bytes'), ('label', 'cls')
@@ -36,7 +36,7 @@ class HuggingFace(Source):
 
     def __init__(self, place: str, extensions: object = (), split: str | None = None) -> None:
         super().__init__(place)
-        self._split = split
+        self.split = split
 
     @cached_property
     def _tables(self) -> list[tuple[str, Any]]:
@@ -50,18 +50,19 @@ class HuggingFace(Source):
             import datasets
 
             if name.lower().endswith('.parquet'):
+                self.watched[name] = version(name)
                 data = datasets.Dataset.from_parquet(name)
             elif name.startswith(HUB):
                 data = datasets.load_dataset(name.removeprefix(HUB))
             else:
                 data = datasets.load_from_disk(name)
             if isinstance(data, dict):
-                split = self._split or (next(iter(data)) if len(data) == 1 else None)
+                split = self.split or (next(iter(data)) if len(data) == 1 else None)
                 if split not in data:
                     raise DatasetError(f'{name} has no split {split!r}, only {", ".join(data)}')
                 data = data[split]
-            elif self._split not in (None, 'train'):
-                raise DatasetError(f'{name} has no splits: there is no {self._split!r}')
+            elif self.split not in (None, 'train'):
+                raise DatasetError(f'{name} has no splits: there is no {self.split!r}')
             images = [key for key, feature in data.features.items() if isinstance(feature, datasets.Image)]
             images += [key for key in _IMAGES if key in data.features]
             if not images:

@@ -10,7 +10,7 @@ import fsspec
 
 from repre_mm.datasets.listing import DatasetError
 from repre_mm.datasets.sources.base import Entry, Source
-from repre_mm.datasets.storage import explained, is_remote
+from repre_mm.datasets.storage import explained, is_remote, version
 
 _HEADERS = ('path', 'image', 'file', 'filename', 'file_name', 'img_path')
 
@@ -25,6 +25,7 @@ class ListFile(Source):
 
     def entries(self) -> Iterator[Entry]:
         """Read the list; see :meth:`Source.entries`."""
+        self.watched[self.place] = version(self.place)
         with explained(self.place), fsspec.open(self.place, 'rt', encoding='utf-8') as file:
             lines = file.read().splitlines()
         commas = self.place.lower().endswith('.csv')

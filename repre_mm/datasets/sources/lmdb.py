@@ -9,7 +9,7 @@ from typing import Any
 
 from repre_mm.datasets.reading import ImageReadError
 from repre_mm.datasets.sources.base import Entry, Source
-from repre_mm.datasets.storage import explained
+from repre_mm.datasets.storage import explained, version
 
 
 class Lmdb(Source):
@@ -19,6 +19,8 @@ class Lmdb(Source):
 
     def entries(self) -> Iterator[Entry]:
         """List the keys; see :meth:`Source.entries`."""
+        path = os.path.join(self.place, 'data.mdb') if os.path.isdir(self.place) else self.place
+        self.watched[path] = version(path)
         with self._transaction() as transaction:
             names = sorted(bytes(key).decode() for key in transaction.cursor().iternext(values=False))
         return ({'img_path': name} for name in [name for name in names if self.is_image(name)] or names)

@@ -15,7 +15,7 @@ import fsspec
 
 from repre_mm.datasets.listing import DatasetError
 from repre_mm.datasets.sources.base import Entry, Source
-from repre_mm.datasets.storage import expand, explained, read_part
+from repre_mm.datasets.storage import expand, explained, read_part, version
 from repre_mm.utils.atomic import write_atomically
 
 _LABEL = '.cls'
@@ -34,13 +34,14 @@ class TarShards(Source):
     """
 
     @cached_property
-    def _shards(self) -> list[str]:
+    def files(self) -> list[str]:
         return expand(self.place)
 
     def entries(self) -> Iterator[Entry]:
         """Index the shards, and list what they hold; see :meth:`Source.entries`."""
-        for number, shard in enumerate(self._shards):
-            index = _read_index(shard)
+        for number, shard in enumerate(self.files):
+            self.watched[shard] = version(shard)
+            index = _read_index(shard, self.watched[shard])
             for name, offset, size in index['files']:
                 if self.is_image(name):
                     entry = {'img_path': name, 'at': (number, offset, size)}
@@ -50,11 +51,11 @@ class TarShards(Source):
     def read(self, entry: Entry) -> bytes:
         """Read one image from its shard; see :meth:`Source.read`."""
         number, offset, size = entry['at']
-        return read_part(self._shards[number], offset, size, self.name(entry))
+        return read_part(self.files[number], offset, size, self.name(entry))
 
     def name(self, entry: Entry) -> str:
         """Name an image as ``shard.tar:000123.jpg``."""
-        return f'{self._shards[entry["at"][0]]}:{entry["img_path"]}'
+        return f'{self.files[entry["at"][0]]}:{entry["img_path"]}'
 
 
 def _key(name: str) -> str:
@@ -63,17 +64,14 @@ def _key(name: str) -> str:
     return os.path.join(folder, name.partition('.')[0])
 
 
-def _read_index(shard: str) -> dict[str, Any]:
+def _read_index(shard: str, version: str | list[int]) -> dict[str, Any]:
     """Read the index of a shard from the cache, or make it."""
-    with explained(shard):
-        filesystem, key = fsspec.url_to_fs(shard)
-        version = filesystem.ukey(key)  # of content or time and size
     cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'repre_mm/shards'
     path = cache / f'{hashlib.sha256(f"{_FORMAT} {shard} {version}".encode()).hexdigest()}.json'
     if path.is_file():
         return json.loads(path.read_text())
-    with explained(shard), filesystem.open(key, 'rb') as file:
-        index = _make_index(shard, file, filesystem.size(key))
+    with explained(shard), fsspec.open(shard, 'rb') as file:
+        index = _make_index(shard, file, file.size)
     try:
         cache.mkdir(parents=True, exist_ok=True)
         write_atomically(path, lambda draft: draft.write_text(json.dumps(index)))

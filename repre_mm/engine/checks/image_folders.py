@@ -12,6 +12,7 @@ from mmengine.config import Config, ConfigDict
 
 from repre_mm.datasets.damage import check_sample
 from repre_mm.datasets.image_folder import MAX_BAD_SHARE, check_arguments
+from repre_mm.datasets.index import index_images, kept_index
 from repre_mm.datasets.labels import find_labels
 from repre_mm.datasets.listing import IMAGE_EXTENSIONS, DatasetError
 from repre_mm.datasets.sources import open_source
@@ -62,7 +63,9 @@ def count_images(dataset: dict, most: int | None = None) -> int | None:
         source = Folder(str(folder), extensions)
     else:
         return None
-    return len(source.images(min((n for n in (most, dataset.get('indices')) if isinstance(n, int)), default=None)))
+    limit = min((n for n in (most, dataset.get('indices')) if isinstance(n, int)), default=None)
+    found = len(kept_index(source) or source.images(limit))
+    return found if limit is None else min(found, limit)
 
 
 def _check_images(dataset: ConfigDict, sample: bool) -> None:
@@ -78,13 +81,13 @@ def _check_images(dataset: ConfigDict, sample: bool) -> None:
         )
     if not source.tree and labels is not False:
         known = dataset.get('metainfo', {}).get('classes')
-        find_labels(source, source.images(), required=labels is True, known=known)
+        find_labels(source, index_images(source), required=labels is True, known=known)
     if sample:
         first = (dataset.get('pipeline') or [{}])[0]
         said = {key: value or first.get(key) for key, value in decoding.items()}
         check_sample(source, share, **{key: value for key, value in said.items() if value})
     else:
-        source.images(1)
+        kept_index(source) or source.images(1)
 
 
 def _check_annotated(dataset: ConfigDict) -> None:
