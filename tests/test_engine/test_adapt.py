@@ -74,11 +74,14 @@ def test_epochs_of_a_detector(images):
 
 def test_batch_size(monkeypatch):
     monkeypatch.setenv('WORLD_SIZE', '4')
-    cfg = read('simsiam')
-    set_batch_size(cfg, 128)
-    assert cfg.train_dataloader.batch_size == 32
-    assert cfg.optim_wrapper.optimizer.lr == cfg.default_hooks.predictor_lr.lr == 4e-3
-    assert 4e-3 * cfg.optim_wrapper.paramwise_cfg.custom_keys.loss_weighting.lr_mult == pytest.approx(0.02)
+    name = 'simsiam/simsiam_vit-small-p16_8xb128-amp-coslr-300e_in1k.py'
+    cfg = Config.fromfile(ROOT / 'configs/pretrain' / name)
+    before = cfg.optim_wrapper.optimizer.lr / cfg.train_dataloader.batch_size
+    set_batch_size(cfg, 512)
+    assert cfg.train_dataloader.batch_size == 128
+    assert cfg.optim_wrapper.optimizer.lr == cfg.default_hooks.predictor_lr.lr == pytest.approx(512 * before)
+    own = cfg.optim_wrapper.paramwise_cfg.custom_keys.loss_weighting
+    assert cfg.optim_wrapper.optimizer.lr * own.lr_mult == pytest.approx(0.02)
     with pytest.raises(UserError, match='4 processes cannot share it evenly; choose a multiple of 4'):
         set_batch_size(cfg, 130)
 

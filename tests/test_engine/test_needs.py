@@ -16,7 +16,7 @@ from repre_mm.engine.needs import training_needs
 from repre_mm.models.build import build_model
 
 ROOT = Path(__file__).parents[2]
-METHODS = ['mocov3', 'dino', 'simclr', 'byol', 'moby']
+METHODS = ['mocov3', 'dino', 'simclr', 'mocov2', 'moby']
 
 
 @pytest.mark.parametrize('method', METHODS)

@@ -1,6 +1,6 @@
 """Score every method on toy scenes against random weights, over seeds: same data, encoder and views.
 
-    python tools/benchmarks/methods.py --data data/toy_scenes [--epochs 8] [--seeds 0 1 2] [--methods byol repre_byol]
+    python tools/benchmarks/methods.py --data data/toy_scenes [--epochs 8] [--seeds 0 1 2] [--methods moby repre_moby]
     python tools/benchmarks/methods.py --page docs/benchmarks/NAME.md
 
 A run is one config of ``configs/toy`` (``NAME_vit-tiny_toy.py``) and one seed, trained as `repre train --epochs` does.
@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-METHODS = ('simclr', 'mocov3', 'moby', 'mocov2', 'byol', 'simsiam', 'dino')
+METHODS = ('simclr', 'mocov3', 'moby', 'mocov2', 'dino')
 RANDOM = 'random'
 SCORES = {'knn_top1': 'kNN', 'linear_top1': 'linear'}
 
