@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 from fixtures.stack import needs
+from mmengine.config import Config
 
 from repre_mm.cli.main import COMMANDS
+from repre_mm.engine.checks.names import option_faults
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Not resolved: the link inside a virtual environment is what makes it one.
@@ -96,6 +98,16 @@ def test_every_placeholder_of_the_tables_is_known():
     assert len(COMMAND_LINES) > 20
     for line in COMMAND_LINES:
         assert set(re.findall(r'\b[A-Z]{3,}(?:_[A-Z]+)?\b', line)) <= set(WORDS), line
+
+
+def test_every_option_that_the_pages_set_is_one_that_is_read():
+    pages = [*(ROOT / 'docs').rglob('*.md'), ROOT / 'README.md', *(ROOT / 'configs').rglob('*.py')]
+    text = ''.join(page.read_text() for page in pages if page.name != 'bad-inputs.md')
+    options = {
+        option for line in re.findall('--cfg-options ([^`\n]*)', text) for option in re.findall(r'([\w.]+)=', line)
+    }
+    assert len(options) > 5
+    assert not list(option_faults(Config(), sorted(options)))
 
 
 @pytest.mark.slow

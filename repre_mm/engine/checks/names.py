@@ -36,12 +36,8 @@ _FLAT = {
 #: Keys of a config that mmengine or this package reads.
 READ_KEYS = {
     *inspect.signature(Runner).parameters,
-    'default_scope',
-    'device_augment',
-    'data_root',
-    'init_from',
-    'pretrained',
-    'recipe',
+    *('model_wrapper_cfg', 'find_unused_parameters', 'sync_bn', 'compile'),  # mmengine's Runner, out of its config
+    *('data_root', 'device_augment', 'init_from', 'pretrained', 'recipe'),
 }
 # Variables of the shipped configs -> what to use in their place.
 _COMPUTED = {
