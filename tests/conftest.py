@@ -5,6 +5,7 @@ from itertools import count
 
 import pytest
 import torch
+from fixtures.clone import clone  # noqa: F401
 from fixtures.models import ENCODERS
 from fixtures.s3 import s3  # noqa: F401
 from mmengine.logging import MessageHub, MMLogger

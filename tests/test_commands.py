@@ -1,13 +1,10 @@
 """Belongs to docs/commands.md: its tables' commands, run as they stand on toy scenes, in a clone and by `repre`."""
 
-import os
 import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from fixtures.clone import CITYSCAPES, CLS, run
 from fixtures.stack import needs
 from mmengine.config import Config
 
@@ -15,15 +12,13 @@ from repre_mm.cli.main import COMMANDS
 from repre_mm.engine.checks.names import option_faults
 
 ROOT = Path(__file__).resolve().parents[1]
-#: Not resolved: the link inside a virtual environment is what makes it one.
-PYTHON = os.path.abspath(sys.executable)
 ROWS = [line.split('|')[-2] for line in (ROOT / 'docs/commands.md').read_text().splitlines() if line.startswith('| ')]
 TOOLS = re.compile('`((?:python tools/|bash tools/|--(?:cfg-options|traceback))[^`]*)`')
 COMMAND_LINES = [line for row in ROWS for line in TOOLS.findall(row) if 'slurm' not in line]
 SUBCOMMANDS = {f'python tools/{file}.py': f'repre {name}' for name, (file, _) in COMMANDS.items()}
 
 ENCODER = 'toy.py work_dirs/toy/epoch_3.pth'
-CLS, CITYSCAPES, PARTS = (f'data/toy_scenes/{name}' for name in ('cls', 'cityscapes', 'parts/annotations/parts_'))
+PARTS = 'data/toy_scenes/parts/annotations/parts_'
 #: What the capital words mean; '...' means that more of them may follow.
 WORDS = {
     'CHECKPOINT': 'work_dirs/setr/iter_2.pth',
@@ -53,39 +48,11 @@ ADDED = {
 
 def completed(line: str) -> str:
     """A command of the page with every placeholder filled in."""
-    words = WORDS | (SEGMENTATION if '--pretrained' in line or 'tools/test.py' in line else {})
+    words = WORDS | (SEGMENTATION if re.search('--pretrained|tools/(test|predict).py', line) else {})
     if line.startswith('--'):  # options of a training: the sharded one takes two processes
         line = f'{"bash tools/dist_train.sh CONFIG 2" if "Sharded" in line else "python tools/train.py CONFIG"} {line}'
     line = ' '.join([words.get(word, word) for word in line.split()])
     return ' '.join([line, *(words for tool, words in ADDED.items() if f'/{tool}' in line)])
-
-
-def run(command: str, folder: Path, **environment: str) -> subprocess.CompletedProcess:
-    environment = {**os.environ, 'PATH': f'{folder / "bin"}:{os.environ["PATH"]}', **environment}
-    done = subprocess.run(['bash', '-c', command], cwd=folder, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, f'{command}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}'
-    return done
-
-
-@pytest.fixture(scope='module')
-def clone(tmp_path_factory) -> Path:
-    """A folder with what a clone has, toy scenes, a pre-trained encoder and a segmenter."""
-    folder = tmp_path_factory.mktemp('clone')
-    for name in ('configs', 'tools'):
-        (folder / name).symlink_to(ROOT / name)
-    (folder / 'bin').mkdir()
-    (folder / 'bin/python').write_text(f'#!/bin/sh\nexec {PYTHON} "$@"\n')
-    (folder / 'bin/repre').write_text(f'#!/bin/sh\nexec {PYTHON} -m repre_mm.cli.main "$@"\n')
-    for program in (folder / 'bin').iterdir():
-        program.chmod(0o755)
-    run('repre toy-scenes data/toy_scenes --num-train 256 --num-val 32 --num-scenes-train 4 --num-scenes-val 2', folder)
-    shutil.copy(next((folder / CLS / 'val').rglob('*.jpg')), folder / 'query.jpg')
-    base = "_base_ = 'configs/toy/repre_mocov3_vit-tiny_toy.py'\n"
-    (folder / 'toy.py').write_text(f'{base}train_cfg = dict(max_epochs=3)\nparam_scheduler = []\n')
-    base = "_base_ = 'configs/toy/transfer/setr-naive_vit-tiny_toy.py'\n"
-    (folder / 'setr.py').write_text(f'{base}train_cfg = dict(max_iters=2, val_interval=2)\nparam_scheduler = []\n')
-    run('repre train toy.py', folder)
-    return folder
 
 
 @pytest.fixture(scope='module')
@@ -114,7 +81,7 @@ def test_every_option_that_the_pages_set_is_one_that_is_read():
 @pytest.mark.parametrize('way', ['clone', 'repre'])
 @pytest.mark.parametrize('line', COMMAND_LINES)
 def test_command_runs_as_it_stands(line, way, clone, request):
-    if 'tools/test.py' in line:
+    if re.search(r'tools/(test|predict)\.py', line):
         request.getfixturevalue('segmenter')
     if '--pretrained' in line:
         needs('mmseg')

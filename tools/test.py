@@ -56,7 +56,7 @@ def main() -> None:
             print(json.dumps(evaluate_pretraining(cfg, args.checkpoint, cfg.work_dir, **options), indent=2))
             return
         runner = build_runner(cfg)
-        load_trained(runner, args.checkpoint, trust=args.trust)
+        load_trained(runner.model, runner.cfg, args.checkpoint, trust=args.trust)
     result = {}
     if is_transfer(cfg):
         name_damaged_files(runner)

@@ -14,6 +14,7 @@ from repre_mm.version import __version__
 COMMANDS = {
     'train': ('train', 'pre-train, fine-tune, detect or segment from a config'),
     'test': ('test', 'score a checkpoint by its config'),
+    'predict': ('predict', 'draw what a detector or segmentor finds in new images'),
     'knn': ('knn', 'score a frozen encoder by k-nearest neighbours'),
     'probe': ('linear_probe', 'score a frozen encoder by a linear classifier on cached features'),
     'eval': ('linear_eval', "score a frozen encoder by the papers' linear protocols"),

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 
+from mmengine.config import Config
 from mmengine.runner import Runner
+from torch import nn
 
 from repre_mm.checkpoint import CheckpointError, read_checkpoint
 from repre_mm.datasets import LoadImage, LoadLabelMap
 from repre_mm.utils.modules import unwrap
 
 
-def load_trained(runner: Runner, path: str | os.PathLike, *, trust: bool = False) -> None:
-    """Load a runner's whole model from a training checkpoint, to score it.
+def load_trained(model: nn.Module, cfg: Config, path: str | os.PathLike, *, trust: bool = False) -> list[str]:
+    """Load the whole model of a config from a training checkpoint, to score it, and return its classes.
 
     Raises:
         repre_mm.checkpoint.CheckpointError: The file is unreadable, was trained for other classes, or does not fit.
@@ -20,7 +22,7 @@ def load_trained(runner: Runner, path: str | os.PathLike, *, trust: bool = False
     checkpoint = read_checkpoint(path, trust=trust)
     trained_for = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
     theirs = list(trained_for.get('classes') or ())
-    ours = list(runner.cfg.test_dataloader.dataset.get('metainfo', {}).get('classes', theirs))
+    ours = list(cfg.test_dataloader.dataset.get('metainfo', {}).get('classes', theirs))
     if theirs and theirs != ours:
         was, is_ = (f'{len(names)} classes ({", ".join(names[:5])}, ...)' for names in (theirs, ours))
         raise CheckpointError(
@@ -28,10 +30,11 @@ def load_trained(runner: Runner, path: str | os.PathLike, *, trust: bool = False
             'and its classes with --classes if they were given then'
         )
     try:
-        unwrap(runner.model).load_state_dict(checkpoint.get('state_dict', checkpoint))
+        unwrap(model).load_state_dict(checkpoint.get('state_dict', checkpoint))
     except RuntimeError as error:
         first = '\n'.join(str(error).splitlines()[:4])
-        raise CheckpointError(f'{path} does not fit {runner.cfg.filename}, was it trained with it? {first}') from error
+        raise CheckpointError(f'{path} does not fit {cfg.filename}, was it trained with it? {first}') from error
+    return ours
 
 
 def name_damaged_files(runner: Runner) -> None:

@@ -1,4 +1,4 @@
-"""Draw the predictions of a detector or segmentor beside the ground truth."""
+"""Draw what a detector or segmentor finds: beside the ground truth in a test, or alone."""
 
 from __future__ import annotations
 
@@ -45,24 +45,32 @@ class PredictionPicturesHook(Hook):
         names = runner.test_dataloader.dataset.metainfo['classes']
         for sample in outputs[: self.num_images - len(self.rows)]:
             image = mmcv.imread(sample.img_path, channel_order='rgb')
-            draw = self._segments if 'pred_sem_seg' in sample else self._objects
-            row = (draw_labels(image, np.full(image.shape[:2], 255), names), *draw(image, sample, names))
-            found = 'prediction' if 'pred_sem_seg' in sample else f'prediction, scores from {self.score_threshold:g}'
-            save_png(sheet([row], ['image', 'ground truth', found]), self.folder / f'{Path(sample.img_path).stem}.png')
+            blank = draw_labels(image, np.full(image.shape[:2], 255), names)
+            found, caption = draw_found(image, sample, names, self.score_threshold)
+            row = (blank, _draw_truth(image, sample, names), found)
+            save_png(
+                sheet([row], ['image', 'ground truth', caption]), self.folder / f'{Path(sample.img_path).stem}.png'
+            )
             self.rows.append(row)
 
-    def _objects(self, image: np.ndarray, sample: BaseDataElement, names: Sequence[str]) -> tuple[np.ndarray, ...]:
-        found = sample.pred_instances.cpu().numpy()
-        found = found[found.scores >= self.score_threshold]
-        # The ground truth is read after the resizing, so it has the image's own size.
-        truth = sample.gt_instances
-        masks = truth.masks.to_ndarray().astype(bool)
-        boxes = truth.bboxes.cpu().numpy()
-        return (
-            draw_objects(image, boxes, masks, truth.labels.cpu().numpy(), names),
-            draw_objects(image, found.bboxes, found.masks, found.labels, names, found.scores),
-        )
 
-    def _segments(self, image: np.ndarray, sample: BaseDataElement, names: Sequence[str]) -> tuple[np.ndarray, ...]:
-        truth, found = (getattr(sample, key).data[0].cpu().numpy() for key in ('gt_sem_seg', 'pred_sem_seg'))
-        return draw_labels(image, truth, names), draw_labels(image, found, names)
+def draw_found(
+    image: np.ndarray, sample: BaseDataElement, names: Sequence[str], score_threshold: float
+) -> tuple[np.ndarray, str]:
+    """Draw what a model found over an image (H, W, 3), and say what is drawn: objects from a score, or classes."""
+    if 'pred_sem_seg' in sample:
+        return draw_labels(image, sample.pred_sem_seg.data[0].cpu().numpy(), names), 'prediction'
+    found = sample.pred_instances.cpu().numpy()
+    found = found[found.scores >= score_threshold]
+    masks = found.get('masks', np.zeros((len(found), *image.shape[:2])))
+    drawn = draw_objects(image, found.bboxes, masks, found.labels, names, found.scores)
+    return drawn, f'prediction, scores from {score_threshold:g}'
+
+
+def _draw_truth(image: np.ndarray, sample: BaseDataElement, names: Sequence[str]) -> np.ndarray:
+    if 'pred_sem_seg' in sample:
+        return draw_labels(image, sample.gt_sem_seg.data[0].cpu().numpy(), names)
+    # The ground truth is read after the resizing, so it has the image's own size.
+    truth = sample.gt_instances
+    masks = truth.masks.to_ndarray().astype(bool)
+    return draw_objects(image, truth.bboxes.cpu().numpy(), masks, truth.labels.cpu().numpy(), names)

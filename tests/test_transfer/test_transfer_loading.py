@@ -25,7 +25,7 @@ def test_a_checkpoint_of_another_model_is_refused(scenes, tmp_path):
     path = tmp_path / 'other.pth'
     torch.save({'state_dict': {'backbone.cls_token': torch.zeros(1, 1, 128)}}, path)
     with pytest.raises(CheckpointError, match=r'does not fit .*setr-naive_vit-tiny_toy.py'):
-        load_trained(runner, path)
+        load_trained(runner.model, runner.cfg, path)
     with pytest.raises(CheckpointError, match='does not fit the encoder'):
         start_from(runner, path)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fixtures.tools import run_tool
 from fixtures.transfer import (
     DETECTION,
     SEGMENTATION,
@@ -112,7 +113,7 @@ def test_scores_and_pictures(trained, scenes, monkeypatch):
     validated = {key: trained.runner.message_hub.get_scalar(f'val/{key}').current() for key in SCORES[trained.task]}
     cfg = transfer_config(CONFIGS[trained.task], scenes, trained.work_dir, test=True)
     runner = build_runner(cfg)
-    load_trained(runner, trained.checkpoint)
+    load_trained(runner.model, runner.cfg, trained.checkpoint)
     hook = PredictionPicturesHook(trained.work_dir / 'pictures', num_images=3, score_threshold=0.0)
     runner.register_hook(hook)
     scores = runner.test()
@@ -146,7 +147,7 @@ def test_other_classes_are_refused(both, scenes, tmp_path):
     cfg.test_dataloader.dataset.metainfo.classes = ['one', 'two']
     runner = build_runner(cfg)
     with pytest.raises(CheckpointError, match=r'was trained for 14 classes .*2 classes \(one'):
-        load_trained(runner, both('segmentation').checkpoint)
+        load_trained(runner.model, runner.cfg, both('segmentation').checkpoint)
 
 
 def test_resume_keeps_what_was_trained(both, scenes, tmp_path):
@@ -179,6 +180,35 @@ def test_a_plain_vit_detects(scenes, tmp_path):
     assert start_from(runner, tmp_path / 'a').filled == 1
     runner.train()
     assert runner.message_hub.get_scalar('val/coco/bbox_mAP').current() >= 0
+
+
+def test_pictures_of_new_images(trained, scenes, tmp_path, monkeypatch, capsys):
+    """`repre predict` draws what OpenMMLab's own inference finds."""
+    config, folder = str(trained.work_dir / CONFIGS[trained.task].name), tmp_path / 'new'
+    (folder / 'deep').mkdir(parents=True)
+    for number, source in enumerate(sorted((scenes / 'coco/val2017').iterdir())[:2]):
+        shutil.copy(source, folder / f'deep/{number}.jpg')
+    (folder / 'cut.jpg').write_bytes((folder / 'deep/0.jpg').read_bytes()[:300])
+    drawn = []
+    draw = predictions.draw_found
+    monkeypatch.setattr(predictions, 'draw_found', lambda *args: (drawn.append(args), draw(*args))[1])
+    words = [config, trained.checkpoint, folder, '--out', tmp_path / 'out', '--score-threshold', 0.25]
+    run_tool(monkeypatch, 'predict', *words)
+    printed = capsys.readouterr()
+    assert '2 pictures; 1 images could not be read' in printed.out and 'cut.jpg' in printed.err
+    assert sorted(p.name for p in (tmp_path / 'out').rglob('*.*')) == ['0.jpg.png', '1.jpg.png']
+    _, sample, names, threshold = drawn[0]
+    assert threshold == 0.25 and len(names) == NUM_CLASSES[trained.task]
+    if trained.task == 'detection':
+        from mmdet.apis import inference_detector, init_detector
+
+        expected = inference_detector(init_detector(config, str(trained.checkpoint), device='cpu'), sample.img_path)
+        torch.testing.assert_close(sample.pred_instances.bboxes, expected.pred_instances.bboxes)
+    else:
+        from mmseg.apis import inference_model, init_model
+
+        expected = inference_model(init_model(config, str(trained.checkpoint), device='cpu'), sample.img_path)
+        assert torch.equal(sample.pred_sem_seg.data, expected.pred_sem_seg.data)
 
 
 # Saved configs and checkpoints in the inferencers of mmdet and mmseg.
