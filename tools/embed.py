@@ -11,7 +11,7 @@ def main() -> None:
     from repre_mm.cli.errors import one_line_errors
     from repre_mm.cli.evaluation import evaluation_parser, load_named_encoder
 
-    parser = evaluation_parser('Write one vector per image.')
+    parser = evaluation_parser('Write one vector per image.', launcher=False)
     parser.set_defaults(out=Path('vectors.npy'))
     args = parser.parse_intermixed_args()
     with one_line_errors('embedding', args.traceback):

@@ -19,7 +19,6 @@ def main() -> None:
     parser.set_defaults(batch_size=None)
     args = parser.parse_intermixed_args()
     options = {name: value for name in ('epochs', 'lrs') if (value := getattr(args, name)) is not None}
-    options['state'] = args.out.with_name(f'{args.out.name}.state.pth') if args.out else None
 
     def evaluate(encoder, data_root, **common):
         return linear_eval(encoder, data_root, protocol=args.protocol, **options, **common)

@@ -38,7 +38,7 @@ def main() -> None:
 
     from repre_mm.cli.config import load_config
     from repre_mm.cli.errors import one_line_errors
-    from repre_mm.distributed.processes import leave_distributed
+    from repre_mm.distributed.processes import init_distributed, leave_distributed
     from repre_mm.engine.launch import build_runner
     from repre_mm.evaluation.pretraining import evaluate_pretraining
     from repre_mm.transfer.loading import load_trained, name_damaged_files
@@ -52,8 +52,12 @@ def main() -> None:
         if not Path(args.checkpoint).is_file():
             raise UserError(f'no such checkpoint: {args.checkpoint}')
         if not starts_from_encoder(cfg):
+            init_distributed(args.launcher, runner=False)
             options = {name: getattr(args, name) for name in ('amp', 'trust', 'prefix', 'network')}
-            print(json.dumps(evaluate_pretraining(cfg, args.checkpoint, cfg.work_dir, **options), indent=2))
+            result = evaluate_pretraining(cfg, args.checkpoint, cfg.work_dir, **options)
+            if is_main_process():
+                print(json.dumps(result, indent=2))
+            leave_distributed()
             return
         runner = build_runner(cfg)
         load_trained(runner.model, runner.cfg, args.checkpoint, trust=args.trust)

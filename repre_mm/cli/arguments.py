@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from functools import partial
 from typing import Any
 
@@ -36,10 +37,19 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     add_decoding_arguments(parser)
     parser.add_argument('--amp', action='store_true', help='bf16 autocast, on GPU and CPU')
     add_cfg_options(parser, 'override config values, for instance train_dataloader.batch_size=64')
-    parser.add_argument(
-        '--launcher', choices=['none', 'pytorch', 'slurm'], default='none', help='how the processes were started'
-    )
+    add_launcher_arguments(parser)
     add_traceback_argument(parser)
+
+
+def add_launcher_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what a process has to know of those beside it."""
+    started = 'pytorch' if 'TORCHELASTIC_RUN_ID' in os.environ else 'none'
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm'],
+        default=started,
+        help='how the processes were started (default: pytorch under torchrun, else none)',
+    )
     # torchrun passes it as an argument in some versions and as a variable in all.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 

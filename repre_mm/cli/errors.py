@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch.distributed as dist
+
 from repre_mm.datasets import ImageReadError
 from repre_mm.utils.errors import UserError, plain_message
 
@@ -15,6 +17,8 @@ from repre_mm.utils.errors import UserError, plain_message
 def one_line_errors(stage: str = 'this command', traceback: bool = False) -> Iterator[None]:
     """End the process with one line where the user's input is at fault; let other errors through.
 
+    Of several processes the first that fails speaks, and the others end in silence.
+
     Args:
         stage: What runs inside; named before the traceback of an error that is not a :class:`UserError`.
         traceback: Show where a :class:`UserError` comes from too, as ``REPRE_TRACEBACK=1`` does.
@@ -22,6 +26,8 @@ def one_line_errors(stage: str = 'this command', traceback: bool = False) -> Ite
     try:
         yield
     except Exception as error:
+        if dist.is_initialized() and dist.distributed_c10d._get_default_store().add('failed', 1) > 1:
+            sys.exit(1)
         if not _is_users(error):
             print(f'error: {stage} failed, with an error that has no short message:', file=sys.stderr)
             raise

@@ -1,14 +1,22 @@
 """What the evaluation command lines share: arguments, errors, and the JSON that they write."""
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.dist import is_main_process
 
-from repre_mm.cli.arguments import add_decoding_arguments, add_encoder_options, add_traceback_argument
+from repre_mm.cli.arguments import (
+    add_decoding_arguments,
+    add_encoder_options,
+    add_launcher_arguments,
+    add_traceback_argument,
+)
 from repre_mm.cli.errors import one_line_errors
+from repre_mm.distributed.processes import init_distributed, leave_distributed
 from repre_mm.evaluation import EncoderName, EvaluationError, FrozenEncoder, evaluate_encoder, load_frozen_encoder
 from repre_mm.utils.atomic import write_json
 from repre_mm.utils.stack import stack_versions
@@ -25,8 +33,8 @@ def add_encoder_argument(parser: argparse.ArgumentParser) -> None:
     add_encoder_options(parser)
 
 
-def evaluation_parser(description: str) -> argparse.ArgumentParser:
-    """Make a parser with the arguments that every evaluation of a frozen encoder takes."""
+def evaluation_parser(description: str, *, launcher: bool = True) -> argparse.ArgumentParser:
+    """Make a parser with the arguments that every evaluation of a frozen encoder takes, on several processes or one."""
     parser = argparse.ArgumentParser(description=description)
     add_encoder_argument(parser)
     parser.add_argument('--data', metavar='DIR', help='holds {train,val}/<class>/* (default: data_root of the config)')
@@ -38,6 +46,8 @@ def evaluation_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument('--workers', type=int, default=2, help='image loading processes (default: %(default)s)')
     parser.add_argument('--amp', action='store_true', help='run the encoder in bfloat16')
     parser.add_argument('--seed', type=int, default=0, help='of random weights and of the probe (default: %(default)s)')
+    if launcher:
+        add_launcher_arguments(parser)
     add_traceback_argument(parser)
     return parser
 
@@ -77,9 +87,12 @@ def run_guarded(
 ) -> dict[str, Any]:
     """Load the encoder, evaluate, write the JSON; user errors end the process with one line.
 
+    All but the main one of several processes end here. With ``--out FILE`` what is done is kept in ``FILE.state`` until
+    the end.
+
     Args:
         args: From a parser of :func:`evaluation_parser`.
-        evaluate: ``(encoder, data_root, batch_size=, workers=, amp=, seed=, decoding=) -> result``.
+        evaluate: ``(encoder, data_root, batch_size=, workers=, amp=, seed=, decoding=, state=) -> result``.
         **backbone_options: Settings that the encoder is built with.
 
     Returns:
@@ -88,9 +101,15 @@ def run_guarded(
     with one_line_errors('the evaluation', args.traceback):
         if args.out and not args.out.parent.is_dir():
             raise EvaluationError(f'--out {args.out}: there is no folder {args.out.parent}')
+        init_distributed(args.launcher, runner=False)
         encoder = load_named_encoder(args, args.encoder, **backbone_options)
         common = {name: getattr(args, name) for name in ('batch_size', 'workers', 'amp', 'seed', 'decoding')}
+        common['state'] = args.out and args.out.with_name(f'{args.out.name}.state')
         result = evaluate(encoder, args.data or encoder.data_root, **common)
+        speaks = is_main_process()
+        leave_distributed()
+    if not speaks:
+        sys.exit()
     result['versions'] = stack_versions()
     if args.out:
         write_json(result, args.out)

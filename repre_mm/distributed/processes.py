@@ -26,7 +26,7 @@ _LAUNCHED_BY = {'pytorch': ('RANK', 'tools/dist_train.sh'), 'slurm': ('SLURM_PRO
 _joined_gloo = False
 
 
-def init_distributed(launcher: str, dist_cfg: Mapping | None = None) -> None:
+def init_distributed(launcher: str, dist_cfg: Mapping | None = None, *, runner: bool = True) -> None:
     """Join the process group where the Runner cannot: without GPUs, and after a restart by torchrun.
 
     mmengine calls ``torch.cuda.set_device``, which fails without a GPU; it skips all this if the group exists.
@@ -35,6 +35,7 @@ def init_distributed(launcher: str, dist_cfg: Mapping | None = None) -> None:
         launcher: ``'none'``, ``'pytorch'`` (torchrun) or ``'slurm'``.
         dist_cfg: ``env_cfg.dist_cfg``: the ``backend`` of processes on GPUs (default nccl), and the ``timeout`` of
             collectives in seconds.
+        runner: Whether a Runner follows, which joins itself where it can.
 
     Raises:
         UserError: See :func:`check_launcher`.
@@ -42,7 +43,7 @@ def init_distributed(launcher: str, dist_cfg: Mapping | None = None) -> None:
     check_launcher(launcher)
     on_gpus = torch.cuda.is_available()
     again = launcher == 'pytorch' and started_again()
-    if launcher == 'none' or dist.is_initialized() or (on_gpus and not again):
+    if launcher == 'none' or dist.is_initialized() or (runner and on_gpus and not again):
         return
     if launcher == 'slurm':
         _read_slurm()

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 
 import torch
 from mmcv.cnn.bricks.drop import DropPath
-from mmengine.dist import all_gather_object, is_main_process
+from mmengine.dist import all_gather_object
 from timm.layers import DropPath as TimmDropPath
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from repre_mm.evaluation.loaders import SharedBatches
+from repre_mm.evaluation.resuming import EvaluationState
 from repre_mm.models.backbones import TimmBackbone
 from repre_mm.models.taps import encoder_levels, pooled
 from repre_mm.utils.errors import UserError
@@ -54,6 +56,10 @@ class FrozenEncoder:
     def device(self) -> torch.device:
         """Where the encoder is."""
         return next(self.module.parameters()).device
+
+    def weights_sum(self) -> float:
+        """A number that other weights, under the same file name, do not have."""
+        return sum(value.double().abs().sum().item() for value in self.module.state_dict().values())
 
     def normalised(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 255] -> the same, float32, normalised as in training, on the encoder's device."""
@@ -108,7 +114,7 @@ def block_tokens(encoder: nn.Module, images: Tensor, count: int) -> list[tuple[T
 
 
 def encode(
-    encoder: FrozenEncoder, images: Tensor, features: str = 'output', *, amp: bool = False, drop_path: bool = False
+    encoder: FrozenEncoder, images: Tensor, features: str = 'output', *, amp: bool = False, draws: Tensor | None = None
 ) -> Tensor:
     """Compute the vectors of a batch: the one way in which every evaluation gets them.
 
@@ -119,7 +125,7 @@ def encode(
             of a narrow ViT's last 4 blocks, (B, 4 C); the last class token and the mean patch token of a wide one, (B,
             2 C); and of a pyramid the pooled last stage, which is its own output.
         amp: Run the encoder in bfloat16 autocast.
-        drop_path: Let drop-path act; for ``'output'``.
+        draws: Let drop-path act, by these random numbers in [0, 1), (modules, B); for ``'output'``.
 
     Returns:
         (B, C), float32, on the encoder's device.
@@ -129,18 +135,25 @@ def encode(
     """
     if not len(images):  # the share of a process in a small last batch
         blank = images.new_zeros(1, *images.shape[1:])
-        return encode(encoder, blank, features, amp=amp, drop_path=drop_path)[:0]
+        return encode(encoder, blank, features, amp=amp)[:0]
     module, images = encoder.module, encoder.normalised(images)
-    with eval_mode(module), torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16, amp):
+    autocast = torch.autocast(images.device.type, torch.bfloat16, amp)
+    with ExitStack() as hooks, eval_mode(module), torch.no_grad(), autocast:
         if features == 'dino' and has_class_token(module):
             if module.embed_dims < DINO_WIDE:
                 return torch.cat([token for token, _ in block_tokens(module, images, 4)], dim=1).float()
             ((token, patches),) = block_tokens(module, images, 1)
             return torch.cat([token, patches.mean(dim=1)], dim=1).float()
-        if drop_path:
-            for part in drop_paths(module):
-                part.train()
+        if draws is not None:
+            for part, row in zip(drop_paths(module), draws.to(images), strict=True):
+                hooks.enter_context(part.register_forward_hook(partial(_drop, row)))
         return pooled(module(images)).float()
+
+
+def _drop(draws: Tensor, module: nn.Module, _: tuple, output: Tensor) -> Tensor:
+    """Do what a drop-path, which passes all in evaluation mode, does in training."""
+    kept = (draws >= module.drop_prob) / (1 - module.drop_prob)
+    return output * kept.to(output.dtype).view(-1, *[1] * (output.ndim - 1))
 
 
 def drop_paths(encoder: nn.Module) -> list[nn.Module]:
@@ -149,7 +162,13 @@ def drop_paths(encoder: nn.Module) -> list[nn.Module]:
 
 
 def extract_features(
-    encoder: FrozenEncoder, batches: Iterable[tuple[Tensor, Tensor]], *, amp: bool = False, progress: bool = True
+    encoder: FrozenEncoder,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    *,
+    amp: bool = False,
+    progress: bool = True,
+    state: EvaluationState | None = None,
+    name: str = 'features',
 ) -> tuple[Tensor, Tensor]:
     """Compute vectors (N, C), float32, and collect labels (N,), int64, of a data set, both on the CPU.
 
@@ -160,20 +179,30 @@ def extract_features(
         encoder: See :func:`encode`.
         batches: Pairs of images (B, 3, H, W), uint8 or float in [0, 255], and integer labels (B,).
         amp: See :func:`encode`.
-        progress: Show a progress bar with the time left, on the main process.
+        progress: Show a progress bar with the time left.
+        state: For such a loader: where to save what is done, and to go on from after a stop.
+        name: Of the data set, for the progress bar and for the files of ``state``.
 
     Raises:
         UserError: There are no batches, or the encoder gave NaN or infinite values.
     """
     shared = isinstance(batches, DataLoader) and isinstance(batches.batch_sampler, SharedBatches)
-    done, part = [], []
-    bar = tqdm(batches, desc='features', unit='batch', disable=not (progress and is_main_process()))
+    done, part, rows = [], [], 0
+    while state and (saved := state.load(f'{name}-{rows}')):
+        done.append((saved['features'], saved['labels']))
+        rows += len(saved['labels'])
+    if shared:
+        batches.batch_sampler.first = rows
+    bar = tqdm(batches, desc=name, unit='batch', disable=not progress)
     for step, (images, labels) in enumerate(bar, 1):
         part.append((encode(encoder, images, amp=amp).cpu().contiguous(), labels.long().cpu()))
         if not shared or step % _ROUND == 0 or step == len(batches):
             # Of each batch, the parts in order of rank.
-            done += chain(*zip(*all_gather_object(part), strict=True)) if shared else part
-            part = []
+            whole = chain(*zip(*all_gather_object(part), strict=True)) if shared else part
+            done.append(tuple(map(torch.cat, zip(*whole, strict=True))))
+            if state:
+                state.save(f'{name}-{rows}', features=done[-1][0], labels=done[-1][1])
+            part, rows = [], rows + len(done[-1][1])
     if not done:
         raise UserError('there are no images to extract features from: the iterable gave no batches')
     features, labels = map(torch.cat, zip(*done, strict=True))

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from mmengine.dist import all_gather_object, is_main_process
+from mmengine.dist import all_gather_object
 from torch import Tensor
 from tqdm import tqdm
 
@@ -62,7 +62,7 @@ def knn_classify(
     bank = train_features.float()
     lengths = bank.norm(dim=1).clamp(min=1e-12)
     chunks = own_rows(test_features).split(max(1, _SIMILARITIES // len(train_features)))
-    for queries in tqdm(chunks, desc='kNN', unit='chunk', disable=not (progress and is_main_process())):
+    for queries in tqdm(chunks, desc='kNN', unit='chunk', disable=not progress):
         queries = F.normalize(queries.to(device).float(), dim=1)
         cosines, indices = (queries @ bank.T / lengths).topk(ks[-1], dim=1)  # (B, k), nearest first
         weights = (cosines.double() / TEMPERATURE).exp()  # float64, since many small votes decide

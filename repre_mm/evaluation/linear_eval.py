@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.dist import is_main_process
 
 from repre_mm.evaluation.classifiers import Batches, LinearClassifiers, Scores
 from repre_mm.evaluation.features import FrozenEncoder, drop_paths, encode
 from repre_mm.evaluation.linear_probe import check_sweep
 from repre_mm.evaluation.linear_protocols import PROTOCOLS, lr_factor
-from repre_mm.evaluation.loaders import EvaluationError
+from repre_mm.evaluation.loaders import EvaluationError, own_rows
 from repre_mm.evaluation.protocol import open_splits
-from repre_mm.utils.atomic import write_atomically
+from repre_mm.evaluation.resuming import EvaluationState
 
 
 def linear_eval(
@@ -37,7 +37,8 @@ def linear_eval(
     """Train linear classifiers on a frozen encoder, and score them on the validation images after every epoch.
 
     One classifier per learning rate, all on the same features of the same augmented images. The encoder is in
-    evaluation mode throughout (no dropout, fixed statistics), but for the drop-path of a protocol that has one.
+    evaluation mode throughout (no dropout, fixed statistics), but for the drop-path of a protocol that has one. The
+    processes of a group call this together and share each batch; the scores do not depend on their number.
 
     Args:
         encoder: From :func:`repre_mm.evaluation.load_frozen_encoder`, built with the ``backbone_options`` of the
@@ -46,13 +47,13 @@ def linear_eval(
         protocol: A key of :data:`PROTOCOLS`.
         epochs: Instead of the protocol's; likewise ``lrs``, per ``lr_batch`` images, and ``batch_size``.
         lrs: See ``epochs``.
-        batch_size: See ``epochs``.
+        batch_size: See ``epochs``; of all processes together.
         workers: Loading processes.
         amp: Run the encoder in bfloat16.
         seed: Of the classifiers and the augmentations.
         progress: Show progress bars, with the time left.
         decoding: See :func:`repre_mm.datasets.read_image`.
-        state: File to save the training to after every epoch, and to continue from after a stop; removed at the end.
+        state: Folder to save the training to after every epoch, and to go on from after a stop; removed at the end.
 
     Returns:
         What was evaluated, and under ``linear`` what :func:`repre_mm.evaluation.linear_probe` returns, after the last
@@ -90,41 +91,38 @@ def linear_eval(
         generator=torch.Generator().manual_seed(seed),
         **recipe.classifiers,
     )
-    # A saved training must have been made with the same weights too: their file may have been overwritten.
-    weights = sum(value.double().abs().sum().item() for value in encoder.module.state_dict().values())
-    made_with = {**result, **settings, 'weights': weights}
-    state = Path(state) if state else None
-    history = _resume(state, classifiers, made_with) if state and state.is_file() else []
+    kept = EvaluationState(state, {**result, **settings, 'decoding': decoding, 'weights': encoder.weights_sum()})
     steps = len(loader)
+    parts = len(drop_paths(encoder.module)) if drop_path else 0
 
     def augmented(epoch: int) -> Batches:
-        # Each epoch has a seed of its own, so that a resumed training equals an uninterrupted one.
+        # Each epoch has a seed of its own, so that a resumed training equals an uninterrupted one. What is drawn for
+        # an image does not depend on the process that encodes it.
         loader.batch_sampler.seed, loader.batch_sampler.epoch = seed, epoch
-        torch.manual_seed((seed * 100_003 + epoch) % 2**32)  # of drop-path
+        generator = torch.Generator().manual_seed((seed * 100_003 + epoch) % 2**32)
         for step, (images, labels) in enumerate(loader):
-            vectors = encode(encoder, images, recipe.features, amp=amp, drop_path=drop_path)
+            rows = min(batch_size, result['train_images'] - step * batch_size)
+            draws = own_rows(torch.rand(rows, parts, generator=generator)).T if parts else None
+            vectors = encode(encoder, images, recipe.features, amp=amp, draws=draws)
             if step == 0 and not vectors.isfinite().all():  # once per epoch: it waits for the device
                 raise EvaluationError('the encoder gives NaN or infinite features: it comes from a diverged training')
             yield vectors, labels
 
-    def after_epoch(epoch: int) -> str:
-        vectors = ((encode(encoder, images, recipe.features, amp=amp), labels) for images, labels in val_loader)
-        history.append(classifiers.score(vectors))
-        if state:
-            saved = {'made_with': made_with, 'history': history, 'classifiers': classifiers.state_dict()}
-            write_atomically(state, lambda draft: torch.save(saved, draft))
-        return f'epoch {epoch + 1}/{epochs}, top-1 {max(history[-1][0]):.2f} %'
-
-    with torch.random.fork_rng():
-        classifiers.fit(
-            augmented,
-            steps=steps,
-            epochs=range(len(history), epochs),
-            factor=lambda epoch, step: lr_factor(recipe, epoch, step, steps, epochs),
-            after_epoch=after_epoch,
-            name=recipe.name,
-            progress=progress,
+    def score() -> Scores:
+        return classifiers.score(
+            (encode(encoder, images, recipe.features, amp=amp), labels) for images, labels in val_loader
         )
+
+    history = classifiers.fit(
+        augmented,
+        steps=steps,
+        epochs=epochs,
+        factor=lambda epoch, step: lr_factor(recipe, epoch, step, steps, epochs),
+        score=score,
+        name=recipe.name,
+        progress=progress and is_main_process(),
+        state=kept,
+    )
     top1, top5 = history[-1]
     best = max(range(len(lrs)), key=lambda i: (top1[i], -lrs[i]))
     peak, epoch, index = max((score, e, i) for e, scores in enumerate(history) for i, score in enumerate(scores[0]))
@@ -140,19 +138,5 @@ def linear_eval(
         'settings': settings,
         'best_epoch': best_epoch,
     }
-    if state:
-        state.unlink(missing_ok=True)
+    kept.remove()
     return result
-
-
-def _resume(path: Path, classifiers: LinearClassifiers, made_with: dict[str, Any]) -> list[Scores]:
-    """Restore the classifiers of an interrupted evaluation, and return the scores of the epochs done."""
-    state = torch.load(path, map_location='cpu', weights_only=True)
-    others = sorted(key for key, value in made_with.items() if state['made_with'].get(key) != value)
-    if others:
-        raise EvaluationError(
-            f'{path} is of an interrupted evaluation with other settings ({", ".join(others)}): '
-            'remove it, or name another --out'
-        )
-    classifiers.load_state_dict(state['classifiers'])
-    return state['history']

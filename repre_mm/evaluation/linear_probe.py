@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from repre_mm.evaluation.classifiers import LinearClassifiers
+from repre_mm.evaluation.loaders import own_rows
+from repre_mm.evaluation.resuming import EvaluationState
 from repre_mm.utils.errors import UserError
 
 #: Learning rates of the sweep. The features are standardised, so one grid serves every encoder.
@@ -41,13 +43,15 @@ def linear_probe(
     batch_size: int = 1024,
     seed: int = 0,
     progress: bool = False,
+    state: EvaluationState | None = None,
 ) -> dict[str, Any]:
     """Train a linear classifier on frozen features and score it (protocol ``linear-cached-v1``).
 
     Channels are standardised by the training features, as by the BatchNorm without affine parameters before MAE's
     probe: encoders differ in the scale of their features by orders of magnitude. The classifier starts from zero and is
     trained by SGD with momentum 0.9, cosine decay and no weight decay. One classifier per learning rate on 90 % of the
-    training features; the other 10 % choose the rate, with which one is then trained on all of them.
+    training features; the other 10 % choose the rate, with which one is then trained on all of them. The processes of a
+    group call this together with the same tensors, and share each batch.
 
     Args:
         train_features: (N, C), on any device; the work is done there.
@@ -59,6 +63,7 @@ def linear_probe(
         batch_size: Rows per step.
         seed: Of the held-out part and the order of the batches.
         progress: Show a progress bar with the time left.
+        state: Where to save what is done, and to go on from after a stop.
 
     Returns:
         Ready for JSON: ``protocol``, the name of the procedure, to be given with every number; ``top1`` and ``top5``
@@ -81,28 +86,29 @@ def linear_probe(
 
     def batches(data: tuple[Tensor, Tensor], rows: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         features, labels = data
-        for batch in rows.to(device).split(size):
+        for batch in map(own_rows, rows.to(device).split(size)):
             yield standardise(features[batch]), labels[batch]
 
-    def trained(rows: Tensor, rates: Sequence[float]) -> LinearClassifiers:
-        classifiers = LinearClassifiers(train_features.shape[1], num_classes, rates, device=device)
+    def trained(name: str, rows: Tensor, rates: Sequence[float]) -> LinearClassifiers:
+        classifiers = LinearClassifiers(train_features.shape[1], num_classes, rates, device=device, generator=generator)
         steps = -(-len(rows) // batch_size)
         classifiers.fit(
             lambda epoch: batches(train, rows[torch.randperm(len(rows), generator=generator)], batch_size),
             steps=steps,
-            epochs=range(epochs),
+            epochs=epochs,
             factor=lambda epoch, step: (1 + math.cos(math.pi * (epoch * steps + step) / (epochs * steps))) / 2,
-            name=f'linear probe, {len(rates)} learning rate{"s" if len(rates) > 1 else ""}',
+            name=name,
             progress=progress,
+            state=state or EvaluationState(None, {}),
         )
         return classifiers
 
     order = torch.randperm(len(train_features), generator=generator)
     held_out, fitted = order.tensor_split([round(_HELD_OUT * len(order))])
-    scores, _ = trained(fitted, lrs).score(batches(train, held_out, _ROWS))
+    scores, _ = trained('probe-sweep', fitted, lrs).score(batches(train, held_out, _ROWS))
     per_lr = {float(lr): score for lr, score in zip(lrs, scores, strict=True)}
     best_lr = max(per_lr, key=lambda lr: (per_lr[lr], -lr))
-    top1, top5 = trained(order, [best_lr]).score(batches(val, torch.arange(len(val_labels)), _ROWS))
+    top1, top5 = trained('probe-refit', order, [best_lr]).score(batches(val, torch.arange(len(val_labels)), _ROWS))
     return {
         'protocol': 'linear-cached-v1',
         'top1': top1[0],

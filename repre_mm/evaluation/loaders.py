@@ -49,7 +49,8 @@ def _pipeline(*steps: dict) -> list[dict]:
 def own_rows(rows: Any) -> Any:
     """Take the part of a sequence or a tensor that falls to this process; the parts in order of rank make the whole."""
     rank, count = get_rank(), get_world_size()
-    return rows[len(rows) * rank // count : len(rows) * (rank + 1) // count]
+    first, last = (-(-len(rows) * each // count) for each in (rank, rank + 1))  # the first processes get more
+    return rows[first:last]
 
 
 class SharedBatches:
@@ -77,8 +78,8 @@ class SharedBatches:
         if self.shuffle:
             generator = torch.Generator().manual_seed((self.seed * 100_003 + self.epoch) % 2**32)
             order = torch.randperm(len(order), generator=generator)
-        for batch in order[self.first :].split(self.batch_size):
-            rows = own_rows(batch).tolist()
+        for first in range(self.first, len(order), self.batch_size):
+            rows = own_rows(order[first : first + self.batch_size]).tolist()
             yield [(self.seed, self.epoch, row) for row in rows] if self.shuffle else rows
 
 

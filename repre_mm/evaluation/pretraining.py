@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.dist import all_reduce, get_world_size, is_main_process
 from torch import nn
 from tqdm import tqdm
 
@@ -30,7 +31,7 @@ def evaluate_pretraining(
     Args:
         cfg: A pre-training config with ``data_root`` and ``image_size``.
         checkpoint: A training checkpoint, or ``'random'``.
-        out_dir: Where ``reconstructions.png`` goes, for a model that reconstructs.
+        out_dir: Where ``reconstructions.png`` goes, for a model that reconstructs, and what a stop leaves behind.
         trust: See :func:`repre_mm.checkpoint.read_checkpoint`.
         **options: See :func:`repre_mm.evaluation.evaluate_config`.
 
@@ -39,20 +40,24 @@ def evaluate_pretraining(
         pixel and channel, in [0, 1], over the validation images) and ``reconstructions`` (a picture of the first).
     """
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    result = evaluate_config(cfg, checkpoint, device=device, trust=trust, **options)
+    state = Path(out_dir) / 'evaluation.state'
+    result = evaluate_config(cfg, checkpoint, device=device, trust=trust, state=state, **options)
     if 'algorithm' not in cfg.model:  # no RePre around it
         return result
     model = load_repre(cfg, checkpoint, trust=trust).to(device)
     picture = Path(out_dir) / 'reconstructions.png'
-    errors = []
-    loader = image_folder_loader(cfg.data_root, 'val', cfg.image_size)
-    for images, _ in tqdm(loader, desc='reconstructing', unit='batch'):
+    total = torch.zeros(2, dtype=torch.float64)  # of the errors, and of the images
+    loader = image_folder_loader(cfg.data_root, 'val', cfg.image_size, batch_size=128 * get_world_size())
+    for images, _ in tqdm(loader, desc='reconstructing', unit='batch', disable=not is_main_process()):
+        if not len(images):  # the share of a process in a small last batch
+            continue
         inputs, drawn = images / 255, model.reconstruct(images).cpu()
-        if not errors:
+        if is_main_process() and not total[1]:
             picture.parent.mkdir(parents=True, exist_ok=True)
             save_png(reconstruction_grid(inputs, drawn), picture)
-        errors.append((inputs - drawn).abs().mean(dim=(1, 2, 3)))
-    return result | {'recon_l1': torch.cat(errors).mean().item(), 'reconstructions': str(picture)}
+        total += torch.tensor([(inputs - drawn).abs().mean(dim=(1, 2, 3)).double().sum(), len(images)])
+    all_reduce(total)
+    return result | {'recon_l1': (total[0] / total[1]).item(), 'reconstructions': str(picture)}
 
 
 def load_repre(cfg: Config, checkpoint: str | os.PathLike, seed: int = 0, *, trust: bool = False) -> nn.Module:

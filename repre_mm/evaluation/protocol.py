@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.dist import get_world_size, is_main_process
 from torch.utils.data import DataLoader
 
 from repre_mm.evaluation import knn
@@ -15,6 +16,7 @@ from repre_mm.evaluation.encoders import EncoderName, load_frozen_encoder
 from repre_mm.evaluation.features import FrozenEncoder, extract_features
 from repre_mm.evaluation.linear_probe import linear_probe
 from repre_mm.evaluation.loaders import EvaluationError, image_folder_loader
+from repre_mm.evaluation.resuming import EvaluationState
 
 
 def evaluate_encoder(
@@ -30,8 +32,11 @@ def evaluate_encoder(
     seed: int = 0,
     progress: bool = True,
     decoding: Mapping[str, Any] | None = None,
+    state: str | os.PathLike | None = None,
 ) -> dict[str, Any]:
     """Score a frozen encoder; both scores come from one extraction of the features.
+
+    The processes of a group call this together, share the work, and get the same result.
 
     Args:
         encoder: See :func:`repre_mm.evaluation.load_frozen_encoder`.
@@ -39,12 +44,13 @@ def evaluate_encoder(
         protocols: ``'knn'``, ``'linear'`` or both.
         knn_options: ``k``, a list; default: those of ``knn.KS`` that the training images allow.
         linear_options: Keywords for :func:`repre_mm.evaluation.linear_probe`.
-        batch_size: Of the extraction.
+        batch_size: Of the extraction, in each process.
         workers: Loading processes.
         amp: Extract in bfloat16.
         seed: Of the linear probe.
         progress: Show progress bars.
         decoding: See :func:`repre_mm.datasets.read_image`.
+        state: Folder to save features and classifiers to, and to go on from after a stop; removed at the end.
 
     Returns:
         What was evaluated, see :func:`open_splits`, and per protocol its settings and scores in percent, under ``knn``
@@ -57,12 +63,15 @@ def evaluate_encoder(
     if not set(protocols) <= {'knn', 'linear'}:
         raise EvaluationError(f"protocols must be among 'knn' and 'linear', got {list(protocols)}")
     # Faults of the data show before the first image is read.
-    loading = {'batch_size': batch_size, 'workers': workers, 'decoding': decoding}
+    loading = {'batch_size': batch_size * get_world_size(), 'workers': workers, 'decoding': decoding}
     train, val, result = open_splits(encoder, data_root, amp=amp, seed=seed, augment=False, **loading)
     usual = [k for k in knn.KS if k <= result['train_images']] or [result['train_images']]
     knn_options = {'k': usual, **(knn_options or {})}
-    train_features, train_labels = extract_features(encoder, train, amp=amp, progress=progress)
-    val_features, val_labels = extract_features(encoder, val, amp=amp, progress=progress)
+    made_with = {**result, 'decoding': decoding, 'weights': encoder.weights_sum(), 'linear': linear_options}
+    kept, progress = EvaluationState(state, made_with), progress and is_main_process()
+    options = {'amp': amp, 'progress': progress, 'state': kept}
+    train_features, train_labels = extract_features(encoder, train, name='train', **options)
+    val_features, val_labels = extract_features(encoder, val, name='val', **options)
     features = train_features.to(encoder.device), train_labels, val_features.to(encoder.device)
     result['feature_width'] = train_features.shape[1]
     if 'knn' in protocols:
@@ -71,7 +80,8 @@ def evaluate_encoder(
         result['knn'] = {'protocol': 'knn-v1', 'temperature': knn.TEMPERATURE, 'top1': top1}
     if 'linear' in protocols:
         options = {'seed': seed, 'progress': progress, **(linear_options or {})}
-        result['linear'] = linear_probe(*features, val_labels, **options)
+        result['linear'] = linear_probe(*features, val_labels, state=kept, **options)
+    kept.remove()
     return result
 
 

@@ -9,8 +9,9 @@ from torch.testing import assert_close
 
 from repre_mm.evaluation import EncoderName, EvaluationError, linear_eval, load_frozen_encoder
 from repre_mm.evaluation.classifiers import LinearClassifiers
-from repre_mm.evaluation.features import encode
+from repre_mm.evaluation.features import drop_paths, encode
 from repre_mm.evaluation.linear_protocols import PROTOCOLS
+from repre_mm.models.taps import pooled
 from repre_mm.utils.errors import UserError
 
 QUICK = {'workers': 0, 'progress': False, 'batch_size': 8}
@@ -59,14 +60,14 @@ def test_goes_on_after_a_stop_as_if_there_had_been_none(config, data_root, tmp_p
         monkeypatch.setattr(LinearClassifiers, 'step', counting)
         return calls
 
-    state = tmp_path / 'state.pth'
+    state = tmp_path / 'state'
     stop_at(None)
     whole = linear_eval(frozen, data_root, **options)
     expected = finals[-1]
     stop_at(5)  # three steps an epoch: in the middle of the second
     with pytest.raises(KeyboardInterrupt):
         linear_eval(frozen, data_root, state=state, **options)
-    assert state.is_file()
+    assert state.is_dir()
     with pytest.raises(EvaluationError, match=r'other settings \(seed, weights\)'):
         linear_eval(encoder(config, 'moby', seed=1), data_root, state=state, **options, seed=1)
     steps = stop_at(None)
@@ -105,18 +106,23 @@ def test_best_epoch_is_reported_beside_the_last(config, data_root, monkeypatch):
     assert linear['best_epoch'] == {'epoch': 1, 'lr': 1.0, 'top1': 60.0, 'top5': 80.0}
 
 
-def test_only_drop_path_acts_in_the_frozen_encoder(config, data_root):
+def test_only_drop_path_acts_in_the_frozen_encoder(config, data_root, monkeypatch):
     frozen = encoder(config, 'moby', **{'model.algorithm.backbone.drop_rate': 0.5})
     images = torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8)
     still = encode(frozen, images)
     assert_close(encode(frozen, images), still, rtol=0, atol=0)
-    training = []
-    frozen.module.register_forward_hook(
-        lambda module, *_: training.extend(type(each).__name__ for each in module.modules() if each.training)
-    )
-    assert not torch.allclose(encode(frozen, images, drop_path=True), still)
-    assert set(training) == {'DropPath'}
-    assert not any(module.training for module in frozen.module.modules())
+    parts = drop_paths(frozen.module)
+    draws = torch.rand(len(parts), 8, generator=torch.Generator().manual_seed(0))
+    dropped = encode(frozen, images, draws=draws)
+    assert not torch.allclose(dropped, still)
+    # Drop-path by its own code, which keeps an image where 1 - p + draw >= 1.
+    numbers = [row for part, row in zip(parts, draws, strict=True) if part.drop_prob]
+    monkeypatch.setattr(torch, 'rand', lambda shape, **_: numbers.pop(0).view(shape))
+    for part in parts:
+        part.train()
+    with torch.no_grad():
+        assert_close(dropped, pooled(frozen.module(frozen.normalised(images))))
+    assert not numbers
     with pytest.raises(EvaluationError, match='has no drop-path'):
         timm_model = load_frozen_encoder(EncoderName('timm:vit_tiny_patch16_224,depth=1', 'random'))
         linear_eval(timm_model, data_root, protocol='moby')
