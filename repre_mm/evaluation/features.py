@@ -59,7 +59,8 @@ class FrozenEncoder:
 
     def weights_sum(self) -> float:
         """A number that other weights, under the same file name, do not have."""
-        return sum(value.double().abs().sum().item() for value in self.module.state_dict().values())
+        total = sum(value.double().abs().sum().item() for value in self.module.state_dict().values())
+        return float(f'{total:.9g}')  # the order of sums depends on the number of threads
 
     def normalised(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 255] -> the same, float32, normalised as in training, on the encoder's device."""
