@@ -82,7 +82,7 @@ def count_cost(cfg: Config, batch: int = 2) -> Cost:
     model, sizes = build_without_memory(cfg), view_sizes(cfg.train_dataloader.dataset.pipeline)
     wrapper = cfg.get('optim_wrapper') or {}
     half = str(wrapper.get('type')).endswith(('BFloat16OptimWrapper', 'AmpOptimWrapper'))
-    counter, memory = FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION), LiveMemory()
+    counter, memory = FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION), LiveMemory()
     with fake_tensors(model):
         weights = [*model.parameters(), *model.buffers()]
         memory.ignore(weights)
@@ -115,8 +115,8 @@ def _backward_flops(gradient: tuple, query: tuple, key: tuple, value: tuple, *ar
     return 2 * sdpa_flop_count(query, key, value)  # without what the kernel computes again
 
 
-# The counter does not know the fused kernels of CPUs.
-_CPU_ATTENTION = {
+#: The counter does not know the fused kernels of CPUs.
+CPU_ATTENTION = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _forward_flops,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _backward_flops,
 }
