@@ -15,6 +15,7 @@ from torch import nn
 
 from repre_mm.engine import ClipGradPerParameterHook, DINOHook, MomentumUpdateHook
 from repre_mm.models.selfsup.dino import DINO, DINOHead, DINONeck
+from repre_mm.models.taps import pooled
 from repre_mm.registry import MODELS
 
 # facebookresearch/dino, commit 7c446df5b9f45747937fb0d72314eb9f7b66930a, run on a CPU with torch 2.11: its own
@@ -283,6 +284,23 @@ def test_who_sees_what(encoder):
     assert seen['teacher'] == [(4, 3, large, large)]
     assert all(p.grad is None for p in model.momentum_encoder.parameters())
     assert all(p.grad is not None for p in model.backbone.parameters())
+
+
+@pytest.mark.parametrize('encoder', ENCODERS)
+def test_loss_equals_that_of_a_forward_for_each_crop(encoder):
+    """And its gradients: crops of one size in one batch change nothing but the speed."""
+    model = build(dino(encoder))
+    model.head.eval()  # the centre stays
+    views = crops(encoder, local=3)
+    packed = model.loss(views)['loss']
+    student = torch.cat([model.neck((pooled(model.backbone(crop)),))[0] for crop in views])
+    with torch.no_grad():
+        teacher = torch.cat([model.momentum_encoder(crop)[0] for crop in views[:2]])
+    single = model.head.loss(student, teacher, 0)
+    torch.testing.assert_close(packed, single, rtol=0, atol=1e-6)
+    parameters = [p for p in (*model.backbone.parameters(), *model.neck.parameters()) if p.requires_grad]
+    for one, other in zip(*(torch.autograd.grad(loss, parameters) for loss in (packed, single)), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize('encoder', ENCODERS)
