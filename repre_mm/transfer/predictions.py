@@ -62,8 +62,8 @@ def draw_found(
         return draw_labels(image, sample.pred_sem_seg.data[0].cpu().numpy(), names), 'prediction'
     found = sample.pred_instances.cpu().numpy()
     found = found[found.scores >= score_threshold]
-    masks = found.get('masks', np.zeros((len(found), *image.shape[:2])))
-    drawn = draw_objects(image, found.bboxes, masks, found.labels, names, found.scores)
+    masks = found.get('masks', np.zeros((len(found), *image.shape[:2]))).astype(bool)
+    drawn = draw_objects(image, masks, found.labels, names, boxes=found.bboxes, scores=found.scores)
     return drawn, f'prediction, scores from {score_threshold:g}'
 
 
@@ -73,4 +73,4 @@ def _draw_truth(image: np.ndarray, sample: BaseDataElement, names: Sequence[str]
     # The ground truth is read after the resizing, so it has the image's own size.
     truth = sample.gt_instances
     masks = truth.masks.to_ndarray().astype(bool)
-    return draw_objects(image, truth.bboxes.cpu().numpy(), masks, truth.labels.cpu().numpy(), names)
+    return draw_objects(image, masks, truth.labels.cpu().numpy(), names, boxes=truth.bboxes.cpu().numpy())

@@ -1,10 +1,10 @@
-"""Overlays of objects and labels on images, and sheets of pictures."""
+"""Overlays of masks and boxes on images, and sheets of pictures."""
 
 from __future__ import annotations
 
 import colorsys
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -27,62 +27,56 @@ def label_colours(count: int) -> np.ndarray:
 
 def draw_objects(
     image: np.ndarray,
-    boxes: np.ndarray,
-    masks: np.ndarray,
+    masks: Sequence[np.ndarray],
     labels: np.ndarray,
     names: Sequence[str],
+    *,
+    boxes: np.ndarray | None = None,
     scores: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Draw boxes, masks and names over an image.
+    """Draw masks over an image in the colours of their classes, with names and, where there are any, boxes.
 
     Args:
         image: (H, W, 3) uint8 RGB; enlarged by a whole factor k where it is small.
-        boxes: (N, 4), left, top, right, bottom in pixels.
-        masks: (N, H, W) bool.
+        masks: N of (H, W) bool.
         labels: (N,) indices into ``names``.
         names: Of all classes.
+        boxes: (N, 4), left, top, right, bottom in pixels, which then hold the names. Without them a name stands in its
+            mask, if that covers at least 0.5 % of the image.
         scores: (N,) in [0, 1], written beside the names.
 
     Returns:
         (k H, k W, 3) uint8.
     """
-    colours = label_colours(len(names))
-    picture, factor = _blended(image, masks.astype(bool), colours[labels])
-    draw, font = ImageDraw.Draw(picture), letters(11)
-    for i, (box, label) in enumerate(zip(boxes, labels, strict=True)):
-        left, top, right, bottom = (float(side) * factor for side in box)
-        colour = tuple(int(value) for value in colours[label])
-        draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour, width=2)
+    blended, colours = image.astype(np.float32), label_colours(len(names))[labels]
+    for mask, colour in zip(masks, colours, strict=True):
+        blended[mask] = (1 - _OPACITY) * blended[mask] + _OPACITY * colour
+    side = min(image.shape[:2])
+    factor = max(1, round(_MIN_SIDE / side))
+    picture = Image.fromarray(enlarged(np.rint(blended).astype(np.uint8), factor * side))
+    draw = ImageDraw.Draw(picture)
+    for i, label in enumerate(labels):
+        if boxes is not None:
+            left, top, right, bottom = (float(edge) * factor for edge in boxes[i])
+            corners = (left, top, max(left, right - 1), max(top, bottom - 1))
+            draw.rectangle(corners, outline=tuple(colours[i].tolist()), width=2)
+            place, anchor = (left + 4, max(0, top) + 3), 'la'
+        else:
+            rows, columns = np.nonzero(masks[i])
+            if len(rows) < 0.005 * masks[i].size:
+                continue
+            # A pixel of the region itself, near its middle: a mean could lie outside.
+            middle = np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2)
+            place, anchor = (int(columns[middle]) * factor, int(rows[middle]) * factor), 'mm'
         text = names[label] if scores is None else f'{names[label]} {scores[i]:.2f}'
-        place = draw.textbbox((left + 3, max(0, top)), text, font)
-        draw.rectangle((place[0] - 3, place[1] - 1, place[2] + 2, place[3] + 1), fill=colour)
-        draw.text((left + 3, max(0, top)), text, 'black', font)
+        draw.text(place, text, 'white', letters(11), anchor=anchor, stroke_width=2, stroke_fill='black')
     return np.array(picture)
 
 
 def draw_labels(image: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """Draw a label map over an image, and the names of classes that cover at least 0.5 % of it.
-
-    Args:
-        image: (H, W, 3) uint8 RGB; enlarged by a whole factor k where it is small.
-        labels: (H, W) indices into ``names``; pixels of other values (255) stay as they are.
-        names: Of all classes.
-
-    Returns:
-        (k H, k W, 3) uint8.
-    """
-    present = [label for label in np.unique(labels) if label < len(names)]
-    picture, factor = _blended(image, [labels == label for label in present], label_colours(len(names))[present])
-    draw, font = ImageDraw.Draw(picture), letters(11)
-    for label in present:
-        rows, columns = np.nonzero(labels == label)
-        if len(rows) < 0.005 * labels.size:
-            continue
-        # A pixel of the region itself, near its middle: a mean could lie outside.
-        middle = np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2)
-        place = (int(columns[middle]) * factor, int(rows[middle]) * factor)
-        draw.text(place, names[label], 'white', font, anchor='mm', stroke_width=2, stroke_fill='black')
-    return np.array(picture)
+    """Draw a label map (H, W) as :func:`draw_objects` draws masks; pixels of other values (255) stay as they are."""
+    present = np.array([label for label in np.unique(labels) if label < len(names)], dtype=int)
+    return draw_objects(image, [labels == label for label in present], present, names)
 
 
 def sheet(
@@ -121,16 +115,6 @@ def sheet(
             canvas.paste(tile, (left + column * (width + _GAP), y))
         y += max(tile.height for tile in row) + _GAP
     return np.array(canvas)
-
-
-def _blended(image: np.ndarray, masks: Iterable[np.ndarray], colours: np.ndarray) -> tuple[Image.Image, int]:
-    """Colour masks, and enlarge a small image by a whole factor, so that names can be read; also returns the factor."""
-    blended = image.astype(np.float32)
-    for mask, colour in zip(masks, colours, strict=True):
-        blended[mask] = (1 - _OPACITY) * blended[mask] + _OPACITY * colour
-    side = min(image.shape[:2])
-    factor = max(1, round(_MIN_SIDE / side))
-    return Image.fromarray(enlarged(np.rint(blended).astype(np.uint8), factor * side)), factor
 
 
 def _fit(tile: np.ndarray, width: int) -> Image.Image:

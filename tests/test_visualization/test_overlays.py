@@ -1,4 +1,4 @@
-"""Objects and labels drawn over images, and sheets of pictures."""
+"""Masks and boxes drawn over images, and sheets of pictures."""
 
 import numpy as np
 import pytest
@@ -19,20 +19,24 @@ def test_masks_are_blended_where_they_are():
     image = np.zeros((400, 500, 3), dtype=np.uint8)
     mask = np.zeros((1, 400, 500), dtype=bool)
     mask[0, 100:200, 50:150] = True
-    drawn = draw_objects(image, np.array([[50, 100, 150, 200]]), mask, np.array([1]), NAMES, np.array([0.5]))
+    boxes, scores = np.array([[50, 100, 150, 200]]), np.array([0.5])
+    drawn = draw_objects(image, mask, np.array([1]), NAMES, boxes=boxes, scores=scores)
     assert drawn.shape == image.shape
     assert np.abs(drawn[180, 100].astype(int) - label_colours(3)[1] / 2).max() <= 1
     assert not drawn[300:, 300:].any()
     assert (drawn[150, 50] == label_colours(3)[1]).all(), 'the outline of the box'
 
 
-def test_labels_colour_their_pixels_and_the_ignored_stay_bare():
+def test_names_stand_in_their_masks():
     image = np.full((400, 400, 3), 100, dtype=np.uint8)
-    labels = np.full((400, 400), 255)
-    labels[:, :200] = 2
-    drawn = draw_labels(image, labels, NAMES)
-    assert (drawn[:, 220:] == 100).all()
+    masks = np.zeros((2, 400, 400), dtype=bool)
+    masks[0, :, :200] = True
+    masks[1, :10, 390:] = True  # too small for a name
+    drawn = draw_objects(image, masks, np.array([2, 0]), NAMES)
+    assert (drawn[:, 200:390] == 100).all()
     assert np.abs(drawn[10, 10].astype(int) - (label_colours(3)[2].astype(int) + 100) / 2).max() <= 1
+    white = np.argwhere((drawn == 255).all(-1))
+    assert len(white) and np.abs(white.mean(0) - (200, 100)).max() < 5
 
 
 def test_small_images_are_enlarged_by_a_whole_factor():
@@ -40,12 +44,6 @@ def test_small_images_are_enlarged_by_a_whole_factor():
     drawn = draw_labels(image, np.full((40, 60), 255), NAMES)
     assert drawn.shape == (320, 480, 3)
     assert (drawn[::8, ::8] == image).all()
-
-
-def test_no_objects():
-    image = np.full((400, 400, 3), 7, dtype=np.uint8)
-    drawn = draw_objects(image, np.zeros((0, 4)), np.zeros((0, 400, 400)), np.zeros(0, dtype=int), NAMES)
-    assert (drawn == image).all()
 
 
 def test_sheet_places_rows_and_columns():
