@@ -1,17 +1,20 @@
 """Read checkpoint files, tensors only: a file from elsewhere must not be able to run code."""
 
 import json
+import logging
 import os
 import re
+import zipfile
 from argparse import Namespace
 from collections import OrderedDict
-from pathlib import Path, PosixPath
+from collections.abc import Iterator
+from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 import torch
-from mmengine.logging import HistoryBuffer
+from mmengine.logging import HistoryBuffer, print_log
 from safetensors import SafetensorError, safe_open
 
 from repre_mm.utils.errors import UserError
@@ -57,8 +60,7 @@ def read_checkpoint(path: str | os.PathLike, *, map_location: Any = 'cpu', trust
         return _read_safetensors(path, map_location)
     mmap = map_location == 'meta' and head.startswith(_ZIP_MAGIC)
     try:
-        with torch.serialization.safe_globals(_allowed_globals()):
-            checkpoint = torch.load(path, map_location=map_location, weights_only=not trust, mmap=mmap)
+        checkpoint = _load(path, {'map_location': map_location, 'weights_only': not trust, 'mmap': mmap})
     except UnpicklingError as error:
         raise CheckpointError(_unpickling_message(path, str(error))) from error
     except Exception as error:  # a damaged file surfaces as almost any exception of the unpickler
@@ -72,6 +74,53 @@ def read_checkpoint(path: str | os.PathLike, *, map_location: Any = 'cpu', trust
             f'cannot use {path}: it holds a {type(checkpoint).__name__}, not a dictionary. Save model.state_dict()'
         )
     return checkpoint
+
+
+class _Unread:
+    """Placeholder for an object of a class that is not allowed; it keeps nothing of what the file says of it."""
+
+    path = ''
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> '_Unread':
+        return object.__new__(cls)
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+def _load(path: Path, options: dict[str, Any]) -> Any:
+    """``torch.load`` that drops what is not allowed from a Namespace, and raises UnpicklingError for it elsewhere."""
+    with torch.serialization.safe_globals(_allowed_globals()):
+        try:
+            return torch.load(path, **options)
+        except UnpicklingError:
+            if not zipfile.is_zipfile(path):  # torch lists the classes of its zip format only
+                raise
+            unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+            if not unsafe:
+                raise
+    classes = [(type('_Unread', (_Unread,), {'path': name}), name) for name in unsafe]
+    with torch.serialization.safe_globals([*_allowed_globals(), *classes]):
+        checkpoint = torch.load(path, **options)
+    left_out: list[str] = []
+    if found := next(_unread(checkpoint, left_out), None):
+        raise UnpicklingError(f'Unsupported class {found}')
+    print_log(f'{path}: left out of its options: {", ".join(left_out)}', logger='current', level=logging.WARNING)
+    return checkpoint
+
+
+def _unread(value: Any, left_out: list[str]) -> Iterator[str]:
+    """Find the classes that were not read; delete those in a Namespace and note them in ``left_out``."""
+    if isinstance(value, Namespace):
+        for name, inside in list(vars(value).items()):
+            if found := next(_unread(inside, left_out), None):
+                delattr(value, name)
+                left_out.append(f'{name} ({found})')
+    elif isinstance(value, _Unread) or (isinstance(value, type) and issubclass(value, _Unread)):
+        yield value.path
+    elif isinstance(value, (dict, list, tuple, set)):
+        for inside in value.items() if isinstance(value, dict) else value:
+            yield from _unread(inside, left_out)
 
 
 def _read_safetensors(path: Path, map_location: Any) -> dict[str, Any]:
@@ -144,7 +193,7 @@ def _allowed_globals() -> list:
     """
     allowed = [slice, np.ndarray, np.dtype, HistoryBuffer, (_history_method, 'builtins.getattr')]
     # The options of a training: DINO's, MAE's and others'; MoBY and Swin save those of yacs, read as a dictionary.
-    allowed += [Namespace, PosixPath, (OrderedDict, 'yacs.config.CfgNode')]
+    allowed += [Namespace, (OrderedDict, 'yacs.config.CfgNode')]
     allowed += [type(np.dtype(code)) for code in '?bhilqBHILQefdFD']
     # NumPy 2 moved these two; files written under either version must load under either.
     for function in (np.zeros(0).__reduce__()[0], np.float64(0).__reduce__()[0]):

@@ -5,14 +5,13 @@ import struct
 import sys
 import types
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from mmengine.logging import HistoryBuffer, MessageHub
 
-from repre_mm.checkpoint import CheckpointError, read_checkpoint
+from repre_mm.checkpoint import CheckpointError, read_checkpoint, reading
 
 
 def _training_checkpoint() -> dict:
@@ -95,7 +94,7 @@ def test_not_a_dictionary(tmp_path):
 
 
 def test_options_of_a_training_are_read_without_running_code(tmp_path):
-    options = argparse.Namespace(lr=0.3, betas=(0.9, 0.999), out=Path('a/b'), nested=argparse.Namespace(k=[1, None]))
+    options = argparse.Namespace(lr=0.3, betas=(0.9, 0.999), arch='vit_small', nested=argparse.Namespace(k=[1, None]))
     torch.save({'args': options, 'w': torch.ones(2)}, tmp_path / 'dino.pth')
     checkpoint = read_checkpoint(tmp_path / 'dino.pth')
     assert type(checkpoint['args']) is argparse.Namespace
@@ -109,7 +108,20 @@ class Custom:
         self.level = 3
 
 
-@pytest.mark.parametrize('place', [lambda x: x, lambda x: argparse.Namespace(k=[x]), lambda x: {x: 1}])
+def test_what_is_not_plain_is_dropped_from_the_options_with_a_line(tmp_path, monkeypatch):
+    lines = []
+    monkeypatch.setattr(reading, 'print_log', lambda line, **kwargs: lines.append(line))
+    options = argparse.Namespace(lr=0.3, device=[Custom()], kind=Custom, seed=1)
+    torch.save({'args': options, 'w': torch.ones(2)}, tmp_path / 'dino.pth')
+    checkpoint = read_checkpoint(tmp_path / 'dino.pth')
+    assert vars(checkpoint['args']) == {'lr': 0.3, 'seed': 1}
+    torch.testing.assert_close(checkpoint['w'], torch.ones(2))
+    name = f'{Custom.__module__}.Custom'
+    assert lines == [f'{tmp_path}/dino.pth: left out of its options: device ({name}), kind ({name})']
+    assert read_checkpoint(tmp_path / 'dino.pth', trust=True)['args'].device[0].level == 3
+
+
+@pytest.mark.parametrize('place', [lambda x: x, lambda x: [{'k': x}], lambda x: {x: 1}])
 def test_unpickling_elsewhere_needs_the_opt_in(tmp_path, place):
     path = tmp_path / 'moco.pth'
     torch.save({'args': argparse.Namespace(lr=0.3), 'extra': place(Custom()), 'w': torch.ones(2)}, path)
