@@ -10,7 +10,7 @@ from repre_mm.models.preprocessor import DeviceAugmentPreprocessor
 from repre_mm.models.repre import RePreAlgorithm
 from repre_mm.models.selfsup import DINO, MoBY, MoCo, SimCLR
 from repre_mm.models.taps import EncoderLevels, LevelTap, encoder_levels
-from repre_mm.models.variants import DynamicWeightAveraging, MaskedRePreNeck
+from repre_mm.models.variants import DynamicWeightAveraging, GatedRePreNeck, MaskedRePreNeck
 
 __all__ = [
     'DINO',
@@ -18,6 +18,7 @@ __all__ = [
     'DynamicWeightAveraging',
     'EncoderLevels',
     'FixedWeighting',
+    'GatedRePreNeck',
     'LevelTap',
     'MaskedRePreNeck',
     'MoBY',

@@ -1,4 +1,4 @@
-"""Variants beyond the paper: masked cells, dynamic weight averaging."""
+"""Variants beyond the paper: a learned mixture of levels, masked cells, dynamic weight averaging."""
 
 from __future__ import annotations
 
@@ -13,6 +13,42 @@ from torch import Tensor, nn
 from repre_mm.models.losses import Weights
 from repre_mm.models.necks import RePreNeck
 from repre_mm.registry import MODELS
+
+
+@MODELS.register_module()
+class GatedRePreNeck(RePreNeck):
+    """Mix all L levels into each of K maps, with learned weights; for encoders of one width and resolution (ViT).
+
+    The weights are a softmax of ``gate``, (K, L). At the start the level that :func:`sample_levels` would take weighs
+    most. The gate must not be decayed, which would pull it back to equal weights:
+    ``paramwise_cfg=dict(custom_keys={'repre_neck.gate': dict(decay_mult=0.0)})``.
+
+    Raises:
+        ValueError: The levels differ in width, or K does not fit the depth.
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        num_levels: int = 4,
+        out_channels: int | None = 128,
+        init_cfg: dict | None = None,
+    ) -> None:
+        if len(set(in_channels)) > 1:
+            raise ValueError(
+                f'GatedRePreNeck averages levels, so they must be of one width and resolution, as those of a ViT; this '
+                f'encoder has widths {list(in_channels)}: use RePreNeck'
+            )
+        super().__init__(in_channels, num_levels, out_channels=out_channels, init_cfg=init_cfg)
+        # Two thirds of the weight among 12 levels.
+        self.gate = nn.Parameter(3.0 * F.one_hot(torch.tensor(self.indices), len(in_channels)).float())
+        self.indices = list(range(len(in_channels)))
+
+    def forward(self, levels: Sequence[Tensor]) -> list[Tensor]:
+        """Mix and project L maps (B, C, h, w), shallow to deep, to K maps (B, D, h, w)."""
+        weights = self.gate.softmax(dim=1).to(levels[0].dtype)
+        # (K, L) x (L, B, C, h, w) -> (K, B, C, h, w)
+        return super().forward(torch.tensordot(weights, torch.stack(list(levels)), dims=1).unbind())
 
 
 @MODELS.register_module()

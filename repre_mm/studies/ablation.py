@@ -54,6 +54,10 @@ VARIANTS: dict[str, dict[str, Any] | None] = {
     'width_64': {'model.neck.out_channels': 64},
     'width_128': {'model.neck.out_channels': 128},
     'width_full': {'model.neck.out_channels': None},
+    'gated': {
+        'model.neck.type': 'repre_mm.GatedRePreNeck',
+        'optim_wrapper.paramwise_cfg.custom_keys': {'repre_neck.gate': {'decay_mult': 0.0}},
+    },
     'masked_50': {'model.neck': {'type': 'repre_mm.MaskedRePreNeck', 'mask_ratio': 0.5}},
     'masked_75': {'model.neck': {'type': 'repre_mm.MaskedRePreNeck', 'mask_ratio': 0.75}},
 }
@@ -160,6 +164,7 @@ STUDIES: dict[str, Study] = {
         },
     ),
     'width': Study('Decoder width', {'32': 'width_32', '64': 'width_64', '128': 'width_128', 'full': 'width_full'}),
+    'gate': Study('Choice of levels', {'fixed': 'default', 'learned gate': 'gated'}),
     'masked': Study('Masked cells', {'0 %': 'default', '50 %': 'masked_50', '75 %': 'masked_75'}),
 }
 

@@ -7,8 +7,38 @@ import pytest
 import torch
 from fixtures.models import VIT, make_views, mocov3
 
-from repre_mm.models import RePreAlgorithm
-from repre_mm.models.variants import DynamicWeightAveraging, MaskedRePreNeck
+from repre_mm.models import RePreAlgorithm, sample_levels
+from repre_mm.models.variants import DynamicWeightAveraging, GatedRePreNeck, MaskedRePreNeck
+
+
+def test_gate_starts_at_the_sampled_levels_and_mixes_all():
+    neck = GatedRePreNeck([8] * 6, num_levels=3, out_channels=None)
+    assert neck.indices == [0, 1, 2, 3, 4, 5]
+    assert neck.gate.argmax(dim=1).tolist() == sample_levels(6, 3) == [1, 3, 5]
+    levels = [torch.randn(2, 8, 3, 4) for _ in range(6)]
+    maps = neck(levels)
+    most, rest = math.exp(3) / (math.exp(3) + 5), 1 / (math.exp(3) + 5)
+    for own, mixed in zip((1, 3, 5), maps, strict=True):
+        expected = sum((most if i == own else rest) * level for i, level in enumerate(levels))
+        torch.testing.assert_close(mixed, expected)
+
+
+def test_gate_finds_the_level_that_matters():
+    """One level is noise-free; the gate has to go there from another start."""
+    neck = GatedRePreNeck([4] * 5, num_levels=1, out_channels=None)
+    optimizer = torch.optim.Adam(neck.parameters(), lr=0.2)
+    for _ in range(150):
+        levels = [torch.randn(8, 4, 2, 2) for _ in range(5)]
+        loss = (neck(levels)[0] - levels[1]).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert neck.gate.softmax(dim=1)[0, 1] > 0.9
+
+
+def test_gate_refuses_what_cannot_be_averaged():
+    with pytest.raises(ValueError, match=r'widths \[8, 16\]: use RePreNeck'):
+        GatedRePreNeck([8, 16], num_levels=2)
 
 
 def test_masked_cells_carry_the_token_and_nothing_else():
@@ -51,10 +81,11 @@ def test_mask_ratio_must_leave_something(ratio):
         MaskedRePreNeck([4], mask_ratio=ratio, num_levels=1)
 
 
-def test_contrastive_loss_stays_the_same():
-    """The mask acts on what was tapped: the method sees and draws what it would without them."""
+@pytest.mark.parametrize('neck', [dict(type='MaskedRePreNeck'), dict(type='GatedRePreNeck', num_levels=3)])
+def test_contrastive_loss_stays_the_same(neck):
+    """Gate and mask act on what was tapped: the method sees and draws what it would without them."""
     results = []
-    for options in (None, dict(type='MaskedRePreNeck')):
+    for options in (None, neck):
         torch.manual_seed(0)
         model = RePreAlgorithm(mocov3(dict(VIT, drop_path_rate=0.3)), neck=options)
         model.init_weights()

@@ -63,6 +63,10 @@ def test_variants_change_what_they_say():
     weighting = _config('dwa').model.loss_weighting
     assert weighting == {'type': 'repre_mm.DynamicWeightAveraging', 'interval': 3}  # 12 images by 4
     assert VARIANTS['dwa']['model.loss_weighting']['interval'] == 'steps per epoch'  # the table is not written to
+    gated = _config('gated')
+    assert gated.model.neck.type == 'repre_mm.GatedRePreNeck'
+    keys = gated.optim_wrapper.paramwise_cfg.custom_keys
+    assert keys['repre_neck.gate'].decay_mult == keys['loss_weighting'].decay_mult == 0
 
 
 @pytest.mark.parametrize('base', BASES['toy'], ids=' '.join)
