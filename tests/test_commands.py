@@ -27,7 +27,6 @@ WORDS = {
     'ENCODER': ENCODER,
     'FILE': 'work_dirs/toy/epoch_3.pth',
     'OUT': 'encoder.pth',
-    'QUERY': 'query.jpg',
     'RESULTS_DIR': 'work_dirs',
     'WORK_DIR': 'work_dirs/toy',
     '...': '',

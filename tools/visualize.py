@@ -5,6 +5,7 @@ WHAT is one of
   attention       where the encoder looks: class-token attention, or similarity to the pooled vector
   components      patch tokens by their first three principal components, as colours
   embedding       t-SNE of the vectors of some classes; of images without classes, coloured by k-means clusters
+  retrieval       the nearest images of some queries
   curves          training curves: WHAT is followed by work dirs instead, `visualize.py curves WORK_DIR...`
 
 ENCODER is CONFIG CHECKPOINT, CONFIG random, timm:MODEL[,OPTION=VALUE...][:FILE], a released FILE that tells its model,
@@ -62,6 +63,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     sub.add_argument('--classes', type=int, default=20, help='random ones (default: %(default)s)')
     sub.add_argument('--per-class', type=int, default=50, help='images of each at most (default: %(default)s)')
     sub.add_argument('--clusters', type=int, default=10, help='of images without classes (default: %(default)s)')
+    sub = compare(command('retrieval', 'nearest images of some queries', 6))
+    sub.add_argument('--bank', type=int, default=1000, help='images to search (default: %(default)s)')
+    sub.add_argument('--top', type=int, default=6, help='neighbours of each query (default: %(default)s)')
     sub = commands.add_parser('curves', help='training curves', description='training curves, runs overlaid')
     sub.add_argument('work_dirs', nargs='+', metavar='WORK_DIR')
     sub.add_argument('--keys', nargs='+', help='quantities, such as recon_l1 (default: all)')
@@ -128,6 +132,9 @@ def draw_encoders(args: argparse.Namespace):
         else:
             indices = source.sample_classes(args.classes, args.per_class, args.seed)
         return pictures.embedding_picture(encoders, source, indices, seed=args.seed, num_clusters=args.clusters)
+    if args.what == 'retrieval':
+        indices = source.sample(args.bank, args.seed)
+        return pictures.retrieval_picture(encoders, source, indices, queries=args.num_images, top=args.top)
     indices = source.sample(args.num_images, args.seed)
     if args.what == 'components':
         return pictures.components_picture(encoders, source, indices, layer=args.layer)

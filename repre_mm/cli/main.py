@@ -22,7 +22,7 @@ COMMANDS = {
     'search': ('search', 'find the images near others, and duplicates'),
     'export': ('export', 'write an encoder for another library'),
     'inspect': ('inspect_checkpoint', 'list what a checkpoint holds, and whether it fits a config'),
-    'visualize': ('visualize', 'draw attention, reconstructions, components, embeddings, curves'),
+    'visualize': ('visualize', 'draw attention, reconstructions, components, embeddings, neighbours'),
     'report': ('report', 'write one page about one or several trainings'),
     'check-data': ('check_data', 'read every image of a data set and name the damaged ones'),
     'toy-scenes': ('make_toy_scenes', 'make the toy data set'),

@@ -15,13 +15,14 @@ from torch import Tensor
 
 from repre_mm.evaluation.attention import class_attention, class_token_leads, level_map, similarity_map
 from repre_mm.evaluation.features import FrozenEncoder, extract_features
-from repre_mm.evaluation.loaders import ImageSource
+from repre_mm.evaluation.loaders import EvaluationError, ImageSource
 from repre_mm.visualization.embedding import clusters, embedding_figure, project
-from repre_mm.visualization.maps import component_colours, enlarged, heat_map, with_scale
+from repre_mm.visualization.maps import component_colours, enlarged, framed, heat_map, with_key, with_scale
 from repre_mm.visualization.overlays import sheet
 
 _TILE = 192  # pixels of one image in a picture
 _BATCH = 64
+_SAME, _OTHER = (0, 114, 178), (230, 159, 0)  # blue and orange: no colour vision confuses them
 
 
 def attention_picture(
@@ -115,6 +116,41 @@ def embedding_picture(
     return embedding_figure(points, np.searchsorted(present, labels), names)
 
 
+def retrieval_picture(
+    encoders: dict[str, FrozenEncoder], source: ImageSource, indices: Sequence[int], *, queries: int = 6, top: int = 6
+) -> np.ndarray:
+    """Draw the images nearest to some queries, by the cosine of their vectors; one row per query and encoder.
+
+    If there are labels, a frame tells neighbours of the query's class (blue) from others (orange).
+
+    Args:
+        indices: The images to search; the first ``queries`` of them are the queries.
+        queries: How many.
+        top: Neighbours of each, without the query itself.
+
+    Raises:
+        EvaluationError: There are no more images than ``top``.
+    """
+    if len(indices) <= top:
+        raise EvaluationError(f'{len(indices)} images are too few to show the {top} nearest of each')
+    shown = _tiles(source, indices[:queries])
+    blank = np.full_like(shown[0], 255)
+    rows = [[] for _ in range(len(shown) * len(encoders))]
+    for number, encoder in enumerate(encoders.values()):
+        vectors = torch.nn.functional.normalize(_vectors(encoder, source, indices), dim=1)
+        similarity = vectors[: len(shown)] @ vectors.T  # (Q, N)
+        similarity.fill_diagonal_(-torch.inf)  # the query itself
+        for query, nearest in enumerate(similarity.topk(top).indices.tolist()):
+            tiles = _tiles(source, [indices[i] for i in nearest])
+            frames = [_frame(source, indices[query], indices[i]) for i in nearest]
+            rows[query * len(encoders) + number] = [blank if number else shown[query], *map(framed, tiles, frames)]
+    names = list(encoders) * len(shown) if len(encoders) > 1 else None
+    picture = sheet(rows, ['image', *(str(rank + 1) for rank in range(top))], names)
+    if source.labels is None:
+        return picture
+    return with_key(picture, [(_SAME, "of the query's class"), (_OTHER, 'of another class')])
+
+
 def _vectors(encoder: FrozenEncoder, source: ImageSource, indices: Sequence[int]) -> Tensor:
     """(N, C) on the CPU."""
     images = source.load(indices, encoder.image_size)
@@ -124,3 +160,9 @@ def _vectors(encoder: FrozenEncoder, source: ImageSource, indices: Sequence[int]
 def _tiles(source: ImageSource, indices: Sequence[int]) -> list[np.ndarray]:
     """Load crops to look at, at one resolution for all encoders."""
     return list(source.load(indices, _TILE).permute(0, 2, 3, 1).numpy())
+
+
+def _frame(source: ImageSource, one: int, other: int) -> tuple[int, int, int] | None:
+    if source.labels is None:
+        return None
+    return _SAME if source.labels[one] == source.labels[other] else _OTHER

@@ -1,6 +1,8 @@
-"""Heat maps with their scale, and principal components of patch tokens as colours."""
+"""Heat maps, principal components of patch tokens as colours, and keys below pictures."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
@@ -77,8 +79,28 @@ def component_colours(maps: Tensor) -> np.ndarray:
     return np.rint(share * 255).astype(np.uint8).reshape(B, h, w, 3)
 
 
+def with_key(picture: np.ndarray, entries: Sequence[tuple[tuple[int, int, int], str]]) -> np.ndarray:
+    """Add colours of frames and their meanings below a picture: (H, W, 3) uint8 -> (H + 26, W, 3)."""
+    canvas, draw = _with_strip(picture)
+    x, y = _MARGIN, picture.shape[0]
+    for colour, text in entries:
+        draw.rectangle((x, y + 2, x + 14, y + 14), outline=colour, width=4)
+        draw.text((x + 22, y), text, _INK, _FONT)
+        x += 22 + int(_FONT.getlength(text)) + 24
+    return np.array(canvas)
+
+
 def _with_strip(picture: np.ndarray, width: int = 0) -> tuple[Image.Image, ImageDraw.ImageDraw]:
     """Add a white strip below a picture, at least ``width`` pixels wide."""
     canvas = Image.new('RGB', (max(width, picture.shape[1]), picture.shape[0] + 26), 'white')
     canvas.paste(Image.fromarray(picture), (0, 0))
     return canvas, ImageDraw.Draw(canvas)
+
+
+def framed(image: np.ndarray, colour: tuple[int, int, int] | None, width: int = 6) -> np.ndarray:
+    """Draw a frame into the edge of an image (H, W, 3) uint8; no colour, no frame."""
+    if colour is None:
+        return image
+    result = np.full_like(image, colour)
+    result[width:-width, width:-width] = image[width:-width, width:-width]
+    return result

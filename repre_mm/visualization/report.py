@@ -27,6 +27,7 @@ PICTURES = {
     'attention': 'Where the encoder looks',
     'components': 'Principal components of patch tokens',
     'embedding': 'Classes in the plane',
+    'retrieval': 'Nearest images',
 }
 # What a JSON file holds beside scores.
 _NOT_SCORES = re.compile(r'(^|\.)(versions|settings|seed|image_size)(\.|$)')

@@ -13,12 +13,14 @@ from fixtures.models import MEAN, STD
 from numpy.testing import assert_array_equal
 from PIL import Image
 
+from repre_mm.evaluation import EvaluationError
 from repre_mm.evaluation.features import FrozenEncoder
 from repre_mm.evaluation.loaders import ImageSource
-from repre_mm.evaluation.pictures import attention_picture, components_picture, embedding_picture
+from repre_mm.evaluation.pictures import attention_picture, components_picture, embedding_picture, retrieval_picture
 from repre_mm.visualization.text import letters
 
 TILE, GAP, MARGIN, TOP = 192, 6, 12, 34
+BLUE, ORANGE = (0, 114, 178), (230, 159, 0)
 
 
 def tile(picture, row, column, top=TOP, left=MARGIN):
@@ -83,6 +85,22 @@ def test_embedding_of_images_without_classes_shows_clusters(tmp_path):
     assert figure.legends[0].get_title().get_text() == 'k-means of a'
     # Equal encoders: the same colours in both panels, and both clusters are there.
     assert all(len(points.get_offsets()) for panel in figure.axes for points in panel.collections)
+
+
+def test_retrieval_finds_the_copy_and_frames_by_class(tmp_path):
+    root = make_image_folder(tmp_path, val=8)
+    for name in ('dark', 'light'):  # a copy of dark/0 in each class
+        shutil.copy(root / 'val/dark/0.jpg', root / f'val/{name}/copy.jpg')
+    source = ImageSource(root)
+    order = [0, *range(1, source.count)]  # dark/0 is the query
+    picture = retrieval_picture({'a': encoder()}, source, order, queries=1, top=2)
+    frames = {tuple(tile(picture, 0, column)[0, 0]) for column in (1, 2)}
+    assert frames == {BLUE, ORANGE}
+    shown = source.load([0], TILE)[0].permute(1, 2, 0).numpy()[6:-6, 6:-6]
+    for column in (1, 2):
+        assert_array_equal(tile(picture, 0, column)[6:-6, 6:-6], shown)
+    with pytest.raises(EvaluationError, match='2 images are too few'):
+        retrieval_picture({'a': encoder()}, source, [0, 1], top=2)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 import torch
 from numpy.testing import assert_array_equal
 
-from repre_mm.visualization.maps import component_colours, heat_map, with_scale
+from repre_mm.visualization.maps import component_colours, framed, heat_map, with_key, with_scale
 
 
 def test_heat_map_shows_each_cell_as_it_is():
@@ -34,6 +34,10 @@ def test_tokens_that_are_not_finite_are_refused():
         component_colours(torch.full((1, 4, 4, 4), torch.nan))
 
 
-def test_the_scale_leaves_the_picture_as_it_is():
+def test_frames_scale_and_key_leave_the_picture_as_it_is():
     image = np.random.default_rng(0).integers(0, 256, (40, 300, 3), dtype=np.uint8)
+    assert_array_equal(framed(image, (1, 2, 3))[6:-6, 6:-6], image[6:-6, 6:-6])
+    assert_array_equal(framed(image, (1, 2, 3))[0, 0], (1, 2, 3))
+    assert framed(image, None) is image
     assert_array_equal(with_scale(image, 0, 1, 'what the values are, in many words')[:40, :300], image)
+    assert_array_equal(with_key(image, [((1, 2, 3), 'same')])[:40], image)

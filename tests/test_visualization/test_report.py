@@ -67,7 +67,7 @@ def test_page_holds_scores_curves_pictures_and_tables(work_dirs):
 def test_page_names_the_command_for_what_is_missing(work_dirs):
     text = html.unescape(report_html(read_runs(work_dirs)))
     full = work_dirs[0]
-    assert f'tools/visualize.py components {full}/config.py {full}/epoch_2.pth --data DIR' in text
+    assert f'tools/visualize.py retrieval {full}/config.py {full}/epoch_2.pth --data DIR' in text
     assert 'tools/visualize.py attention CONFIG CHECKPOINT --data DIR' in text
     assert f'{NASTY} has no reconstruction branch' in text
     assert 'tools/knn.py CONFIG CHECKPOINT --data DIR --out' in text
@@ -83,7 +83,7 @@ def test_page_escapes_names_and_loads_nothing(work_dirs):
 
 def test_page_of_an_empty_work_dir_says_what_to_run(tmp_path):
     page = report_html(read_runs([tmp_path]))
-    assert '<img' not in page and page.count('To make it:') == 7
+    assert '<img' not in page and page.count('To make it:') == 8
 
 
 def test_folder_of_a_table_is_not_taken_for_a_training(work_dirs, tmp_path):
@@ -108,10 +108,10 @@ def test_command_draws_what_is_missing(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr('sys.argv', ['report.py', str(run), '--draw'])
     runpy.run_path(str(root / 'tools/report.py'), run_name='__main__')
     drawn = {path.stem for path in (run / 'pictures').iterdir()}
-    assert drawn == {'reconstruction', 'components', 'embedding'}
-    assert 'picture 3 of 3: embedding of run' in capsys.readouterr().out
+    assert drawn == {'reconstruction', 'components', 'embedding', 'retrieval'}
+    assert 'picture 4 of 4: retrieval of run' in capsys.readouterr().out
     page = (run / 'report.html').read_text()
-    assert page.count('<img') == 4 and 'such picture' not in page
+    assert page.count('<img') == 5 and 'such picture' not in page
     # The second time there is nothing left to draw; what cannot be drawn does not cost the page.
     (run / 'pictures/embedding.png').unlink()
     cfg.data_root = str(tmp_path / 'nowhere')
@@ -119,7 +119,7 @@ def test_command_draws_what_is_missing(tmp_path, monkeypatch, capsys):
     runpy.run_path(str(root / 'tools/report.py'), run_name='__main__')
     printed = capsys.readouterr()
     assert 'picture 1 of 1: embedding of run' in printed.out and 'no such folder' in printed.err
-    assert (run / 'report.html').read_text().count('<img') == 3
+    assert (run / 'report.html').read_text().count('<img') == 4
 
 
 # What the page looks like, as it sees itself from within a frame, written where --dump-dom shows it.
