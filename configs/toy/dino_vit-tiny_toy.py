@@ -6,6 +6,9 @@
 # Needs: a CPU and a few minutes. Data, views, encoder, optimizer and schedule are those of mocov3_vit-tiny_toy.py, plus
 # four local crops of half the size; the loss and the head are DINO's (arXiv 2104.14294), scaled down, with a faster
 # teacher, since there are only a thousand steps.
+#
+# Result, 8 epochs, one seed: linear probe 24.4 %, kNN 18.1 %, where random weights have 30.3 % and 17.1 %: this
+# config is for trying the code, not for judging the method (docs/benchmarks/2026-12-01-toy-methods.md).
 _base_ = './mocov3_vit-tiny_toy.py'
 
 local_crop = dict(_base_.crop, scale=24, crop_ratio_range=(0.05, 0.3))

@@ -6,6 +6,9 @@
 # Needs: a CPU and a few minutes. Data, views, encoder, optimizer and schedule are those of mocov3_vit-tiny_toy.py; the
 # loss and the queue are MoCo v2's (arXiv 2003.04297), scaled down, with a faster target network, since there are only a
 # thousand steps.
+#
+# Result, 8 epochs, one seed: linear probe 27.6 %, kNN 18.6 %, where random weights have 30.3 % and 17.1 %: this
+# config is for trying the code, not for judging the method (docs/benchmarks/2026-12-01-toy-methods.md).
 _base_ = './mocov3_vit-tiny_toy.py'
 
 model = dict(
