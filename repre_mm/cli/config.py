@@ -13,7 +13,7 @@ from mmengine.config import Config
 
 from repre_mm.checkpoint import build_encoder, load_pretrained
 from repre_mm.datasets import DatasetError
-from repre_mm.datasets.index import keep_indexes
+from repre_mm.datasets.index import forget_indexes, keep_indexes
 from repre_mm.distributed.processes import check_launcher
 from repre_mm.engine.adapt import set_batch_size, set_encoder, set_length
 from repre_mm.engine.checks import config_faults, data_faults, raise_faults
@@ -63,6 +63,8 @@ def checked_config(args: argparse.Namespace) -> Config:
             faults = _faults_of(set_length, cfg, args.epochs)
     if not faults:
         faults = [*data_faults(cfg), *_faults_of(check_launcher, cfg.launcher), *_start_faults(cfg, args)]
+    if faults:
+        forget_indexes()
     raise_faults(args.config, faults)
     return cfg
 

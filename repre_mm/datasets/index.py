@@ -8,10 +8,12 @@ import json
 import logging
 import os
 import re
+import shutil
 import time
 from array import array
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from copy import copy
 from pathlib import Path
 
@@ -28,6 +30,7 @@ _FORMAT = 1
 _TRUSTED = 3600
 _CODING = 'utf-8', 'surrogateescape'  # names of files are any bytes
 _home: Path | None = None
+_made: list[Path] = []  # folders for it, the innermost first
 
 
 class ImageIndex(Sequence):
@@ -99,6 +102,14 @@ def keep_indexes(work_dir: str | os.PathLike) -> None:
     _home = Path(work_dir).absolute() / 'listings'
 
 
+def forget_indexes() -> None:
+    """Remove the folders that this process made for indexes, for a training that does not start."""
+    for folder in _made:
+        with suppress(OSError):  # something else is in it
+            shutil.rmtree(folder) if folder == _home else folder.rmdir()
+    _made.clear()
+
+
 def index_images(source: Source) -> ImageIndex:
     """List all images of a place, or take the index that is kept of it.
 
@@ -128,6 +139,7 @@ def kept_index(source: Source) -> ImageIndex | None:
         if index is None:
             if not _home.is_dir():
                 source.images(1)  # a place without images leaves no folder behind
+                _made[:] = [folder for folder in (_home, *_home.parents) if not folder.exists()]
                 _home.mkdir(parents=True, exist_ok=True)
             with (_home / '.lock').open('w') as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
