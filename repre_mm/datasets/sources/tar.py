@@ -7,6 +7,7 @@ import json
 import os
 import tarfile
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ def _read_index(shard: str, version: str | list[int]) -> dict[str, Any]:
     """Read the index of a shard from the cache, or make it."""
     cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'repre_mm/shards'
     path = cache / f'{hashlib.sha256(f"{_FORMAT} {shard} {version}".encode()).hexdigest()}.json'
-    if path.is_file():
+    with suppress(OSError, ValueError):  # there is none yet, or nobody may read it, or it is damaged
         return json.loads(path.read_text())
     with explained(shard), fsspec.open(shard, 'rb') as file:
         index = _make_index(shard, file, file.size)
