@@ -19,6 +19,7 @@ from repre_mm.utils.configs import starts_from_encoder
 _GPUS = {'H100': 989, 'A100': 312, 'RTX 4090': 165, 'RTX 3090': 71}
 _UTILISATION = 0.35  # of a GPU's peak, as transformers of this size reach
 _RESERVE = 1.15  # for what the allocator holds back; measured on CPUs
+_FIRST_STEP = 50 * 2**20  # bytes that libraries load in it; measured on CPUs, with a model of a megabyte
 _WARM_UP, _MEASURED = 3, 10  # steps
 
 
@@ -43,11 +44,11 @@ def training_needs(cfg: Config, measure: bool = False) -> str:
             lines['computation'] = lines['memory'] = f'unknown ({first_line(error)})'
     if cost:
         memory = [cost.weight_bytes, cost.state_bytes, cost.step_bytes]
-        parts = [f'{each / 2**30:.1f}' for each in (_RESERVE * sum(memory), *memory)]
+        parts = [f'{each / 2**30:.2f}' for each in (_RESERVE * sum(memory) + _FIRST_STEP, *memory)]
         lines['computation'] = f'{cost.step_macs / 1e9:.1f} G multiply-adds per image, {batch} images per process'
         lines['memory'] = (
             f'{parts[0]} GiB per process: weights {parts[1]}, optimizer {parts[2]}, activations and gradients '
-            f'{parts[3]}, and {100 * (_RESERVE - 1):.0f} % more for the allocator'
+            f'{parts[3]}, {100 * (_RESERVE - 1):.0f} % more for the allocator, and 0.05 for libraries'
         )
         if steps:
             flops = 2 * cost.step_macs * batch * steps
