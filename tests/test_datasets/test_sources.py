@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from fixtures.data import make_image_folder
-from fixtures.places import WRITERS, write_list, write_shards
+from fixtures.places import WRITERS, paths_under, write_list, write_parquet, write_saved, write_shards
 from mmengine.dataset import pseudo_collate
 from torch.utils.data import DataLoader
 
@@ -49,6 +49,24 @@ def test_the_same_images_from_everywhere_and_damage_named(kind, images, tmp_path
     }.get(kind, str(path))
     with pytest.raises(ImageReadError, match=f'cannot read image {name}: '):
         dataset[2]
+
+
+@pytest.mark.parametrize('kind', ['saved', 'folder of Parquet files', 'nothing'])
+def test_data_sets_by_their_name(kind, images, tmp_path):
+    place = tmp_path / 'name'
+    if kind == 'saved':
+        write_saved(images, place)
+    elif kind != 'nothing':
+        place.mkdir()
+        write_parquet(images, place / 'train')
+    else:
+        with pytest.raises(DatasetError, match=r'hf:.*/name cannot be read|there is no hf:.*/name: correct the name'):
+            open_source(f'hf:{place}').images()
+        return
+    source = open_source(f'hf:{place}')
+    entries = source.images()
+    assert [source.read(entry) for entry in entries] == [(images / path).read_bytes() for path in paths_under(images)]
+    assert source.name(entries[3]) == f'hf:{place}:3'
 
 
 def test_counting_stops_at_the_limit(images):

@@ -52,10 +52,10 @@ class HuggingFace(Source):
             if name.lower().endswith('.parquet'):
                 self.watched[name] = version(name)
                 data = datasets.Dataset.from_parquet(name)
-            elif name.startswith(HUB):
-                data = datasets.load_dataset(name.removeprefix(HUB))
+            elif is_saved(path := name.removeprefix(HUB)):
+                data = datasets.load_from_disk(path)
             else:
-                data = datasets.load_from_disk(name)
+                data = datasets.load_dataset(path)
             if isinstance(data, dict):
                 split = self.split or (next(iter(data)) if len(data) == 1 else None)
                 if split not in data:
