@@ -242,3 +242,12 @@ def test_inferencers_of_segmentation(saved, tmp_path):
     model = init_model(config, checkpoint, device='cpu')
     found = inference_model(model, image).pred_sem_seg.data[0].numpy()
     np.testing.assert_array_equal(found, labels)
+
+
+def test_the_score_threshold_of_the_command_detection(saved, scenes, tmp_path, monkeypatch):
+    captions = []
+    monkeypatch.setattr(predictions, 'sheet', lambda rows, names: captions.append(names[2]) or sheet(rows, names))
+    config, checkpoint, _ = saved
+    words = ['--work-dir', tmp_path, '--pictures', 1, '--score-threshold', 0.9]
+    run_tool(monkeypatch, 'test', config, checkpoint, '--data', scenes / 'coco', *words)
+    assert captions == ['prediction, scores from 0.9']
