@@ -9,7 +9,7 @@ epoch.
 
 
 def main() -> None:
-    from repre_mm.cli.evaluation import evaluation_parser, run_guarded
+    from repre_mm.cli.evaluation import evaluation_parser, run_evaluation
     from repre_mm.evaluation import PROTOCOLS, linear_eval
 
     parser = evaluation_parser('Score a frozen encoder by linear evaluation, as the papers do it.')
@@ -23,7 +23,7 @@ def main() -> None:
     def evaluate(encoder, data_root, **common):
         return linear_eval(encoder, data_root, protocol=args.protocol, **options, **common)
 
-    result = run_guarded(args, evaluate, **PROTOCOLS[args.protocol].backbone_options)['linear']
+    result = run_evaluation(args, evaluate, **PROTOCOLS[args.protocol].backbone_options)['linear']
     print(f'\nlinear evaluation, accuracy in percent ({result["protocol"]}, {result["settings"]["epochs"]} epochs)')
     for name in ('top1', 'top5'):
         if result[name] is not None:

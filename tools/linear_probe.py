@@ -5,14 +5,18 @@ python tools/linear_probe.py ENCODER --data DIR [--out linear.json]
 
 
 def main() -> None:
+    from functools import partial
+
     from repre_mm.cli.evaluation import evaluation_parser, run_evaluation
+    from repre_mm.evaluation import evaluate_encoder
     from repre_mm.evaluation.linear_probe import LEARNING_RATES
 
     parser = evaluation_parser('Score a frozen encoder by a linear classifier on cached features.')
     parser.add_argument('--epochs', type=int, default=100, help='over the cached features (default: %(default)s)')
     parser.add_argument('--lrs', type=float, nargs='+', default=LEARNING_RATES, help='to sweep (default: %(default)s)')
     args = parser.parse_intermixed_args()
-    result = run_evaluation(args, 'linear', {'epochs': args.epochs, 'lrs': args.lrs})['linear']
+    options = {'epochs': args.epochs, 'lrs': args.lrs}
+    result = run_evaluation(args, partial(evaluate_encoder, protocols=['linear'], linear_options=options))['linear']
     print(f'\nlinear probe, accuracy in percent ({result["protocol"]})')
     for name in ('top1', 'top5'):
         if result[name] is not None:

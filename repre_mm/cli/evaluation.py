@@ -17,7 +17,7 @@ from repre_mm.cli.arguments import (
 )
 from repre_mm.cli.errors import one_line_errors
 from repre_mm.distributed.processes import init_distributed, leave_distributed
-from repre_mm.evaluation import EncoderName, EvaluationError, FrozenEncoder, evaluate_encoder, load_frozen_encoder
+from repre_mm.evaluation import EncoderName, EvaluationError, FrozenEncoder, load_frozen_encoder
 from repre_mm.utils.atomic import write_json
 from repre_mm.utils.stack import stack_versions
 
@@ -64,25 +64,7 @@ def load_named_encoder(args: argparse.Namespace, words: Sequence[str], **backbon
     return load_frozen_encoder(EncoderName.parse(words), **options, **backbone_options)
 
 
-def run_evaluation(args: argparse.Namespace, protocol: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Evaluate as the arguments say and write the JSON; user errors end the process with one line.
-
-    Args:
-        args: From a parser of :func:`evaluation_parser`.
-        protocol: ``'knn'`` or ``'linear'``.
-        options: Keywords of that protocol, see :func:`repre_mm.evaluation.evaluate_encoder`.
-
-    Returns:
-        The result of :func:`repre_mm.evaluation.evaluate_encoder`, with the versions of the stack.
-    """
-
-    def evaluate(encoder: FrozenEncoder, data_root: str | None, **common: Any) -> dict[str, Any]:
-        return evaluate_encoder(encoder, data_root, protocols=[protocol], **{f'{protocol}_options': options}, **common)
-
-    return run_guarded(args, evaluate)
-
-
-def run_guarded(
+def run_evaluation(
     args: argparse.Namespace, evaluate: Callable[..., dict[str, Any]], **backbone_options: Any
 ) -> dict[str, Any]:
     """Load the encoder, evaluate, write the JSON; user errors end the process with one line.
@@ -92,16 +74,17 @@ def run_guarded(
 
     Args:
         args: From a parser of :func:`evaluation_parser`.
-        evaluate: ``(encoder, data_root, batch_size=, workers=, amp=, seed=, decoding=, state=) -> result``.
+        evaluate: ``(encoder, data_root, batch_size=, workers=, amp=, seed=, decoding=, state=) -> result``, such as
+            :func:`repre_mm.evaluation.evaluate_encoder`.
         **backbone_options: Settings that the encoder is built with.
 
     Returns:
         The result, with the versions of the stack.
     """
     with one_line_errors('the evaluation', args.traceback):
+        init_distributed(args.launcher, runner=False)
         if args.out and not args.out.parent.is_dir():
             raise EvaluationError(f'--out {args.out}: there is no folder {args.out.parent}')
-        init_distributed(args.launcher, runner=False)
         encoder = load_named_encoder(args, args.encoder, **backbone_options)
         common = {name: getattr(args, name) for name in ('batch_size', 'workers', 'amp', 'seed', 'decoding')}
         common['state'] = args.out and args.out.with_name(f'{args.out.name}.state')
