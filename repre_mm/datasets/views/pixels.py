@@ -12,6 +12,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+BGR_LUMA = (0.114, 0.587, 0.299)
+
 
 def resized_crop(
     image: np.ndarray, top: int, left: int, height: int, width: int, size: int, interpolation: str
@@ -21,10 +23,9 @@ def resized_crop(
     The filter widens with the reduction, as Pillow's. OpenCV's does not, so that small views would be aliased; its area
     filter is three times slower than this one.
     """
-    box = torch.from_numpy(image[top : top + height, left : left + width])
+    box = torch.from_numpy(np.ascontiguousarray(image[top : top + height, left : left + width]))
     # (h, w, 3) -> (1, 3, h, w), still h, w, 3 in memory: torch has vector code for that layout.
-    box = box.permute(2, 0, 1)[None].contiguous(memory_format=torch.channels_last)
-    view = F.interpolate(box, size=(size, size), mode=interpolation, antialias=True)
+    view = F.interpolate(box.permute(2, 0, 1)[None], size=(size, size), mode=interpolation, antialias=True)
     # (1, 3, size, size) -> (size, size, 3)
     return np.ascontiguousarray(view[0].permute(1, 2, 0).numpy())
 
@@ -41,31 +42,35 @@ def brightness(image: np.ndarray, factor: float) -> np.ndarray:
 
 def contrast(image: np.ndarray, factor: float) -> np.ndarray:
     """Scale the distance from the image's mean grey, which is rounded as in torchvision."""
-    mean = int(cv2.mean(_grey(image))[0] + 0.5)
+    mean = int(np.dot(cv2.mean(image)[:3], BGR_LUMA) + 0.5)
     # convertScaleAbs would take the absolute value of negative results; a weighted sum clips them.
     return cv2.addWeighted(image, factor, image, 0.0, mean * (1.0 - factor))
 
 
 def saturation(image: np.ndarray, factor: float) -> np.ndarray:
     """Scale the distance of every pixel from its own grey."""
-    return cv2.addWeighted(image, factor, greyscale(image), 1.0 - factor, 0.0)
+    return cv2.transform(image, factor * np.eye(3) + (1.0 - factor) * np.array(BGR_LUMA))
 
 
 def hue(image: np.ndarray, shift: float) -> np.ndarray:
     """Rotate the hue by a share of the full circle, -0.5 to 0.5, in HSV with 8 bits each, as Pillow."""
     hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV_FULL)
-    hsv[..., 0] += np.uint8(round(shift * 256) % 256)  # the circle has 256 steps: uint8 wraps around
+    row = np.zeros((image.shape[1], 3), np.uint8)
+    row[:, 0] = round(shift * 256) % 256  # the circle has 256 steps: uint8 wraps around
+    hsv += row  # three times as fast as to the one channel
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR_FULL)
 
 
 def greyscale(image: np.ndarray) -> np.ndarray:
     """Replace each channel by the luma of ITU-R BT.601."""
-    return cv2.cvtColor(_grey(image), cv2.COLOR_GRAY2BGR)
+    return cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
 
 
 def gaussian_blur(image: np.ndarray, sigma: float) -> np.ndarray:
     """Blur with a standard deviation in pixels; the edge is replicated."""
-    return cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
+    kernel = cv2.getGaussianKernel(round(6 * sigma + 1) | 1, sigma)
+    # GaussianBlur has the same kernel, and is two to three times slower.
+    return cv2.sepFilter2D(image, -1, kernel, kernel, borderType=cv2.BORDER_REPLICATE)
 
 
 def solarize(image: np.ndarray, threshold: float) -> np.ndarray:
@@ -79,7 +84,3 @@ def planes_first(image: np.ndarray) -> np.ndarray:
     planes = np.empty((3, *image.shape[:2]), np.uint8)
     cv2.split(image, list(planes))
     return planes.transpose(1, 2, 0)
-
-
-def _grey(image: np.ndarray) -> np.ndarray:
-    return cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)

@@ -18,7 +18,6 @@ from repre_mm.datasets.views import pixels
 
 Step = Callable[[np.ndarray], np.ndarray]
 
-_BGR_LUMA = (0.114, 0.587, 0.299)
 _MAX_ATTEMPTS = 10  # as in torchvision and mmpretrain
 
 
@@ -133,8 +132,8 @@ class RandomGrayscale(_Chance):
     def __post_init__(self) -> None:
         _require(self.keep_channels, 'keep_channels must be True: an encoder takes three')
         weights = np.asarray(self.channel_weights, float)
-        luma = np.allclose(weights / weights.sum(), _BGR_LUMA, atol=1e-3)  # some configs have 0.2989
-        _require(luma, f'channel_weights must be {_BGR_LUMA}, the luma of BGR, not {self.channel_weights}')
+        luma = np.allclose(weights / weights.sum(), pixels.BGR_LUMA, atol=1e-3)  # some configs have 0.2989
+        _require(luma, f'channel_weights must be {pixels.BGR_LUMA}, the luma of BGR, not {self.channel_weights}')
 
     def _change(self, image: np.ndarray) -> np.ndarray:
         return pixels.greyscale(image)
