@@ -17,9 +17,6 @@ from torch import Tensor
 from repre_mm.utils.atomic import write_atomically, write_json
 from repre_mm.utils.errors import UserError, plain_message
 
-# Of a Parquet file's schema: the encoder and its options.
-_META = b'repre_mm'
-
 
 @dataclass(frozen=True)
 class Vectors:
@@ -49,9 +46,8 @@ class Vectors:
         if out.suffix == '.parquet':
             arrow, parquet = _arrow()
             rows = arrow.FixedSizeListArray.from_arrays(self.values.numpy().ravel(), self.values.shape[1])
-            table = arrow.table({'path': self.paths, 'vector': rows}).replace_schema_metadata(
-                {_META: json.dumps(notes)}
-            )
+            table = arrow.table({'path': self.paths, 'vector': rows})
+            table = table.replace_schema_metadata({'repre_mm': json.dumps(notes)})
             write_atomically(out, lambda draft: parquet.write_table(table, draft))
             return
         # The paths first: vectors without paths would be taken for a complete file.
@@ -74,7 +70,7 @@ class Vectors:
         try:
             if parquet:
                 table = parquet.read_table(path)
-                notes = json.loads(table.schema.metadata[_META]) | {'paths': table['path'].to_pylist()}
+                notes = json.loads(table.schema.metadata[b'repre_mm']) | {'paths': table['path'].to_pylist()}
                 values = np.stack(table['vector'].to_numpy())
             else:
                 values = np.load(path, allow_pickle=False)

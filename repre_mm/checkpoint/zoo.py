@@ -10,6 +10,7 @@ import torch
 import yaml
 
 from repre_mm.checkpoint.reading import CheckpointError, read_checkpoint
+from repre_mm.utils.atomic import write_atomically
 from repre_mm.utils.errors import UserError
 from repre_mm.utils.package import FILES, find_config
 
@@ -66,14 +67,13 @@ def _downloaded(url: str, digest: str | None) -> Path:
     cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'repre_mm/weights'
     path = cache / sha256(url.encode()).hexdigest()[:8] / url.rpartition('/')[2]
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(f'.{os.getpid()}')
-        try:
+
+        def fetch(draft: Path) -> None:
             torch.hub.download_url_to_file(url, str(draft), digest)
             read_checkpoint(draft)  # else a web page that says "not found" would stay here
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, fetch)
     return path
 
 

@@ -107,8 +107,7 @@ def embedding_picture(
     if source.labels is None:
         first = next(iter(encoders))
         labels = clusters(vectors[first], num_clusters, seed)
-        sizes = np.bincount(labels)
-        names = [f'cluster {number} ({size} images)' for number, size in enumerate(sizes, start=1)]
+        names = [f'cluster {number} ({size} images)' for number, size in enumerate(np.bincount(labels), start=1)]
         return embedding_figure(points, labels, names, f'k-means of {first}')
     labels = source.labels[list(indices)]
     present = np.unique(labels)
