@@ -14,7 +14,7 @@ from mmengine.config import Config
 from repre_mm.checkpoint import build_encoder, load_pretrained
 from repre_mm.datasets import DatasetError
 from repre_mm.datasets.index import forget_indexes, keep_indexes
-from repre_mm.distributed.processes import check_launcher
+from repre_mm.distributed.processes import check_launcher, checked_by_another
 from repre_mm.engine.adapt import set_batch_size, set_encoder, set_length
 from repre_mm.engine.checks import config_faults, data_faults, raise_faults
 from repre_mm.engine.launch import read_config, set_data_root
@@ -40,6 +40,8 @@ def load_config(args: argparse.Namespace) -> Config:
 def checked_config(args: argparse.Namespace) -> Config:
     """Read a training config, apply the command line, and check config, data and the checkpoint to start from.
 
+    Under torchrun the first process of each machine checks; the others wait for it when they join.
+
     Args:
         args: Of ``tools/train.py``.
 
@@ -54,14 +56,15 @@ def checked_config(args: argparse.Namespace) -> Config:
     faults: list[str] = []
     with suppress(AttributeError, KeyError, TypeError):  # of a config with faults, which are found next
         faults = _faults_of(_change_model, cfg, args)
-    raise_faults(args.config, [*faults, *config_faults(cfg, args.cfg_options or ())])
+    check = not checked_by_another(cfg.launcher)
+    raise_faults(args.config, [*faults, *(config_faults(cfg, args.cfg_options or ()) if check else ())])
     faults = _faults_of(_point_to_data, cfg, args)
     if not args.check:
         keep_indexes(cfg.work_dir)
     if not faults and (args.epochs or 'recipe' in cfg):
         with suppress(DatasetError):  # reported by data_faults
             faults = _faults_of(set_length, cfg, args.epochs)
-    if not faults:
+    if check and not faults:
         faults = [*data_faults(cfg), *_faults_of(check_launcher, cfg.launcher), *_start_faults(cfg, args)]
     if faults:
         forget_indexes()

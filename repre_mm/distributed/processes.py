@@ -88,6 +88,11 @@ def check_launcher(launcher: str) -> None:
         )
 
 
+def checked_by_another(launcher: str) -> bool:
+    """Return whether torchrun, which ends all processes when one fails, has also started the first of this machine."""
+    return launcher == 'pytorch' and 'TORCHELASTIC_RUN_ID' in os.environ and os.environ.get('LOCAL_RANK') != '0'
+
+
 def started_again() -> bool:
     """Return whether torchrun has restarted this process (``--max-restarts``), with its first command line."""
     return int(os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)) > 0

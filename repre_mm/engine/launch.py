@@ -8,6 +8,7 @@ from textwrap import shorten
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
 from repre_mm.datasets import DatasetError
@@ -71,18 +72,19 @@ def set_decoding(cfg: Config, decoding: dict[str, Any]) -> None:
 
 
 def build_runner(cfg: Config) -> Runner:
-    """Check the data, join the process group, if any, and build the Runner.
+    """Join the process group, if any, check the data, and build the Runner.
 
     Raises:
         DatasetError: A folder is missing or has no images; the message says how to name another.
     """
+    init_distributed(cfg.launcher, cfg.get('env_cfg', {}).get('dist_cfg'))
+    cfg.__dict__['_format_python_code'] = is_main_process()  # four times half a second for a text that none reads
     keep_indexes(cfg.work_dir)
     for fault in folder_faults(cfg, sample=False):
         raise DatasetError(fault)
     if 'recipe' in cfg:
         set_length(cfg)
     augment_on_device(cfg)
-    init_distributed(cfg.launcher, cfg.get('env_cfg', {}).get('dist_cfg'))
     runner = ResumableRunner.from_cfg(cfg)
     # One warning per frozen parameter of the target network would bury the others.
     runner.logger.addFilter(lambda record: 'since its requires_grad=False' not in record.getMessage())
