@@ -28,6 +28,8 @@ def one_line_errors(stage: str = 'this command', traceback: bool = False) -> Ite
     except Exception as error:
         if dist.is_initialized() and dist.distributed_c10d._get_default_store().add('failed', 1) > 1:
             sys.exit(1)
+        if dist.is_initialized() and 'by peer' in str(error):  # gloo's words
+            sys.exit('error: another process of the group has ended; torchrun says which, and by what signal')
         if not _is_users(error):
             print(f'error: {stage} failed, with an error that has no short message:', file=sys.stderr)
             raise

@@ -65,10 +65,31 @@ def test_command_under_torchrun(config, data_root, tmp_path):
     done = torchrun(KNN, *words, data_root, '--out', out)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count('kNN top-1') == 1 and 'k=3  100.00' in done.stdout
-    assert done.stderr.count('train: 100%') == 1
+    assert done.stderr.count('train:   0%') == 1  # on the main process only
     assert json.loads(out.read_text())['knn']['top1'] == {'3': 100.0}
     done = torchrun(KNN, *words, tmp_path / 'nowhere')
     assert done.returncode != 0
     (error,) = (line for line in done.stderr.splitlines() if line.startswith('error: '))
     assert error.startswith(f'error: there is no folder {tmp_path}/nowhere/train: ')
-    assert 'Traceback' not in done.stderr
+    assert done.stderr.count('Traceback') == 1  # torchrun's own
+
+
+@pytest.mark.slow
+@pytest.mark.dist
+def test_processes_end_in_one_line_when_one_is_killed(tmp_path):
+    program = tmp_path / 'killed.py'
+    program.write_text(
+        'import os, signal, torch, torch.distributed as dist\n'
+        'from repre_mm.cli.errors import one_line_errors\n'
+        "dist.init_process_group('gloo')\n"
+        'with one_line_errors():\n'
+        '    if dist.get_rank() == 1:\n'
+        '        dist.barrier()\n'
+        '        os.kill(os.getpid(), signal.SIGKILL)\n'
+        '    dist.barrier()\n'
+        '    dist.all_reduce(torch.ones(1))\n'
+    )
+    done = torchrun(program, ranks=3)
+    assert done.returncode != 0
+    assert done.stderr.count('error: another process of the group has ended') == 1
+    assert 'Traceback (most recent call last):\n  File "' + str(program) not in done.stderr
