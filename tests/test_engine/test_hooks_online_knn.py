@@ -93,3 +93,17 @@ def test_a_score_never_outlasts_a_collective(timeout, scored, tmp_path, monkeypa
     assert ('val/knn_top1' in runner.message_hub.log_scalars) == scored
     log = next((tmp_path / 'run').glob('*/*.log')).read_text()
     assert ('no online kNN score: encoding 8 images would take' in log) == (not scored)
+
+
+def test_the_bank_is_drawn_evenly(root, monkeypatch):
+    """Of 16 images of 2 classes 6 stay, 3 of each; the queries stay whole."""
+    sizes = []
+    monkeypatch.setattr(
+        'repre_mm.engine.hooks.online_knn.knn_classify',
+        lambda bank, labels, queries, k: sizes.append((labels.tolist(), len(queries))) or {k: torch.zeros(16)},
+    )
+    hook = OnlineKNNHook(dict(root=str(root)), 32, MEAN, STD, interval=1, k=3, workers=0, bank=6)
+    runner = _Runner(build('mocov3', 'vit'))
+    hook.before_train(runner)
+    hook.after_train_epoch(runner)
+    assert sizes == [([0, 0, 0, 1, 1, 1], 16)]

@@ -31,9 +31,10 @@ class OnlineKNNHook(Hook):
 
     The network is the one that the method's authors evaluate: DINO's teacher, the online network of the others.
 
-    The bank is the training split, the queries are the validation split of the same folder. The start says if there
-    will be no score: without class folders or without ``val``, or if it would take longer than the timeout of a
-    collective; a few timed batches tell. All processes encode, each its part.
+    The bank is drawn evenly from the training split, the queries are the validation split of the same folder. The
+    start says what a score costs, from timed batches, and if there will be none: without class folders or without
+    ``val``, or if it would take longer than the timeout of a collective. All processes encode, each its part, in bf16
+    on GPUs; docs/scale.md has the arithmetic.
 
     Args:
         dataset: Config of the images: ``type``, ``root``, ``max_pixels``, ``value_range``; ``--data`` is its root.
@@ -43,7 +44,8 @@ class OnlineKNNHook(Hook):
         interval: Epochs between two scores. The last epoch is always scored, and the start after ``--init-from``.
         k: Neighbours.
         batch_size: Images per forward of a process.
-        workers: Loading processes.
+        workers: Loading processes; those of the training rest meanwhile.
+        bank: Training images at most; None takes all.
     """
 
     priority = 'LOW'
@@ -58,11 +60,12 @@ class OnlineKNNHook(Hook):
         k: int = 20,
         batch_size: int = 128,
         workers: int = 2,
+        bank: int | None = 100_000,
     ) -> None:
         self.root = dataset['root']
         self.decoding = {key: dataset[key] for key in ('max_pixels', 'value_range') if key in dataset}
         self.image_size, self.mean, self.std = image_size, mean, std
-        self.interval, self.k, self.batch_size, self.workers = interval, k, batch_size, workers
+        self.interval, self.k, self.batch_size, self.workers, self.bank = interval, k, batch_size, workers, bank
         self._loaders: tuple[DataLoader, DataLoader] | None = None
 
     def before_train(self, runner: Runner) -> None:
@@ -76,11 +79,15 @@ class OnlineKNNHook(Hook):
         except (DatasetError, EvaluationError) as error:
             runner.logger.info(f'no online kNN score: {error}')
             return
+        count = len(bank.dataset)
+        if self.bank and self.bank < count:
+            bank.dataset.get_subset_(torch.arange(self.bank).mul(count).div(self.bank, rounding_mode='floor').tolist())
+            runner.logger.info(f'online kNN score: by {self.bank:,} of {count:,} training images')
         if self.k > len(bank.dataset):
             runner.logger.info(f'no online kNN score: k={self.k} neighbours of {len(bank.dataset)} images')
             return
         self._loaders = bank, queries
-        if get_world_size() > 1 and not is_sharded(runner.model):
+        if not is_sharded(runner.model):
             self._check_time(runner)
         if runner.cfg.get('init_from') and runner.iter == 0 and self._loaders is not None:
             self._log_scores(runner, 0)
@@ -92,7 +99,7 @@ class OnlineKNNHook(Hook):
         all_reduce(slowest, 'max')
         seconds = slowest.item() * (len(bank) + len(queries))
         limit = runner.cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout', 600)  # NCCL's default
-        if seconds < _SHARE * limit:
+        if get_world_size() == 1 or seconds < _SHARE * limit:
             runner.logger.info(f'online kNN score: about {seconds:.0f} s each')
             return
         self._loaders = None
@@ -107,8 +114,9 @@ class OnlineKNNHook(Hook):
             batches = iter(self._loaders[0])
             timed = [next(batches)]  # which waits for the loading processes to start
             begin = time.monotonic()
-            timed += islice(batches, 2)
-            extract_features(self._frozen(runner), timed, progress=False)
+            timed += islice(batches, 1)
+            frozen = self._frozen(runner)
+            extract_features(frozen, timed, amp=self._amp(frozen), progress=False)
         return (time.monotonic() - begin) / len(timed)
 
     def after_train_epoch(self, runner: Runner) -> None:
@@ -119,16 +127,24 @@ class OnlineKNNHook(Hook):
 
     def _log_scores(self, runner: Runner, epoch: int) -> None:
         # Loaders draw a seed from the global stream: scoring must not change the training that follows.
+        begin = time.monotonic()
         with torch.random.fork_rng():
             frozen = self._frozen(runner)
-            bank, labels = extract_features(frozen, self._loaders[0], progress=False)
-            queries, truth = extract_features(frozen, self._loaders[1], progress=False)
+            options = {'amp': self._amp(frozen), 'progress': False}
+            bank, labels = extract_features(frozen, self._loaders[0], **options)
+            queries, truth = extract_features(frozen, self._loaders[1], **options)
         guesses = knn_classify(bank.to(frozen.device), labels, queries.to(frozen.device), k=self.k)[self.k]
         top1 = 100 * (guesses == truth).double().mean().item()
         if is_main_process():
-            runner.logger.info(f'Epoch [{epoch}] kNN: top-1 {top1:.2f} % (k={self.k}, {len(truth)} images)')
+            seconds = time.monotonic() - begin
+            scored = f'k={self.k}, {len(truth)} images, {seconds:.1f} s'
+            runner.logger.info(f'Epoch [{epoch}] kNN: top-1 {top1:.2f} % ({scored})')
             runner.message_hub.update_scalar('val/knn_top1', top1)
             runner.visualizer.add_scalar('val/knn_top1', top1, epoch)
+
+    @staticmethod
+    def _amp(frozen: FrozenEncoder) -> bool:
+        return frozen.device.type == 'cuda' and torch.cuda.is_bf16_supported()
 
     def _frozen(self, runner: Runner) -> FrozenEncoder:
         encoder = next(iter(live_networks(unwrap(runner.model)).values()))
