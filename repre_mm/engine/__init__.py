@@ -8,6 +8,7 @@ from repre_mm.engine.hooks.guards import AccumulationGuardHook, WeightingGuardHo
 from repre_mm.engine.hooks.momentum import MomentumUpdateHook
 from repre_mm.engine.hooks.nonfinite import NonFiniteError, NonFiniteHook
 from repre_mm.engine.hooks.online_knn import OnlineKNNHook
+from repre_mm.engine.hooks.online_probe import OnlineProbeHook
 from repre_mm.engine.hooks.reconstruction import ReconstructionHook
 from repre_mm.engine.hooks.signals import StopSignalHook
 from repre_mm.engine.hooks.step import FastStepHook
@@ -33,6 +34,7 @@ __all__ = [
     'NonFiniteError',
     'NonFiniteHook',
     'OnlineKNNHook',
+    'OnlineProbeHook',
     'ReconstructionHook',
     'ResumableRunner',
     'SafeCheckpointHook',

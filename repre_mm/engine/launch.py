@@ -17,6 +17,7 @@ from repre_mm.distributed.processes import init_distributed
 from repre_mm.engine.adapt import set_length
 from repre_mm.engine.checks.image_folders import folder_faults, image_folders
 from repre_mm.engine.device_augment import augment_on_device
+from repre_mm.engine.hooks.online_probe import label_for_probe
 from repre_mm.engine.runner import ResumableRunner
 from repre_mm.utils.configs import find_nodes
 from repre_mm.utils.errors import UserError, plain_message
@@ -85,6 +86,7 @@ def build_runner(cfg: Config) -> Runner:
     if 'recipe' in cfg:
         set_length(cfg)
     augment_on_device(cfg)
+    label_for_probe(cfg)
     runner = ResumableRunner.from_cfg(cfg)
     # One warning per frozen parameter of the target network would bury the others.
     runner.logger.addFilter(lambda record: 'since its requires_grad=False' not in record.getMessage())

@@ -166,7 +166,7 @@ class LevelTap:
         def enter(module: nn.Module, args: tuple) -> None:
             nonlocal rows, calls
             if not heard and (torch.is_grad_enabled() or not need_grad):
-                rows = self._rows_of_view(view, args[0], calls)
+                rows = self.rows_of_view(view, args[0], calls)
                 calls += 1
 
         def listen(index: int, module: nn.Module, args: tuple, output: Any) -> None:
@@ -198,7 +198,8 @@ class LevelTap:
             grid = (view.shape[-2] // rows_per_cell, view.shape[-1] // columns_per_cell)
             maps[index] = levels.to_map(output, grid)[found]
 
-    def _rows_of_view(self, view: Tensor, batch: Tensor, call: int) -> slice | None:
+    def rows_of_view(self, view: Tensor, batch: Tensor, call: int) -> slice | None:
+        """Find the rows of a view in what the encoder got in its ``call``-th forward of a step; None: not there."""
         if batch.shape[1:] != view.shape[1:] or len(batch) % len(view):
             return None
         if batch.data_ptr() == view.data_ptr() and batch.shape == view.shape and batch.stride() == view.stride():
