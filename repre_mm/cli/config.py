@@ -18,6 +18,7 @@ from repre_mm.distributed.processes import check_launcher, checked_by_another
 from repre_mm.engine.adapt import set_batch_size, set_encoder, set_length
 from repre_mm.engine.checks import config_faults, data_faults, raise_faults
 from repre_mm.engine.launch import read_config, set_data_root
+from repre_mm.engine.resilience.vis_backend import add_loggers
 from repre_mm.evaluation.encoders import RANDOM, EncoderName
 from repre_mm.transfer.settings import set_up_transfer
 from repre_mm.utils.configs import is_transfer, starts_from_encoder
@@ -53,6 +54,7 @@ def checked_config(args: argparse.Namespace) -> Config:
         args.config = str(config_of_method(args.config, args.method))
     cfg = read_config(args)
     cfg.resume = args.resume
+    add_loggers(cfg, args.logger)
     faults: list[str] = []
     with suppress(AttributeError, KeyError, TypeError):  # of a config with faults, which are found next
         faults = _faults_of(_change_model, cfg, args)

@@ -12,6 +12,7 @@ from repre_mm.distributed.processes import started_again
 from repre_mm.engine.initial_weights import start_from
 from repre_mm.engine.launch import build_runner
 from repre_mm.engine.resilience.lock import lock_work_dir
+from repre_mm.engine.resilience.vis_backend import LOGGERS
 
 
 def training_parser() -> argparse.ArgumentParser:
@@ -21,6 +22,9 @@ def training_parser() -> argparse.ArgumentParser:
     parser.add_argument('--resume', action='store_true', help='continue from the newest valid checkpoint in --work-dir')
     parser.add_argument('--check', action='store_true', help='validate config and data, and say what a training needs')
     parser.add_argument('--measure', action='store_true', help='with --check: time ten steps on this machine')
+    parser.add_argument(
+        '--logger', nargs='+', default=[], choices=[*LOGGERS], help='log to these, too; a failing one ends no training'
+    )
     group = parser.add_argument_group('changes of the config, with all that depends on them')
     group.add_argument('--epochs', type=positive, metavar='N', help='length of the training; all schedules follow')
     group.add_argument(

@@ -28,7 +28,7 @@ def images(tmp_path_factory):
 
 
 def scalars(work_dir):
-    texts = [path.read_text() for path in work_dir.glob('*/vis_data/scalars.json')]
+    texts = [path.read_text() for path in sorted(work_dir.glob('*/vis_data/scalars.json'))]
     lines = [json.loads(line) for text in texts for line in text.splitlines()]
     return [line['probe/epoch_top1'] for line in lines if 'probe/epoch_top1' in line]
 

@@ -41,6 +41,7 @@ def drawn(monkeypatch):
 def train(hook: ReconstructionHook, warnings: list, epochs: int = 5, model: nn.Module | None = None) -> None:
     logger = SimpleNamespace(warning=warnings.append)
     runner = SimpleNamespace(model=model or Model(), iter=0, epoch=0, max_epochs=epochs, work_dir='run', logger=logger)
+    runner.visualizer = SimpleNamespace(add_image=lambda name, grid, step: None)
     for runner.epoch in range(epochs):
         for _ in range(2):
             batch = {'inputs': [torch.full((3, 3, 4, 4), 0.1 * (runner.iter + 1))] * 2}

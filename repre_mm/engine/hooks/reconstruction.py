@@ -54,6 +54,7 @@ class ReconstructionHook(Hook):
         reconstructions = unwrap(runner.model).reconstruct(self._images).cpu()
         if is_main_process():
             grid = reconstruction_grid(self._images, reconstructions)
+            runner.visualizer.add_image('reconstructions', grid, iteration)
             try:
                 save_png(grid, Path(runner.work_dir) / 'reconstructions' / f'iter_{iteration}.png')
             except OSError as error:
