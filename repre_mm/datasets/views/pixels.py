@@ -24,8 +24,9 @@ def resized_crop(
     filter is three times slower than this one.
     """
     box = torch.from_numpy(np.ascontiguousarray(image[top : top + height, left : left + width]))
-    # (h, w, 3) -> (1, 3, h, w), still h, w, 3 in memory: torch has vector code for that layout.
-    view = F.interpolate(box.permute(2, 0, 1)[None], size=(size, size), mode=interpolation, antialias=True)
+    # (h, w, 3) -> (1, 3, h, w), still h, w, 3 in memory: torch has vector code for that layout, which it tells by the
+    # stride of the first dimension too.
+    view = F.interpolate(box[None].permute(0, 3, 1, 2), size=(size, size), mode=interpolation, antialias=True)
     # (1, 3, size, size) -> (size, size, 3)
     return np.ascontiguousarray(view[0].permute(1, 2, 0).numpy())
 
@@ -49,7 +50,7 @@ def contrast(image: np.ndarray, factor: float) -> np.ndarray:
 
 def saturation(image: np.ndarray, factor: float) -> np.ndarray:
     """Scale the distance of every pixel from its own grey."""
-    return cv2.transform(image, factor * np.eye(3) + (1.0 - factor) * np.array(BGR_LUMA))
+    return cv2.addWeighted(image, factor, greyscale(image), 1.0 - factor, 0.0)
 
 
 def hue(image: np.ndarray, shift: float) -> np.ndarray:
