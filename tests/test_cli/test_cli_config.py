@@ -71,7 +71,7 @@ def parse(*words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     add_common_arguments(parser)
     add_transfer_arguments(parser)
-    given = arguments(resume=False, check=True, epochs=None, batch_size=None, method=None)
+    given = arguments(resume=False, check=True, logger=[], epochs=None, batch_size=None, method=None)
     return argparse.Namespace(**vars(given), **vars(parser.parse_args([str(TINY), *words])))
 
 
