@@ -53,6 +53,7 @@ param_scheduler = []
 train_cfg = dict(max_epochs=2)
 default_hooks = dict(
     logger=dict(interval=1), stop_signal=dict(interval=1), checkpoint=dict(interval=1),
+    probe=dict(type='repre_mm.OnlineProbeHook'),
     knn=dict(image_size=32, interval=1, workers=1{knn}))
 """
 #: What ranks note that is no waiting for others.
