@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures.data import make_image_folder
 from fixtures.places import WRITERS
 from mmengine.dataset import ClassBalancedDataset, ConcatDataset, RepeatDataset
 
@@ -18,17 +17,6 @@ from repre_mm.datasets.sources import Source
 from repre_mm.engine.checks.image_folders import count_images
 
 KINDS = list(WRITERS)
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
-    monkeypatch.setattr('datasets.config.HF_DATASETS_CACHE', tmp_path / 'cache', raising=False)
-
-
-@pytest.fixture
-def images(tmp_path) -> Path:
-    return make_image_folder(tmp_path / 'data', train=8, val=0) / 'train'
 
 
 @pytest.fixture

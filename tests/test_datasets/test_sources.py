@@ -1,9 +1,6 @@
 """Every source gives the same images, in the same order, with the same labels, and names what is damaged."""
 
-from pathlib import Path
-
 import pytest
-from fixtures.data import make_image_folder
 from fixtures.places import WRITERS, paths_under, write_list, write_parquet, write_saved, write_shards
 from mmengine.dataset import pseudo_collate
 from torch.utils.data import DataLoader
@@ -11,17 +8,6 @@ from torch.utils.data import DataLoader
 from repre_mm.datasets import DatasetError, ImageFolder, ImageReadError, open_source
 
 LOAD = [{'type': 'repre_mm.LoadImage'}]
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
-    monkeypatch.setattr('datasets.config.HF_DATASETS_CACHE', tmp_path / 'cache', raising=False)
-
-
-@pytest.fixture
-def images(tmp_path) -> Path:
-    return make_image_folder(tmp_path / 'data', train=8, val=0) / 'train'
 
 
 @pytest.mark.parametrize('kind', [kind for kind in WRITERS if kind != 'folder'])

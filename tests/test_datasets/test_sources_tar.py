@@ -1,25 +1,13 @@
 """Tar shards: the index, damage, shards that are missing."""
 
 import tarfile
-from pathlib import Path
 
 import pytest
-from fixtures.data import make_image_folder
 from fixtures.places import write_shards
 
 from repre_mm.datasets import DatasetError, ImageFolder, ImageReadError, open_source
 
 LOAD = [{'type': 'repre_mm.LoadImage'}]
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
-
-
-@pytest.fixture
-def images(tmp_path) -> Path:
-    return make_image_folder(tmp_path / 'data', train=8, val=0) / 'train'
 
 
 def test_shards_are_indexed_once(images, tmp_path, monkeypatch):

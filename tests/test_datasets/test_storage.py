@@ -1,21 +1,13 @@
 """Patterns of files; servers that fail for a moment, or for good."""
 
-from pathlib import Path
-
 import fsspec
 import pytest
-from fixtures.data import make_image_folder
 from fixtures.places import WRITERS
 
 from repre_mm.datasets import DatasetError, ImageFolder
 from repre_mm.datasets.storage import expand
 
 LOAD = [{'type': 'repre_mm.LoadImage'}]
-
-
-@pytest.fixture
-def images(tmp_path) -> Path:
-    return make_image_folder(tmp_path / 'data', train=8, val=0) / 'train'
 
 
 def test_patterns(tmp_path):
